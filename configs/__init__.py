@@ -1,0 +1,1 @@
+"""Shipped YAML files; each holds only its differences from the defaults in `posedance.pipeline.config`."""

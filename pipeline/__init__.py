@@ -1,0 +1,1 @@
+"""How and where it runs: commands, configs, jobs. Imports stages and datasets; nothing imports it."""

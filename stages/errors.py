@@ -1,0 +1,41 @@
+"""Everything posedance raises on purpose.
+
+    PosedanceError
+    ├── ConfigError     an option or a config file that cannot be used
+    ├── PictureError    a picture that cannot be read
+    ├── VideoError      a video that cannot be read or written
+    ├── PoseError       no person, or a pose file that cannot be used
+    ├── WeightsError    weights that are missing, of the wrong shape, or unsafe to load
+    └── OutputError     an output that cannot be written
+
+Each carries one message that says what is wrong, which value, and what to do. The command line prints
+that message alone and exits with code 2. One string is the only argument, so every error survives pickling.
+"""
+
+
+class PosedanceError(Exception):
+    """Base of every error that a user can act on."""
+
+
+class ConfigError(PosedanceError):
+    """An option or a config file cannot be used."""
+
+
+class PictureError(PosedanceError):
+    """A picture cannot be read."""
+
+
+class VideoError(PosedanceError):
+    """A video cannot be read or written."""
+
+
+class PoseError(PosedanceError):
+    """No person was found, or a pose file cannot be used."""
+
+
+class WeightsError(PosedanceError):
+    """Weights are missing, of the wrong shape, or unsafe to load."""
+
+
+class OutputError(PosedanceError):
+    """An output cannot be written."""

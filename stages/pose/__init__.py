@@ -1,0 +1,1 @@
+"""Whole-body pose: estimate, clean, align to the reference, draw."""

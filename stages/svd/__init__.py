@@ -1,0 +1,1 @@
+"""Stable Video Diffusion: denoiser, conditioning and sampling over windows."""
