@@ -1,0 +1,31 @@
+# `make demo` and `make test` work on a fresh clone: they set up .venv first, once.
+# PYTHON names the interpreter (3.11 or 3.12).
+
+PYTHON ?= $(shell for p in python3.11 python3.12 python3; do \
+	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null && echo $$p && break; done)
+BIN := .venv/bin
+READY := .venv/.ready
+TORCH := torch==2.13.0
+
+.PHONY: demo test check clean
+
+demo: $(READY)
+	$(BIN)/python run.py animate
+
+test: $(READY)
+	$(BIN)/python -m pytest
+
+check: $(READY)
+	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/basedpyright
+
+clean:
+	rm -rf .venv build *.egg-info
+
+# torch brings the CUDA libraries of its own build; all else comes from the lock exactly as written.
+$(READY): requirements.lock pyproject.toml
+	@test -n "$(PYTHON)" || { echo "posedance needs Python 3.11 or 3.12: install one, or name it with make PYTHON=..."; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install -q --disable-pip-version-check -c requirements.lock "$(TORCH)"
+	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps -r requirements.lock
+	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $(READY)
