@@ -1,0 +1,107 @@
+"""The commands of `run.py`. Each is a few lines: read the options, call one function, print where things are.
+
+A mistake of the user ends in one line and exit code 2; Ctrl-C says how to go on and exits with 130.
+"""
+
+import errno
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import App, CycloptsError, Parameter
+from pydantic import ValidationError
+
+from ..stages.errors import PosedanceError
+from .config import AnimateConfig, ClipConfig, explain, resolve
+
+ConfigFile = Annotated[Path | None, Parameter(name="--config")]
+"""YAML file with any of these options; `config.yaml` in a job folder repeats that job."""
+
+app = App(
+    name="run.py",
+    help="A driving video and one picture of a character in; the character dancing that dance out.",
+    version_flags=["--version"],
+    help_epilogue="Start with `run.py animate`: with no options it makes a demo in out/.",
+)
+
+
+@app.command
+def animate(
+    *,
+    options: Annotated[AnimateConfig, Parameter(name="*")] = AnimateConfig(),  # noqa: B008 (immutable)
+    config: ConfigFile = None,
+    dry_run: Annotated[bool, Parameter(negative="")] = False,
+) -> None:
+    """Make a video of the character doing the dance. With no options: a demo with drawn dancers.
+
+    Parameters
+    ----------
+    config
+        YAML file with any of these options; config.yaml in a job folder repeats that job.
+    dry_run
+        Print frames, windows, steps and memory, and stop.
+    """
+    from .animate import animate, plan
+
+    resolved = resolve(AnimateConfig, options, config)
+    if dry_run:
+        print(plan(resolved))
+    else:
+        for path in animate(resolved):
+            print(path)
+
+
+@app.command
+def pose(
+    *,
+    options: Annotated[ClipConfig, Parameter(name="*")] = ClipConfig(),  # noqa: B008 (immutable)
+    config: ConfigFile = None,
+) -> None:
+    """Find the poses of a driving video: writes poses.npz, poses.json and a video with the pose drawn on it.
+
+    Parameters
+    ----------
+    config
+        YAML file with any of these options.
+    """
+    from .animate import extract_poses
+
+    for path in extract_poses(resolve(ClipConfig, options, config)):
+        print(path)
+
+
+@app.command
+def doctor() -> None:
+    """Show versions, devices, and which pose estimators and models work here, or why not."""
+    from .doctor import report
+
+    print(report())
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command. Returns its exit code: 0 done, 2 a mistake to mend, 130 stopped by the user."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
+    except PosedanceError as error:
+        return complain(str(error))
+    except CycloptsError as error:
+        cause = error.__cause__
+        return complain(explain(cause) if isinstance(cause, ValidationError) else " ".join(str(error).split()))
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        where = f" at {error.filename}" if error.filename else ""
+        return complain(f"no space left{where}: free some, then run the same command again to go on")
+    except KeyboardInterrupt:
+        print("\nstopped: run the same command again to go on from here", file=sys.stderr)
+        return 130
+    return 0
+
+
+def complain(line: str) -> int:
+    """Print the one line that tells what to mend; returns exit code 2."""
+    print(f"error: {line}", file=sys.stderr)
+    return 2

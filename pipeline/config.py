@@ -1,0 +1,217 @@
+"""What a user may ask for: pydantic models, and the layers that fill them.
+
+A config is built from layers, each a mapping of only what it changes: the defaults of the models below, a
+shipped preset (`configs/animate/NAME.yaml`), the user's YAML file, the command line. Later layers win.
+"""
+
+import difflib
+from collections.abc import Iterable, Iterator, Mapping
+from fractions import Fraction
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar, get_args
+
+import yaml
+from cyclopts import Parameter
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from ..stages.errors import ConfigError
+
+Hidden = Parameter(show=False)
+"""Marks what a config file may set but `--help` does not list."""
+
+Seconds = Annotated[Fraction, BeforeValidator(lambda value: str(value) if isinstance(value, float) else value)]
+"""Exact time: 0.1 in a YAML file is one tenth, not the nearest binary number. Also 3/2."""
+
+
+class Config(BaseModel):
+    """Base of every config: immutable, and an unknown key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class EstimatorConfig(Config):
+    """How poses are found."""
+
+    name: Literal["mediapipe", "dwpose", "rtmw"] = "mediapipe"
+    """Pose estimator; `run.py doctor` tells which ones work here."""
+    min_score: Annotated[float, Field(ge=0, le=1)] = 0.3
+    """A body is seen when the mean score of its joints reaches this (0 to 1)."""
+    max_gap: Annotated[int, Field(ge=0), Hidden] = 5
+    """Frames without a person that are filled by interpolation; longer gaps stay empty."""
+    detector: Annotated[Path | None, Hidden] = None
+    """ONNX file of the person detector, for dwpose and rtmw."""
+    model: Annotated[Path | None, Hidden] = None
+    """Model file: ONNX for dwpose and rtmw, holistic_landmarker .task for mediapipe 1 and later."""
+
+
+class WindowConfig(Config):
+    """How the frames are cut into windows that are generated together."""
+
+    size: Annotated[int | None, Field(ge=2)] = None
+    """Frames in a window [default: what the model was trained with]."""
+    overlap: Annotated[int | None, Field(ge=0)] = None
+    """Frames that neighbouring windows share [default: a quarter of the window]."""
+    plan: Annotated[Literal["even", "reference"], Hidden] = "even"
+    """`even`: equal windows, ramped blending, reference frame in each. `reference`: as published."""
+
+
+class WeightsConfig(Config):
+    """Where the published weights of `--model svd-xt-1.1` are."""
+
+    base: str | None = None
+    """Folder in diffusers layout, or hub id, of Stable Video Diffusion."""
+    controlnext: Path | None = None
+    """ControlNeXt weights: controlnet.bin or .safetensors."""
+    unet: Path | None = None
+    """UNet weights trained with it: unet.bin or .safetensors."""
+
+
+class EncodeConfig(Config):
+    """How the result is written."""
+
+    crf: Annotated[int, Field(ge=0, le=51)] = 18
+    """x264 constant rate factor: lower is better and larger."""
+    preset: Literal["veryfast", "medium", "slow"] = "medium"
+    """x264 speed preset."""
+    audio: bool = True
+    """Keep the driving video's sound."""
+
+
+class ClipConfig(Config):
+    """What is read of a driving video, and how its poses are found."""
+
+    driving: Path | None = None
+    """Driving video: the dance."""
+    output: Annotated[Path, Parameter(alias="-o")] = Path("out")
+    """Folder for everything this job writes; run the same command again to resume it."""
+    stride: Annotated[int, Field(ge=1)] = 2
+    """Use every STRIDE-th frame of the driving video."""
+    start: Annotated[Seconds, Field(ge=0)] = Fraction(0)
+    """Seconds to skip at the beginning of the driving video."""
+    duration: Annotated[Seconds | None, Field(gt=0)] = None
+    """Seconds to use of the driving video [default: all]."""
+    estimator: EstimatorConfig = EstimatorConfig()
+    encode: Annotated[EncodeConfig, Hidden] = EncodeConfig()
+
+
+class AnimateConfig(ClipConfig):
+    """Everything that decides what `animate` makes."""
+
+    reference: Path | None = None
+    """Picture of the character. Its keypoints are read from NAME.npz beside it when that exists."""
+    pose: Path | None = None
+    """Pose file (.npz or DWPose/OpenPose .json) to dance to, instead of a driving video."""
+    model: str = "demo"
+    """demo, tiny-random, svd-xt-1.1, or a folder that `train` or `convert` wrote."""
+    preset: Literal["preview", "default", "best"] = "default"
+    """Quality against time: decides steps and overlap where you do not."""
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    """The same seed gives the same video."""
+    width: Annotated[int | None, Field(ge=1)] = None
+    """Width of the result in pixels [default: the model's]."""
+    height: Annotated[int | None, Field(ge=1)] = None
+    """Height of the result in pixels [default: the model's]."""
+    steps: Annotated[int | None, Field(ge=1, le=1000)] = None
+    """Denoising steps [default: the model's]."""
+    guidance_scale: Annotated[float | None, Field(ge=0, le=100)] = None
+    """How strongly the reference image is followed; 1 switches guidance off [default: the model's]."""
+    align: Literal["robust", "reference", "none"] = "robust"
+    """Fit the dancer's skeleton to the character's: `robust`, `reference` (as published), or `none`."""
+    window: WindowConfig = WindowConfig()
+    weights: Annotated[WeightsConfig, Hidden] = WeightsConfig()
+    device: Annotated[str, Hidden] = "auto"
+    """auto, cpu, cuda or cuda:N."""
+
+
+ConfigT = TypeVar("ConfigT", bound=Config)
+
+
+def resolve(model: type[ConfigT], cli: Config, config_file: Path | None = None) -> ConfigT:
+    """Merge defaults, preset, YAML file and command line, and validate the whole.
+
+    `cli` holds what the command line set (its `model_fields_set`). Raises ConfigError with one line that
+    names the file, the key and the near match.
+    """
+    layers: list[tuple[str, Mapping[str, Any]]] = [("the command line", cli.model_dump(exclude_unset=True))]
+    if config_file is not None:
+        layers.insert(0, (str(config_file), read_yaml(config_file)))
+    preset = next((layer["preset"] for _, layer in reversed(layers) if "preset" in layer), "default")
+    if "preset" in model.model_fields and preset in get_args(model.model_fields["preset"].annotation):
+        shipped = resources.files("posedance.configs") / "animate" / f"{preset}.yaml"
+        if shipped.is_file():
+            layers.insert(0, (f"preset {preset}", yaml.safe_load(shipped.read_text())))
+    merged: dict[str, Any] = {}
+    for source, layer in layers:
+        for key in unknown_keys(model, layer):
+            known = list(all_keys(model))
+            near = difflib.get_close_matches(key, known, n=1) or difflib.get_close_matches(
+                key.rpartition(".")[2], known, n=1
+            )
+            hint = f"did you mean {near[0]}?" if near else f"the keys are {', '.join(known)}"
+            raise ConfigError(f"{source}: unknown key {key}: {hint}")
+        merged = merge(merged, layer)
+    try:
+        return model.model_validate(merged)
+    except ValidationError as error:
+        raise ConfigError(explain(error)) from error
+
+
+def read_yaml(path: Path) -> Mapping[str, Any]:
+    """Plain data of a YAML file. Raises ConfigError; tags that would run code are refused by `safe_load`."""
+    try:
+        loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"cannot read config file {path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"config file {path} is not text: give a YAML file") from error
+    except yaml.YAMLError as error:
+        what = " ".join(str(error).split())
+        raise ConfigError(f"config file {path} is not plain YAML: {what}") from error
+    if loaded is None:
+        return {}
+    if not isinstance(loaded, dict):
+        raise ConfigError(f"config file {path} holds a {type(loaded).__name__}: expected `key: value` lines")
+    return loaded
+
+
+def write_yaml(config: Config) -> str:
+    """The config as YAML that `--config` reads back to an equal one."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested mappings merged key by key; `above` wins."""
+    merged = dict(below)
+    for key, value in above.items():
+        old = merged.get(key)
+        merged[key] = merge(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
+    return merged
+
+
+def all_keys(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
+    """Dotted names of every field, groups included."""
+    for name, field in model.model_fields.items():
+        yield prefix + name
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from all_keys(field.annotation, f"{prefix}{name}.")
+
+
+def unknown_keys(model: type[BaseModel], layer: Mapping[Any, Any], prefix: str = "") -> Iterable[str]:
+    """Dotted names in `layer` that `model` does not have."""
+    for key, value in layer.items():
+        field = model.model_fields.get(key)
+        if field is None:
+            yield f"{prefix}{key}"
+        elif isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            if isinstance(value, Mapping):
+                yield from unknown_keys(field.annotation, value, f"{prefix}{key}.")
+
+
+def explain(error: ValidationError) -> str:
+    """A pydantic error as one line: which key, which value, what is expected."""
+    lines = []
+    for detail in error.errors():
+        key = ".".join(str(part) for part in detail["loc"])
+        lines.append(f"{key} = {detail['input']!s}: {detail['msg'][:1].lower()}{detail['msg'][1:]}")
+    return "; ".join(lines)

@@ -1,0 +1,154 @@
+"""A job folder: what is done, under which key, and how a killed run goes on.
+
+Work is at-least-once, outputs are exactly-once. Each step writes its files under a temporary name, moves them
+into place, and then commits a record: the step's key (a hash of everything that decides its result) and each
+file's size and SHA-256. A step is done only when its record has the asked key and every file matches it, so a
+half-written file, a changed option or a changed input is never taken for finished work.
+
+    out/result.mp4 ...            what the user came for
+    out/.work/records/STEP.json   the records
+    out/.work/...                 what later steps read: poses, latents, checkpoints
+"""
+
+import fcntl
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..stages.errors import OutputError
+
+Key = str
+"""SHA-256, in hex, of what decides a step's result."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """An open job folder. Get one from `open_job`."""
+
+    folder: Path
+
+    @property
+    def work(self) -> Path:
+        """Where intermediate files are kept."""
+        return self.folder / ".work"
+
+    def record_path(self, step: str) -> Path:
+        return self.work / "records" / f"{step}.json"
+
+    def is_done(self, step: str, key: Key) -> bool:
+        """Whether `step` was committed under `key` and all its files are still what was committed."""
+        record = read_record(self.record_path(step))
+        return (
+            record is not None
+            and record.get("key") == key
+            and all(matches(self.folder / name, entry) for name, entry in record["files"].items())
+        )
+
+    def commit(self, step: str, key: Key, files: Sequence[Path], facts: Mapping[str, Any] | None = None) -> None:
+        """Record that `files` (inside the folder) are the result of `step` under `key`."""
+        entries = {
+            str(path.relative_to(self.folder)): {"size": path.stat().st_size, "sha256": file_digest(path)}
+            for path in files
+        }
+        record = {"step": step, "key": key, "files": entries, "facts": dict(facts or {})}
+        write_atomically(self.record_path(step), json.dumps(record, indent=1).encode())
+
+    def facts(self, step: str) -> dict[str, Any]:
+        """What `step` said about its result when it was committed."""
+        record = read_record(self.record_path(step))
+        return {} if record is None else record["facts"]
+
+    def run(
+        self,
+        step: str,
+        key: Key,
+        files: Sequence[Path],
+        make: Callable[[], Mapping[str, Any] | None],
+    ) -> bool:
+        """Call `make` unless `step` is done under `key`, then commit. Returns whether it was called."""
+        if self.is_done(step, key):
+            return False
+        self.record_path(step).unlink(missing_ok=True)
+        facts = make()
+        self.commit(step, key, files, facts)
+        return True
+
+
+@contextmanager
+def open_job(folder: Path) -> Iterator[Job]:
+    """Make or reopen a job folder and hold its lock, so that two runs never write to it at once.
+
+    The lock is the kernel's: it goes with the process, however that ends. Temporary files that a killed run
+    left are removed. Raises OutputError when the folder cannot be written or another run holds it.
+    """
+    try:
+        (folder / ".work" / "records").mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+        lock = (folder / ".work" / "lock").open("a+")
+    except OSError as error:
+        raise OutputError(
+            f"cannot write to output folder {folder}: {error.strerror}: name another with --output"
+        ) from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            lock.seek(0)
+            raise OutputError(
+                f"output folder {folder} is in use by process {lock.read().strip() or '?'}: "
+                "wait for it, or name another with --output"
+            ) from error
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+        for leftover in (*folder.glob(".*.tmp*"), *(folder / ".work").rglob(".*.tmp*")):
+            leftover.unlink()
+        yield Job(folder)
+
+
+def key_of(step: str, **inputs: Any) -> Key:
+    """Key of a step from its name and everything that decides its result, as plain data."""
+    text = json.dumps({"step": step, **inputs}, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file's bytes, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def matches(path: Path, entry: Mapping[str, Any]) -> bool:
+    """Whether a file is the one that was recorded."""
+    return path.is_file() and path.stat().st_size == entry["size"] and file_digest(path) == entry["sha256"]
+
+
+def read_record(path: Path) -> dict[str, Any] | None:
+    """A step's record, or None where there is none that can be read: the step is then not done."""
+    try:
+        record = json.loads(path.read_bytes())
+    except (FileNotFoundError, ValueError):
+        return None
+    complete = isinstance(record, dict) and isinstance(record.get("files"), dict) and "facts" in record
+    return record if complete else None
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write a file so that it is either wholly there or not at all, also after a power cut."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
