@@ -1,0 +1,73 @@
+"""Configs: layers merge, everything round-trips, and mistakes are told in one line."""
+
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+
+from posedance.pipeline.config import AnimateConfig, ClipConfig, WindowConfig, resolve, write_yaml
+from posedance.stages.errors import ConfigError
+
+
+def test_command_line_wins_over_file_over_preset(tmp_path: Path) -> None:
+    file = tmp_path / "job.yaml"
+    file.write_text("preset: preview\nsteps: 7\nwindow: {overlap: 1}\n")
+    config = resolve(AnimateConfig, AnimateConfig(window=WindowConfig(size=9)), file)
+    assert (config.steps, config.window.overlap, config.window.size) == (7, 1, 9)
+    assert resolve(AnimateConfig, AnimateConfig(preset="preview")).steps is not None
+    assert resolve(AnimateConfig, AnimateConfig(preset="preview", steps=3)).steps == 3
+
+
+def test_written_config_reads_back_equal(tmp_path: Path) -> None:
+    config = AnimateConfig(driving=Path("a b.mp4"), start=Fraction(1001, 30000), seed=5, pose=None)
+    file = tmp_path / "config.yaml"
+    file.write_text(write_yaml(config))
+    assert resolve(AnimateConfig, AnimateConfig(), file) == config
+
+
+def test_seconds_in_yaml_are_exact(tmp_path: Path) -> None:
+    file = tmp_path / "job.yaml"
+    file.write_text("start: 0.1\nduration: 1e-1\n")
+    config = resolve(AnimateConfig, AnimateConfig(), file)
+    assert config.start == config.duration == Fraction(1, 10)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("stpes: 4", "job.yaml: unknown key stpes: did you mean steps?"),
+        ("window: {overlp: 3}", "job.yaml: unknown key window.overlp: did you mean window.overlap?"),
+        ("1: 2", "unknown key 1"),
+        ("- a", "holds a list"),
+        ("steps: [", "not plain YAML"),
+        ("start: -1", "start = -1"),
+        ("start: .nan", "start = nan"),
+        ("duration: 0", "duration = 0"),
+        ("steps: many", "steps = many"),
+        ("window: 3", "window = 3"),
+        ("preset: bset", "'preview', 'default' or 'best'"),
+    ],
+)
+def test_a_bad_file_is_told_in_one_line(tmp_path: Path, text: str, expected: str) -> None:
+    file = tmp_path / "job.yaml"
+    file.write_text(text)
+    with pytest.raises(ConfigError) as error:
+        resolve(AnimateConfig, AnimateConfig(), file)
+    assert expected in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_yaml_cannot_run_code(tmp_path: Path) -> None:
+    file, proof = tmp_path / "job.yaml", tmp_path / "proof"
+    file.write_text(f"steps: !!python/object/apply:os.mkdir ['{proof}']")
+    with pytest.raises(ConfigError, match="not plain YAML"):
+        resolve(AnimateConfig, AnimateConfig(), file)
+    assert not proof.exists()
+
+
+def test_a_missing_or_binary_file_is_told(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot read config file"):
+        resolve(ClipConfig, ClipConfig(), tmp_path / "none.yaml")
+    (tmp_path / "b.yaml").write_bytes(b"\xff\xfe\x00\x80")
+    with pytest.raises(ConfigError, match="is not text"):
+        resolve(ClipConfig, ClipConfig(), tmp_path / "b.yaml")
