@@ -89,7 +89,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return complain(str(error))
     except CycloptsError as error:
         cause = error.__cause__
-        return complain(explain(cause) if isinstance(cause, ValidationError) else " ".join(str(error).split()))
+        return complain(
+            explain(cause) if isinstance(cause, ValidationError) else " ".join(str(error).split())
+        )
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise

@@ -20,7 +20,9 @@ from ..stages.errors import ConfigError
 Hidden = Parameter(show=False)
 """Marks what a config file may set but `--help` does not list."""
 
-Seconds = Annotated[Fraction, BeforeValidator(lambda value: str(value) if isinstance(value, float) else value)]
+Seconds = Annotated[
+    Fraction, BeforeValidator(lambda value: str(value) if isinstance(value, float) else value)
+]
 """Exact time: 0.1 in a YAML file is one tenth, not the nearest binary number. Also 3/2."""
 
 

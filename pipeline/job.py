@@ -50,7 +50,9 @@ class Job:
             and all(matches(self.folder / name, entry) for name, entry in record["files"].items())
         )
 
-    def commit(self, step: str, key: Key, files: Sequence[Path], facts: Mapping[str, Any] | None = None) -> None:
+    def commit(
+        self, step: str, key: Key, files: Sequence[Path], facts: Mapping[str, Any] | None = None
+    ) -> None:
         """Record that `files` (inside the folder) are the result of `step` under `key`."""
         entries = {
             str(path.relative_to(self.folder)): {"size": path.stat().st_size, "sha256": file_digest(path)}

@@ -20,6 +20,11 @@ def stage(title: str, total: int | None, unit: str = "frame") -> Iterator[Callab
     """Show a bar while a stage works. Yields a function to call with the number of units just done."""
     interval = 0.2 if sys.stderr.isatty() else LOG_INTERVAL_S
     with tqdm(
-        total=total, desc=f"{title:<10}", unit=unit, file=sys.stderr, mininterval=interval, maxinterval=interval
+        total=total,
+        desc=f"{title:<10}",
+        unit=unit,
+        file=sys.stderr,
+        mininterval=interval,
+        maxinterval=interval,
     ) as bar:
         yield bar.update
