@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from fractions import Fraction
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, get_args
+from typing import Annotated, Any, Literal, TypeGuard, TypeVar, get_args
 
 import yaml
 from cyclopts import Parameter
@@ -195,8 +195,13 @@ def all_keys(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
     """Dotted names of every field, groups included."""
     for name, field in model.model_fields.items():
         yield prefix + name
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+        if is_group(field.annotation):
             yield from all_keys(field.annotation, f"{prefix}{name}.")
+
+
+def is_group(annotation: Any) -> TypeGuard[type[BaseModel]]:
+    """Whether a field holds further named options."""
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
 
 
 def unknown_keys(model: type[BaseModel], layer: Mapping[Any, Any], prefix: str = "") -> Iterable[str]:
@@ -205,9 +210,8 @@ def unknown_keys(model: type[BaseModel], layer: Mapping[Any, Any], prefix: str =
         field = model.model_fields.get(key)
         if field is None:
             yield f"{prefix}{key}"
-        elif isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            if isinstance(value, Mapping):
-                yield from unknown_keys(field.annotation, value, f"{prefix}{key}.")
+        elif isinstance(value, Mapping) and is_group(field.annotation):
+            yield from unknown_keys(field.annotation, value, f"{prefix}{key}.")
 
 
 def explain(error: ValidationError) -> str:

@@ -16,7 +16,7 @@ def say(line: str) -> None:
 
 
 @contextmanager
-def stage(title: str, total: int | None, unit: str = "frame") -> Iterator[Callable[[int], None]]:
+def stage(title: str, total: int | None, unit: str = "frame") -> Iterator[Callable[[int], object]]:
     """Show a bar while a stage works. Yields a function to call with the number of units just done."""
     interval = 0.2 if sys.stderr.isatty() else LOG_INTERVAL_S
     with tqdm(

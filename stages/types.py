@@ -45,13 +45,16 @@ class PoseSequence:
         points = np.asarray(self.keypoints, np.float32)
         scores = np.asarray(self.scores, np.float32)
         if points.ndim != 3 or points.shape[1:] != (NUM_KEYPOINTS, 2):
-            raise PoseError(f"keypoints have shape {list(points.shape)}: expected [frames, {NUM_KEYPOINTS}, 2]")
+            raise PoseError(
+                f"keypoints have shape {list(points.shape)}: expected [frames, {NUM_KEYPOINTS}, 2]"
+            )
         if scores.shape != points.shape[:2]:
             raise PoseError(f"scores have shape {list(scores.shape)}: expected {list(points.shape[:2])}")
         if not np.isfinite(points).all() or not np.isfinite(scores).all():
             frame = int(np.argmin(np.isfinite(points).all((1, 2)) & np.isfinite(scores).all(1)))
             raise PoseError(
-                f"the pose of frame {frame} holds NaN or infinite values: set unseen keypoints to 0 with score 0"
+                f"the pose of frame {frame} holds NaN or infinite values: "
+                "set unseen keypoints to 0 with score 0"
             )
         if min(self.size) < 1 or self.fps <= 0:
             raise PoseError(f"size {self.size} and frame rate {self.fps} of a pose sequence must be positive")

@@ -50,9 +50,7 @@ def test_a_failing_step_leaves_no_record(tmp_path: Path) -> None:
         make_step(job, "old")
         with pytest.raises(ValueError):
             job.run("a", "new", [job.folder / "a.txt"], fail)
-        assert make_step(job, "old"), (
-            "the old record must not vouch for a file that a failed step may have touched"
-        )
+        assert make_step(job, "old"), "the old record must not vouch for what a failed step may have touched"
 
 
 def test_facts_survive(tmp_path: Path) -> None:
