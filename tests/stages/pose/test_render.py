@@ -1,0 +1,143 @@
+"""Control frames: the recorded drawings pixel for pixel, and the same pixels as the plain way of drawing."""
+
+import importlib.util
+from fractions import Fraction
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from posedance.stages.pose import skeleton
+from posedance.stages.pose.render import (
+    ControlCanvas,
+    OpenPosePeople,
+    draw_control_frame,
+    draw_control_frames,
+    draw_overlay,
+    openpose_people,
+)
+from posedance.stages.types import PoseSequence
+
+FIELDS = ("candidate", "score", "hands", "hands_score", "faces", "faces_score")
+
+_spec = importlib.util.spec_from_file_location(
+    "bench_drawing", Path(__file__).parents[2] / "bench" / "bench_drawing.py"
+)
+assert _spec is not None and _spec.loader is not None
+bench_drawing = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(bench_drawing)
+
+
+def load_people(arrays: np.lib.npyio.NpzFile, prefix: str) -> OpenPosePeople:
+    candidate, score, *rest = (arrays[f"{prefix}_{field}"] for field in FIELDS)
+    return OpenPosePeople(candidate.reshape(-1, 18, 2), score, *rest)
+
+
+def read_rgb(path: Path) -> np.ndarray:
+    image = cv2.imread(str(path))
+    assert image is not None, path
+    return image[..., ::-1]
+
+
+def some_poses(frames: int, seed: int = 0) -> PoseSequence:
+    rng = np.random.default_rng(seed)
+    points = rng.uniform(0, [60, 90], (frames, 133, 2))
+    return PoseSequence(points, rng.uniform(0, 1, (frames, 133)), (60, 90), Fraction(25))
+
+
+def test_golden_pose_drawing(golden: Path):
+    folder = golden / "pose_drawing"
+    pictures = sorted(folder.glob("pose*_*x*.png"))
+    assert pictures
+    with np.load(folder / "poses.npz") as arrays:
+        for picture in pictures:
+            prefix, size = picture.stem.split("_")
+            height, width = (int(side) for side in size.split("x"))
+            drawn = ControlCanvas(width, height).draw(load_people(arrays, prefix))
+            assert np.array_equal(drawn, read_rgb(picture)), picture.name
+
+
+def test_golden_pose_alignment_drawings_from_one_canvas(golden: Path):
+    folder = golden / "pose_alignment"
+    pictures = sorted(folder.glob("frame*.png"))
+    assert pictures
+    height, width = read_rgb(pictures[0]).shape[:2]
+    canvas = ControlCanvas(width, height)
+    with np.load(folder / "poses_before.npz") as before:
+        people = load_people(before, "reference")
+        assert np.array_equal(canvas.draw(people), read_rgb(folder / "reference_pose.png"))
+    with np.load(folder / "poses_aligned.npz") as aligned:
+        for picture in pictures:
+            assert np.array_equal(canvas.draw(load_people(aligned, picture.stem)), read_rgb(picture)), (
+                picture.name
+            )
+
+
+def test_golden_people_from_raw_detections(golden: Path):
+    folder = golden / "pose_alignment"
+    with np.load(folder / "raw_detections.npz") as raw, np.load(folder / "poses_before.npz") as before:
+        height, width = (int(side) for side in raw["video_size_hw"])
+        for frame, count in enumerate(raw["video_people"]):
+            people = openpose_people(
+                raw["video_keypoints133"][frame, :count],
+                raw["video_scores133"][frame, :count],
+                (width, height),
+            )
+            expected = load_people(before, f"frame{frame:02d}")
+            for field in OpenPosePeople.__slots__:
+                np.testing.assert_allclose(getattr(people, field), getattr(expected, field), atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("width", "height"),
+    [(64, 64), (576, 320), (448, 256), (100, 72), (1080, 1080), (77, 131)],
+)
+def test_any_size_has_the_pixels_of_the_plain_drawing(width: int, height: int):
+    rng = np.random.default_rng(width)
+    canvas = ControlCanvas(width, height)
+    for count in (1, 2, 0):
+        people = bench_drawing.random_people(rng, count)
+        assert np.array_equal(canvas.draw(people), bench_drawing.draw_plainly(people, width, height))
+
+
+def test_frames_of_a_sequence_do_not_depend_on_each_other():
+    poses = some_poses(3)
+    frames = list(draw_control_frames(poses, 64, 96))
+    assert all(frame.any() for frame in frames)
+    for frame, points, scores in zip(frames, poses.keypoints, poses.scores, strict=True):
+        assert frame.shape == (96, 64, 3) and frame.dtype == np.uint8
+        assert np.array_equal(frame, draw_control_frame(points, scores, poses.size, 64, 96))
+
+
+def test_frames_are_drawn_only_when_asked_for():
+    poses = some_poses(2)
+    frames = draw_control_frames(poses, 64, 96)
+    first = next(frames)
+    kept = first.copy()
+    next(frames)
+    assert np.array_equal(first, kept)
+
+
+def test_an_unseen_person_leaves_the_frame_black():
+    assert not draw_control_frame(np.zeros((133, 2)), np.zeros(133), (10, 10), 64, 64).any()
+
+
+def test_keypoints_far_outside_do_not_break_the_drawing():
+    points = np.full((133, 2), 1e30)
+    points[::2] *= -1
+    assert draw_control_frame(points, np.ones(133), (10, 10), 64, 64).shape == (64, 64, 3)
+
+
+def test_overlay_marks_what_is_seen_and_nothing_else():
+    frame = np.full((200, 100, 3), 90, np.uint8)
+    points = np.full((133, 2), 1000.0)
+    scores = np.zeros(133)
+    points[skeleton.LEFT_HAND] = np.linspace([20, 100], [40, 160], 21)
+    scores[skeleton.LEFT_HAND] = 0.9
+    drawn = draw_overlay(frame, points, scores)
+    changed = np.argwhere((drawn != frame).any(-1))
+    assert len(changed) > 50
+    assert changed.min(0).tolist() >= [90, 10] and changed.max(0).tolist() <= [170, 50]
+    assert (frame == 90).all()
+    assert np.array_equal(draw_overlay(frame, points, np.zeros(133)), frame)
