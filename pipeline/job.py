@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..stages.atomic import atomic_path
 from ..stages.errors import OutputError
 
 Key = str
@@ -59,7 +60,7 @@ class Job:
             for path in files
         }
         record = {"step": step, "key": key, "files": entries, "facts": dict(facts or {})}
-        write_atomically(self.record_path(step), json.dumps(record, indent=1).encode())
+        write_text(self.record_path(step), json.dumps(record, indent=1))
 
     def facts(self, step: str) -> dict[str, Any]:
         """What `step` said about its result when it was committed."""
@@ -142,15 +143,7 @@ def read_record(path: Path) -> dict[str, Any] | None:
     return record if complete else None
 
 
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write a file so that it is either wholly there or not at all, also after a power cut."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+def write_text(path: Path, text: str) -> None:
+    """Write a text file whole or not at all."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")

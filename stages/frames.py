@@ -4,7 +4,6 @@ One zip file of PNG pictures. A drawn control frame is mostly black and takes ab
 576x1024 array takes 1.8 MB.
 """
 
-import os
 import zipfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -12,6 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from .atomic import atomic_path
 from .errors import OutputError
 
 
@@ -20,22 +20,14 @@ def write_frames(path: Path, frames: Iterable[np.ndarray]) -> int:
 
     Returns how many there were.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     count = 0
-    try:
-        with zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
-            for frame in frames:
-                ok, png = cv2.imencode(".png", frame[..., ::-1])
-                if not ok:
-                    raise OutputError(f"frame {count} of shape {frame.shape} cannot be stored in {path}")
-                archive.writestr(f"{count:08d}.png", png.tobytes())
-                count += 1
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    with atomic_path(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
+        for frame in frames:
+            ok, png = cv2.imencode(".png", frame[..., ::-1])
+            if not ok:
+                raise OutputError(f"frame {count} of shape {frame.shape} cannot be stored in {path}")
+            archive.writestr(f"{count:08d}.png", png.tobytes())
+            count += 1
     return count
 
 

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from posedance.pipeline.job import Job, key_of, open_job, write_atomically
+from posedance.pipeline.job import Job, key_of, open_job, write_text
 from posedance.stages.errors import OutputError
 
 
 def make_step(job: Job, key: str, text: str = "made") -> bool:
     path = job.folder / "a.txt"
-    return job.run("a", key, [path], lambda: write_atomically(path, text.encode()))
+    return job.run("a", key, [path], lambda: write_text(path, text))
 
 
 def test_a_step_runs_once_for_each_key(tmp_path: Path) -> None:
@@ -94,9 +94,9 @@ def test_atomic_write_leaves_the_old_file_when_killed(tmp_path: Path) -> None:
     """Kill a process that rewrites a file in a loop; the file must always be one of the whole versions."""
     path = tmp_path / "f"
     script = (
-        "from pathlib import Path; from posedance.pipeline.job import write_atomically\n"
+        "from pathlib import Path; from posedance.pipeline.job import write_text\n"
         "i = 0\n"
-        f"while True:\n    write_atomically(Path({str(path)!r}), bytes([i % 256]) * 200_000); i += 1"
+        f"while True:\n    write_text(Path({str(path)!r}), chr(32 + i % 90) * 200_000); i += 1"
     )
     for delay in (0.02, 0.05, 0.11):
         writer = subprocess.Popen([sys.executable, "-c", script])
