@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 from diffusers import UNetSpatioTemporalConditionModel
+
 from posedance.stages.controlnext.inject import add_control, attach, cross_normalize
 
 

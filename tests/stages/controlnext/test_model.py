@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+
 from posedance.stages.controlnext.model import ControlNeXt
 
 SMALL = {
@@ -71,7 +72,7 @@ def test_padding_changes_the_size_and_not_the_weights(small, frames):
 
 
 def test_widening_first_block_has_a_shortcut(frames):
-    model = ControlNeXt(**{**SMALL, "out_channels": (32, 32)})
+    model = ControlNeXt(**{**SMALL, "in_channels": (16, 32), "out_channels": (32, 32)})
     assert model(frames, 0.0).shape[:2] == (6, 64)
 
 

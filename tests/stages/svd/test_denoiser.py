@@ -1,0 +1,171 @@
+import pytest
+import torch
+from diffusers import UNetSpatioTemporalConditionModel
+
+from posedance.stages.controlnext.inject import attach
+from posedance.stages.controlnext.model import ControlNeXt
+from posedance.stages.svd.denoiser import NO_DROPOUT, Conditioning, Denoiser, Dropout, denoised, drop
+from posedance.stages.svd.noise import CosineInterpolated
+
+
+@pytest.fixture
+def denoiser():
+    torch.manual_seed(0)
+    unet = UNetSpatioTemporalConditionModel(
+        in_channels=8,
+        down_block_types=("CrossAttnDownBlockSpatioTemporal", "DownBlockSpatioTemporal"),
+        up_block_types=("UpBlockSpatioTemporal", "CrossAttnUpBlockSpatioTemporal"),
+        block_out_channels=(32, 64),
+        addition_time_embed_dim=16,
+        projection_class_embeddings_input_dim=48,
+        layers_per_block=1,
+        cross_attention_dim=16,
+        num_attention_heads=(2, 4),
+    )
+    controlnext = ControlNeXt(
+        time_embed_dim=32,
+        in_channels=(16, 16),
+        out_channels=(16, 16),
+        groups=(2, 4),
+        stem_channels=8,
+        mid_groups=4,
+        control_channels=32,
+        time_proj_channels=16,
+        stem_padding=1,
+    )
+    return Denoiser(unet, controlnext, attach(unet))
+
+
+@pytest.fixture
+def batch():
+    generator = torch.Generator().manual_seed(5)
+    latents = torch.randn(2, 3, 4, 8, 8, generator=generator)
+    frames = torch.rand(2, 3, 3, 64, 64, generator=generator)
+    conditioning = Conditioning(
+        torch.randn(2, 1, 16, generator=generator),
+        torch.randn(2, 4, 8, 8, generator=generator),
+        torch.tensor([[6, 128, 0.02]]).repeat(2, 1),
+    )
+    return latents, frames, conditioning
+
+
+def seeded(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def test_preconditioning_recovers_the_sample_from_its_true_v():
+    x0, noise = torch.randn(2, 1, 2, 4, 4, 4, generator=seeded())
+    for sigma in torch.tensor([0.002, 0.5, 1.0, 700.0]):
+        # v = (noise - sigma x0) / sqrt(sigma^2 + 1), the v-prediction target of the scaled sample
+        v = (noise - sigma * x0) / (sigma**2 + 1).sqrt()
+        assert torch.allclose(denoised(x0 + sigma * noise, v, sigma), x0, atol=2e-4)
+
+
+def test_loss_is_the_error_of_what_sampling_predicts(denoiser, batch):
+    latents, frames, conditioning = batch
+    sigma = torch.tensor([0.7, 3.0])
+    with torch.no_grad():
+        loss = denoiser.loss(latents, frames, conditioning, seeded(9), sigma=sigma)
+        generator = seeded(9)
+        torch.rand(2, generator=generator)  # the dropout draw comes first
+        noisy = latents + sigma.reshape(2, 1, 1, 1, 1) * torch.randn(latents.shape, generator=generator)
+        for i in range(2):
+            one = Conditioning(
+                conditioning.token[i : i + 1],
+                conditioning.image_latents[i : i + 1],
+                conditioning.time_ids[:1],
+            )
+            control = denoiser.controlnext(frames[i : i + 1], 0.25 * sigma[i].log())
+            v = denoiser.guided(noisy[i : i + 1], sigma[i], one, control, None)
+            error = denoised(noisy[i : i + 1], v, sigma[i]) - latents[i]
+            expected = (1 + sigma[i] ** 2) / sigma[i] ** 2 * error.square().mean()
+            assert loss.per_sample[i].item() == pytest.approx(expected.item(), rel=1e-4)
+    assert loss.value.item() == pytest.approx(loss.per_sample.mean().item(), rel=1e-6)
+
+
+def test_gradients_flow_through_control_normalization_and_unet(denoiser, batch):
+    latents, frames, conditioning = batch
+    denoiser.loss(latents, frames, conditioning, seeded(), sigma=torch.ones(2)).value.backward()
+    for name, module in (("controlnext", denoiser.controlnext), ("unet", denoiser.unet)):
+        # keys and queries of attention over one token have no influence on the result
+        silent = [
+            key
+            for key, parameter in module.named_parameters()
+            if (parameter.grad is None or not parameter.grad.abs().any())
+            and not ("attn2.to_q" in key or "attn2.to_k" in key or "norm2" in key)
+        ]
+        assert not silent, (name, silent)
+
+
+def test_gradient_checkpointing_gives_the_same_gradients(denoiser, batch):
+    latents, frames, conditioning = batch
+
+    def gradients():
+        denoiser.unet.zero_grad()
+        denoiser.controlnext.zero_grad()
+        denoiser.loss(latents, frames, conditioning, seeded(), sigma=torch.ones(2)).value.backward()
+        modules = (denoiser.unet, denoiser.controlnext)
+        return [p.grad.clone() for m in modules for p in m.parameters() if p.grad is not None]
+
+    plain = gradients()
+    denoiser.unet.enable_gradient_checkpointing()
+    denoiser.controlnext.enable_gradient_checkpointing()
+    for kept, again in zip(plain, gradients(), strict=True):
+        assert torch.allclose(kept, again, atol=1e-5)
+
+
+def test_guidance_reaches_from_unconditional_to_conditional(denoiser, batch):
+    latents, frames, conditioning = batch
+    one = Conditioning(conditioning.token[:1], conditioning.image_latents[:1], conditioning.time_ids[:1])
+    nothing = Conditioning(torch.zeros_like(one.token), torch.zeros_like(one.image_latents), one.time_ids)
+    sigma = torch.tensor(2.0)
+    with torch.no_grad():
+        control = denoiser.controlnext(frames[:1], 0.25 * sigma.log())
+        conditional = denoiser.guided(latents[:1], sigma, one, control, None)
+        unconditional = denoiser.guided(latents[:1], sigma, nothing, None, None)
+        guided = denoiser.guided(latents[:1], sigma, one, control, torch.tensor([0.0, 1.0, 2.0]))
+    assert torch.allclose(guided[:, 0], unconditional[:, 0], atol=1e-5)
+    assert torch.allclose(guided[:, 1], conditional[:, 1], atol=1e-5)
+    assert torch.allclose(guided[:, 2], 2 * conditional[:, 2] - unconditional[:, 2], atol=1e-5)
+
+
+def test_weight_map_counts_places(denoiser, batch):
+    latents, frames, conditioning = batch
+    weight = torch.zeros(2, 3, 1, 8, 8)
+    zero = denoiser.loss(latents, frames, conditioning, seeded(), sigma=torch.ones(2), weight=weight)
+    plain = denoiser.loss(latents, frames, conditioning, seeded(), sigma=torch.ones(2))
+    tripled = denoiser.loss(latents, frames, conditioning, seeded(), sigma=torch.ones(2), weight=weight + 3)
+    assert zero.value.item() == 0
+    assert tripled.value.item() == pytest.approx(3 * plain.value.item(), rel=1e-6)
+
+
+def test_same_generator_same_loss(denoiser, batch):
+    latents, frames, conditioning = batch
+    with torch.no_grad():
+        options = {"distribution": CosineInterpolated(), "dropout": Dropout()}
+        first = denoiser.loss(latents, frames, conditioning, seeded(4), **options)
+        again = denoiser.loss(latents, frames, conditioning, seeded(4), **options)
+    assert torch.equal(first.per_sample, again.per_sample)
+    assert torch.equal(first.sigma, again.sigma)
+
+
+def test_published_dropout_shares():
+    count = 20000
+    ones = Conditioning(torch.ones(count, 1, 1), torch.ones(count, 1, 1, 1), torch.ones(count, 3))
+    dropped, control = drop(ones, Dropout(), seeded())
+    token, image = dropped.token.flatten() == 0, dropped.image_latents.flatten() == 0
+    assert token.float().mean().item() == pytest.approx(0.2, abs=0.01)
+    assert image.float().mean().item() == pytest.approx(0.2, abs=0.01)
+    assert (token & image).float().mean().item() == pytest.approx(0.1, abs=0.01)
+    assert control.all()
+    untouched, _ = drop(ones, NO_DROPOUT, seeded())
+    assert untouched.token.all() and untouched.image_latents.all()
+
+
+def test_dropped_control_equals_no_control(denoiser, batch):
+    latents, frames, conditioning = batch
+    always = Dropout((0.0, 0.0), (0.0, 0.0), control=(0.0, 1.0))
+    with torch.no_grad():
+        dropped = denoiser.loss(latents, frames, conditioning, seeded(), sigma=torch.ones(2), dropout=always)
+        none = denoiser.loss(latents, None, conditioning, seeded(), sigma=torch.ones(2))
+    assert torch.allclose(dropped.per_sample, none.per_sample, rtol=1e-6)
