@@ -56,7 +56,7 @@ class OpenPosePeople:
 
 
 def openpose_people(keypoints: np.ndarray, scores: np.ndarray, size: tuple[int, int]) -> OpenPosePeople:
-    """The people of one frame: `keypoints` [n, 133, 2], pixels of `size` (width, height); `scores` [n, 133]."""
+    """One frame's people: `keypoints` [n, 133, 2] in pixels of `size` (width, height), `scores` [n, 133]."""
     points, values = skeleton.to_openpose(keypoints, scores)
     points = points / np.asarray(size, np.float64)
     left, right = skeleton.OPENPOSE_LEFT_HAND, skeleton.OPENPOSE_RIGHT_HAND

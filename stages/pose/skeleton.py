@@ -66,7 +66,8 @@ PALETTE = (
 def to_openpose(keypoints: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """COCO-WholeBody to OpenPose order.
 
-    `[..., 133, 2]`, `[..., 133]` to float64 `[..., 134, 2]`, `[..., 134]`. The neck is the mean of the shoulders; its score is 1 where both shoulders score above 0.3, else 0.
+    `[..., 133, 2]`, `[..., 133]` to float64 `[..., 134, 2]`, `[..., 134]`. The neck is the mean of the
+    shoulders; its score is 1 where both shoulders score above 0.3, else 0.
     """
     points = np.asarray(keypoints, np.float64)
     values = np.asarray(scores, np.float64)

@@ -1,0 +1,219 @@
+"""Fit the driver's skeleton to the reference's: one scale and one offset for the whole sequence.
+
+A fit maps fractions of the driver's frame to fractions of the reference's, value * scale + offset for x and
+y. It applies to body, hands and face alike and leaves the scores as they are. Three ways:
+
+    reference   the published least squares, kept as it is: it shrinks the skeleton as the motion grows
+    robust      medians of distances between joints: does not shrink, never turns the skeleton over
+    none        the driver's whole frame inside the reference's, keeping its aspect
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+
+from ..errors import PoseError
+from ..types import PoseSequence
+from . import skeleton
+from .skeleton import BODY_LIMBS, VISIBLE
+
+FITTED_JOINTS = (0, 1, 2, 5, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17)
+"""OpenPose body points that enter a fit (published): all but elbows and wrists."""
+
+MIN_JOINTS = 3
+"""Fewer common joints than this say nothing about a scale."""
+
+LIMB_TOLERANCE = 1.5
+"""Limbs that come out longer or shorter than the reference's by more than this factor are reported."""
+
+Size = tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Alignment:
+    """A fit, and what is worth saying about it.
+
+    `scale` and `offset` (x, y) act on fractions; `size` (width, height) is what the results are fractions of;
+    `method` is what was used in the end; `limb_ratio` is the median, over the limbs that the reference shows,
+    of the aligned driver's length over the reference's (1 is perfect, NaN where none can be compared);
+    `note` is empty or a sentence for the user.
+    """
+
+    scale: tuple[float, float]
+    offset: tuple[float, float]
+    size: Size
+    method: str
+    limb_ratio: float = math.nan
+    note: str = ""
+
+    def apply(self, poses: PoseSequence) -> PoseSequence:
+        """The poses in pixels of `size`; scores and frame rate stay."""
+        fractions = poses.keypoints.astype(np.float64) / poses.size
+        points = (fractions * self.scale + self.offset) * self.size
+        return PoseSequence(points, poses.scores, self.size, poses.fps)
+
+    def inverse(self, size: Size) -> "Alignment":
+        """The way back to a frame of `size` (width, height), the driver's."""
+        (sx, sy), (ox, oy) = self.scale, self.offset
+        return Alignment((1 / sx, 1 / sy), (-ox / sx, -oy / sy), size, self.method)
+
+
+def align(driver: PoseSequence, reference: PoseSequence, method: str = "robust") -> PoseSequence:
+    """The driver's poses in the reference's size. `method` is a key of ALIGNMENTS; see `fit_alignment`."""
+    return fit_alignment(driver, reference, method).apply(driver)
+
+
+def fit_alignment(driver: PoseSequence, reference: PoseSequence, method: str = "robust") -> Alignment:
+    """Fit the driver to the first frame of `reference`. Raises PoseError where `reference` cannot be fitted.
+
+    `robust` falls back to `none` where the two have fewer than three joints in common, and its note says so.
+    """
+    if method not in ALIGNMENTS:
+        raise PoseError(f"unknown alignment {method}: choose one of {', '.join(ALIGNMENTS)}")
+    return ALIGNMENTS[method](driver, reference)
+
+
+def align_reference(driver: PoseSequence, reference: PoseSequence) -> Alignment:
+    """The published fit over all frames that show the driver; the scores of its joints play no role."""
+    points, _ = _body_fractions(driver)
+    target, visible = _body_fractions(reference)
+    known = driver.scores[:, skeleton.BODY].any(1)
+    joints = [j for j in FITTED_JOINTS if visible[0, j]]
+    if not known.any() or len(joints) < 2:
+        raise PoseError(
+            f"the published alignment needs two visible joints of the reference (it has {len(joints)}) and a "
+            f"frame with the driver (there are {int(known.sum())}): use the alignment robust or none"
+        )
+    aspect = (driver.size[1] / driver.size[0]) / (reference.size[1] / reference.size[0])
+    scale, offset = least_squares(points[known][:, joints], target[0, joints], aspect)
+    note = "" if scale[1] > 0 else "the published alignment turns the skeleton over here: use robust"
+    return _checked(Alignment(scale, offset, reference.size, "reference", note=note), driver, reference)
+
+
+def least_squares(
+    driver: np.ndarray, reference: np.ndarray, aspect: float
+) -> tuple[tuple[float, float], tuple[float, float]]:
+    """Scale and offset, each (x, y), of `driver` [T, J, 2] onto `reference` [J, 2], both fractions, float64.
+
+    y is the least-squares line of all driver values to the reference's. The scale in x follows from the one
+    in y and `aspect`, (driver height / width) / (reference height / width); the offset in x is the mean rest.
+    Source: the pose alignment of ControlNeXt-SVD-v2 and MimicMotion.
+    """
+    x, y = driver[..., 0], driver[..., 1]
+    target_x, target_y = np.broadcast_to(reference[:, 0], x.shape), np.broadcast_to(reference[:, 1], y.shape)
+    scale_y, offset_y = np.polyfit(y.ravel(), target_y.ravel(), 1)
+    scale_x = scale_y / aspect
+    offset_x = (target_x - scale_x * x).mean()
+    return (float(scale_x), float(scale_y)), (float(offset_x), float(offset_y))
+
+
+def align_robust(driver: PoseSequence, reference: PoseSequence) -> Alignment:
+    """Scale: the median ratio of distances between joints, reference over driver. Offset: the median rest.
+
+    The Theil-Sen estimator (Sen, 1968) takes the median slope over pairs of points. Here the pairs are
+    joints, their distance in the driver is the median over its frames, and each pair weighs as much as it is long.
+    Distances are positive and do not change when the dancer sways, jumps or turns over, so neither the
+    skeleton's size nor its sign depends on the motion.
+    """
+    points, seen = _body_fractions(driver)
+    target, visible = _body_fractions(reference)
+    points, target = points * driver.size, target[0] * reference.size
+    joints = [j for j in FITTED_JOINTS if visible[0, j] and seen[:, j].any()]
+    lengths, wanted = [], []
+    for a, b in combinations(joints, 2):
+        length = _median_length(points, seen, a, b)
+        if length > 0:
+            lengths.append(length)
+            wanted.append(math.dist(target[a], target[b]))
+    if len(joints) < MIN_JOINTS or not lengths:
+        fallback = align_none(driver, reference)
+        note = f"only {len(joints)} joints are visible in both driver and reference: placed without a fit"
+        return Alignment(fallback.scale, fallback.offset, fallback.size, "none", note=note)
+    zoom = weighted_median(np.divide(wanted, lengths), np.array(lengths))
+    if zoom <= 0:
+        raise PoseError("the reference's joints all lie on one point: use the alignment none")
+    middles = np.array([np.median(points[seen[:, j], j], axis=0) for j in joints])
+    shift = np.median(target[joints] - zoom * middles, axis=0)
+    return _checked(_from_pixels(zoom, shift, driver.size, reference.size, "robust"), driver, reference)
+
+
+def align_none(driver: PoseSequence, reference: PoseSequence) -> Alignment:
+    """The driver's whole frame, as large as it fits and centred, in the reference's; joints play no role."""
+    source, target = np.array(driver.size, float), np.array(reference.size, float)
+    zoom = float((target / source).min())
+    return _from_pixels(zoom, (target - zoom * source) / 2, driver.size, reference.size, "none")
+
+
+ALIGNMENTS: dict[str, Callable[[PoseSequence, PoseSequence], Alignment]] = {
+    "robust": align_robust,
+    "reference": align_reference,
+    "none": align_none,
+}
+
+
+def cover_alignment(size: Size, width: int, height: int) -> Alignment:
+    """Where keypoints go when their picture of `size` is scaled to cover width x height and cropped.
+
+    The scaled sizes and the crop are those of `fit_cover`, which does the same to the picture.
+    """
+    ratio = size[1] / size[0]
+    if ratio < height / width:
+        scaled = (math.ceil(height / ratio), height)
+    else:
+        scaled = (width, math.ceil(width * ratio))
+    left, top = round((scaled[0] - width) / 2), round((scaled[1] - height) / 2)
+    return Alignment(
+        (scaled[0] / width, scaled[1] / height), (-left / width, -top / height), (width, height), "cover"
+    )
+
+
+def weighted_median(values: np.ndarray, weights: np.ndarray) -> float:
+    """The smallest of `values` at or below which half of the weight lies. Both [n], n > 0."""
+    order = np.argsort(values, kind="stable")
+    total = np.cumsum(weights[order])
+    return float(values[order][np.searchsorted(total, total[-1] / 2)])
+
+
+def _body_fractions(poses: PoseSequence) -> tuple[np.ndarray, np.ndarray]:
+    """OpenPose body as fractions, float64 [T, 18, 2], and which joints are seen, bool [T, 18]."""
+    points, scores = skeleton.to_openpose(poses.keypoints, poses.scores)
+    body = skeleton.OPENPOSE_BODY
+    return points[:, body] / poses.size, scores[:, body] > VISIBLE
+
+
+def _median_length(points: np.ndarray, seen: np.ndarray, a: int, b: int) -> float:
+    """Median distance of joints a and b over the frames that show both; 0 where none does."""
+    both = seen[:, a] & seen[:, b]
+    if not both.any():
+        return 0.0
+    return float(np.median(np.linalg.norm(points[both, a] - points[both, b], axis=-1)))
+
+
+def _from_pixels(zoom: float, shift: np.ndarray, source: Size, target: Size, method: str) -> Alignment:
+    """target pixel = zoom * source pixel + shift, written for fractions."""
+    scale = (zoom * source[0] / target[0], zoom * source[1] / target[1])
+    offset = (float(shift[0]) / target[0], float(shift[1]) / target[1])
+    return Alignment(scale, offset, target, method)
+
+
+def _checked(fit: Alignment, driver: PoseSequence, reference: PoseSequence) -> Alignment:
+    """The fit with its limb ratio, and a note where that is far from 1."""
+    points, seen = _body_fractions(fit.apply(driver))
+    target, visible = _body_fractions(reference)
+    points, target = points * fit.size, target * fit.size
+    ratios = []
+    for a, b in BODY_LIMBS:
+        wanted = _median_length(target[:1], visible[:1], a, b)
+        length = _median_length(points, seen, a, b)
+        if wanted > 0 and length > 0:
+            ratios.append(length / wanted)
+    ratio = float(np.median(ratios)) if ratios else math.nan
+    note = fit.note
+    if ratios and not 1 / LIMB_TOLERANCE <= ratio <= LIMB_TOLERANCE:
+        note = (
+            note or f"the aligned limbs are {ratio:.2f} times as long as the reference's: look at the poses"
+        )
+    return Alignment(fit.scale, fit.offset, fit.size, fit.method, ratio, note)

@@ -1,0 +1,228 @@
+"""Alignment: the recorded fit, there and back, and what the robust fit promises."""
+
+import json
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from posedance.stages.errors import PoseError
+from posedance.stages.picture import fit_cover
+from posedance.stages.pose import skeleton
+from posedance.stages.pose.align import (
+    ALIGNMENTS,
+    FITTED_JOINTS,
+    Alignment,
+    align,
+    cover_alignment,
+    fit_alignment,
+    least_squares,
+    weighted_median,
+)
+from posedance.stages.types import PoseSequence
+
+FPS = Fraction(25)
+STANDING = np.array([
+    [50, 15], [52, 13], [48, 13], [55, 14], [45, 14], [62, 30], [38, 30], [68, 48], [32, 48],
+    [72, 65], [28, 65], [57, 65], [43, 65], [58, 90], [42, 90], [58, 115], [42, 115],
+])  # fmt: skip
+"""A plain standing body, COCO order, in a frame of 100 x 130."""
+
+
+def person(frames: int = 1, scale: float = 1.0, shift: tuple[float, float] = (0, 0)) -> PoseSequence:
+    """A standing person whose feet, face and hands sit on the body."""
+    body = STANDING * scale + shift
+    hosts = [15, 15, 15, 16, 16, 16] + [0] * 68 + [9] * 21 + [10] * 21
+    points = np.concatenate([body, body[hosts] + np.linspace(0, 2, 116)[:, None]])
+    return PoseSequence(np.tile(points, (frames, 1, 1)), np.ones((frames, 133)), (100, 130), FPS)
+
+
+def moved(poses: PoseSequence, by: np.ndarray) -> PoseSequence:
+    """Each frame shifted by `by` [T, 2] pixels."""
+    return PoseSequence(poses.keypoints + by[:, None], poses.scores, poses.size, FPS)
+
+
+def test_golden_pose_alignment_fit(golden: Path):
+    folder = golden / "pose_alignment"
+    meta = json.loads((folder / "meta.json").read_text())
+    with np.load(folder / "raw_detections.npz") as raw, np.load(folder / "poses_aligned.npz") as aligned:
+        alone = raw["video_people"] == 1
+        video = raw["video_keypoints133"][alone, 0], raw["video_scores133"][alone, 0]
+        size, reference_size = raw["video_size_hw"][::-1], raw["reference_size_hw"][::-1]
+        points, _ = skeleton.to_openpose(*video)
+        target, scores = skeleton.to_openpose(raw["reference_keypoints133"][0], raw["reference_scores133"][0])
+        joints = [j for j in FITTED_JOINTS if scores[j] > skeleton.VISIBLE]
+        assert joints == meta["reference_keypoint_ids"]
+        aspect = (size[1] / size[0]) / (reference_size[1] / reference_size[0])
+        scale, offset = least_squares(points[:, joints] / size, target[joints] / reference_size, aspect)
+        np.testing.assert_allclose(scale, aligned["a"], rtol=0, atol=1e-9)
+        np.testing.assert_allclose(offset, aligned["b"], rtol=0, atol=1e-9)
+
+
+def test_golden_pose_alignment_of_a_sequence(golden: Path):
+    with (
+        np.load(golden / "pose_alignment" / "raw_detections.npz") as raw,
+        np.load(golden / "pose_alignment" / "poses_aligned.npz") as aligned,
+    ):
+        alone = np.flatnonzero(raw["video_people"] == 1)
+        width, height = raw["video_size_hw"][::-1].tolist()
+        driver = PoseSequence(
+            raw["video_keypoints133"][alone, 0], raw["video_scores133"][alone, 0], (width, height), FPS
+        )
+        width, height = raw["reference_size_hw"][::-1].tolist()
+        reference = PoseSequence(
+            raw["reference_keypoints133"], raw["reference_scores133"], (width, height), FPS
+        )
+        fit = fit_alignment(driver, reference, "reference")
+        # float32 pixels round what float64 fractions recorded
+        np.testing.assert_allclose(fit.scale, aligned["a"], rtol=1e-5)
+        np.testing.assert_allclose(fit.offset, aligned["b"], rtol=1e-4)
+        points, scores = skeleton.to_openpose(fit.apply(driver).keypoints, driver.scores)
+        for frame, number in enumerate(alone):
+            name = f"frame{number:02d}"
+            fractions = points[frame] / (width, height)
+            recorded = aligned[f"{name}_candidate"]
+            np.testing.assert_allclose(fractions[skeleton.OPENPOSE_BODY], recorded, atol=1e-5)
+            hands = fractions[skeleton.OPENPOSE_LEFT_HAND.start :].reshape(2, 21, 2)
+            np.testing.assert_allclose(hands, aligned[f"{name}_hands"], atol=1e-5)
+            faces = fractions[skeleton.OPENPOSE_FACE]
+            np.testing.assert_allclose(faces, aligned[f"{name}_faces"][0], atol=1e-5)
+            np.testing.assert_allclose(scores[frame, :18], aligned[f"{name}_score"][0], atol=1e-7)
+
+
+@given(
+    st.tuples(st.floats(0.1, 5), st.floats(0.1, 5)),
+    st.tuples(st.floats(-2, 2), st.floats(-2, 2)),
+    st.integers(0, 2**31),
+)
+@settings(max_examples=50)
+def test_there_and_back(scale: tuple[float, float], offset: tuple[float, float], seed: int):
+    rng = np.random.default_rng(seed)
+    poses = PoseSequence(rng.uniform(0, 500, (3, 133, 2)), rng.uniform(0, 1, (3, 133)), (640, 480), FPS)
+    fit = Alignment(scale, offset, (512, 768), "robust")
+    back = fit.inverse(poses.size).apply(fit.apply(poses))
+    np.testing.assert_allclose(back.keypoints, poses.keypoints, atol=0.02)
+    assert back.size == poses.size and np.array_equal(back.scores, poses.scores)
+
+
+@pytest.mark.parametrize("method", ["reference", "robust"])
+@given(
+    zoom=st.floats(0.2, 3),
+    shift=st.tuples(st.floats(-40, 40), st.floats(-40, 40)),
+    size=st.tuples(st.integers(64, 800), st.integers(64, 800)),
+)
+@settings(max_examples=40, deadline=None)
+def test_a_scaled_and_shifted_driver_lands_on_the_reference(
+    method: str, zoom: float, shift: tuple[float, float], size: tuple[int, int]
+):
+    driver, standing = person(3, zoom, shift), person()
+    reference = PoseSequence(standing.keypoints, standing.scores, size, FPS)
+    aligned = align(driver, reference, method)
+    assert aligned.size == size and aligned.fps == driver.fps
+    body = aligned.keypoints[:, skeleton.BODY]
+    np.testing.assert_allclose(body, np.tile(STANDING, (3, 1, 1)), atol=0.05)
+
+
+def test_sway_shrinks_the_published_fit_but_not_the_robust_one():
+    time = np.linspace(0, 4 * np.pi, 41)
+    sway = np.stack([0 * time, 0.10 * 130 * np.sin(time)], 1)
+    driver = moved(person(41), sway)
+    published = fit_alignment(driver, person(), "reference")
+    robust = fit_alignment(driver, person(), "robust")
+    assert published.scale[1] < 0.96
+    assert robust.scale == pytest.approx((1, 1), abs=1e-5)
+    assert robust.offset == pytest.approx((0, 0), abs=1e-3)
+    assert robust.limb_ratio == pytest.approx(1, abs=1e-5)
+
+
+def test_a_dancer_on_the_head_keeps_a_positive_scale():
+    upright = person(5)
+    flipped = upright.keypoints.copy()
+    flipped[..., 1] = 130 - flipped[..., 1]
+    driver = PoseSequence(flipped, upright.scores, upright.size, FPS)
+    published = fit_alignment(driver, person(), "reference")
+    assert published.scale[1] < 0 and "turns the skeleton over" in published.note
+    robust = fit_alignment(driver, person(), "robust")
+    assert robust.scale == pytest.approx((1, 1), abs=1e-5) and not robust.note
+
+
+def test_outliers_hardly_move_the_robust_fit():
+    driver = person(20)
+    wild = driver.keypoints.copy()
+    wild[::5] += 400
+    wild[:, 13] += 60
+    fit = fit_alignment(PoseSequence(wild, driver.scores, driver.size, FPS), person(), "robust")
+    assert fit.scale == pytest.approx((1, 1), abs=0.03)
+    assert fit.offset == pytest.approx((0, 0), abs=0.03)
+
+
+def test_empty_frames_do_not_enter_a_fit():
+    driver = person(4)
+    points, scores = driver.keypoints.copy(), driver.scores.copy()
+    points[2], scores[2] = 0, 0
+    gappy = PoseSequence(points, scores, driver.size, FPS)
+    for method in ("reference", "robust"):
+        assert fit_alignment(gappy, person(), method).scale == pytest.approx((1, 1), abs=1e-4)
+
+
+def test_too_few_joints_fall_back_and_say_so():
+    reference = person()
+    scores = np.zeros_like(reference.scores)
+    scores[:, [0, 5]] = 1
+    hidden = PoseSequence(reference.keypoints, scores, reference.size, FPS)
+    fit = fit_alignment(person(3), hidden, "robust")
+    assert fit.method == "none" and "only 2 joints" in fit.note
+    assert fit.scale == pytest.approx((1, 1))
+    unseen = PoseSequence(reference.keypoints, 0 * scores, reference.size, FPS)
+    with pytest.raises(PoseError, match="use the alignment robust or none"):
+        fit_alignment(person(3), unseen, "reference")
+
+
+def test_limbs_that_do_not_match_are_reported():
+    reference = person()
+    points = reference.keypoints.copy()
+    points[:, [7, 8, 9, 10, 13, 14, 15, 16]] = points[:, [5, 6, 5, 6, 11, 12, 11, 12]] + 0.5
+    stumpy = PoseSequence(points, reference.scores, reference.size, FPS)
+    fit = fit_alignment(person(3), stumpy, "robust")
+    assert fit.limb_ratio < 1 / 1.5 and "times as long" in fit.note
+
+
+@pytest.mark.parametrize(
+    ("target", "corners"), [((200, 260), (0, 0, 200, 260)), ((200, 130), (50, 0, 150, 130))]
+)
+def test_none_keeps_the_aspect_and_the_whole_frame(target: tuple[int, int], corners: tuple[int, ...]):
+    driver = person()
+    points = driver.keypoints.copy()
+    points[0, :2] = [[0, 0], [100, 130]]
+    framed = PoseSequence(points, driver.scores, driver.size, FPS)
+    nobody = PoseSequence(np.zeros((1, 133, 2)), np.zeros((1, 133)), target, FPS)
+    aligned = align(framed, nobody, "none")
+    np.testing.assert_allclose(aligned.keypoints[0, :2].ravel(), corners)
+
+
+@pytest.mark.parametrize("target", [(72, 128), (96, 64), (64, 64)])
+def test_keypoints_follow_their_picture_through_the_crop(target: tuple[int, int]):
+    picture = np.zeros((150, 100, 3), np.uint8)
+    picture[70:80, 40:50] = 255
+    covered = fit_cover(picture, *target)
+    rows, columns = np.nonzero(covered[..., 0] > 127)
+    points = np.zeros((1, 133, 2))
+    points[0, 0] = (45, 75)
+    moved = cover_alignment((100, 150), *target).apply(
+        PoseSequence(points, np.ones((1, 133)), (100, 150), FPS)
+    )
+    expected = (columns.mean() + 0.5, rows.mean() + 0.5)
+    np.testing.assert_allclose(moved.keypoints[0, 0], expected, atol=0.51)
+
+
+def test_unknown_method_names_the_known_ones():
+    with pytest.raises(PoseError, match=", ".join(ALIGNMENTS)):
+        align(person(), person(), "best")
+
+
+def test_weighted_median():
+    assert weighted_median(np.array([3.0, 1.0, 2.0]), np.array([1.0, 1.0, 1.0])) == 2
+    assert weighted_median(np.array([3.0, 1.0, 2.0]), np.array([5.0, 1.0, 1.0])) == 3
