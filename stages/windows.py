@@ -1,0 +1,150 @@
+"""Windows: how a long video is cut for a network that takes a few frames, and blended from its predictions.
+
+Pure geometry. Frames are counted in the generated sequence: frame 0 is the reference image in its own pose,
+frames 1, 2, ... are the driver's.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .errors import ConfigError
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Frames that one call of the network denoises together. The three tuples run over the window's slots.
+
+    `frames`: which frame's latents sit in the slot, each at most once; `control`: whose control frame it
+    gets; `weights`: what part of the frame's blended prediction comes from here. Over all windows of a plan
+    the weights of each frame sum to one.
+    """
+
+    frames: tuple[int, ...]
+    control: tuple[int, ...]
+    weights: tuple[float, ...]
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+
+Plan = tuple[Window, ...]
+
+
+def even(num_frames: int, size: int, overlap: int) -> Plan:
+    """Ours: windows of equal size, evenly spread, each anchored on the reference.
+
+    Slot 0 of every window is frame 0, as in training, so a window of `size` carries `size - 1` frames of the
+    driver. Neighbours share at least `overlap` of these and fade linearly into each other over all that they
+    share. The plan has the fewest windows that allow it, and one shorter window if the video fits in it.
+    """
+    _check(num_frames, size, overlap)
+    body, driver = size - 1, num_frames - 1
+    if overlap >= body:
+        raise ConfigError(
+            f"window overlap {overlap} leaves no step: a window of {size} carries {body} frames beside the "
+            f"reference, so use an overlap of at most {body - 1} or a larger window"
+        )
+    if driver <= body:
+        return (_window(range(num_frames), [1.0] * num_frames),)
+    steps = -((driver - body) // -(body - overlap))  # rounded up
+    starts = [1 + i * (driver - body) // steps for i in range(steps + 1)]
+    windows = []
+    for i, start in enumerate(starts):
+        shared_before = starts[i - 1] + body - start if i > 0 else 0
+        shared_after = start + body - starts[i + 1] if i < steps else 0
+        windows.append(((0, *range(start, start + body)), (1.0, *_ramps(body, shared_before, shared_after))))
+    totals = [0.0] * num_frames
+    for frames, weights in windows:
+        for frame, weight in zip(frames, weights, strict=True):
+            totals[frame] += weight
+    return tuple(
+        _window(frames, [weight / totals[frame] for frame, weight in zip(frames, weights, strict=True)])
+        for frames, weights in windows
+    )
+
+
+def reference(num_frames: int, size: int, overlap: int) -> Plan:
+    """What the published ControlNeXt-SVD-v2 script does.
+
+    Starts at 0, size - overlap, 2 (size - overlap), ...; a window past the end is moved back to it, so the
+    last two may share nearly everything. Slot 0 of each window keeps its own frame's latents but gets control
+    frame 0, and its prediction is thrown away except in the first window. The others count alike, so the
+    true overlap is one less than asked; overlap 0 leaves frames without any prediction and is refused (the
+    published code divides 0 by 0).
+    """
+    _check(num_frames, size, overlap)
+    if num_frames <= size:
+        return (_window(range(num_frames), [1.0] * num_frames),)
+    if overlap == 0:
+        raise ConfigError(
+            "window overlap 0 leaves frames uncovered in the plan 'reference', which drops the first frame "
+            "of each later window: use an overlap of at least 1, or the plan 'even'"
+        )
+    starts = [min(start, num_frames - size) for start in range(0, num_frames - overlap, size - overlap)]
+    counts = [0] * num_frames
+    for start in starts:
+        for frame in range(start + (start > 0), start + size):
+            counts[frame] += 1
+    windows = []
+    for start in starts:
+        weights = [1 / counts[frame] for frame in range(start, start + size)]
+        if start > 0:
+            weights[0] = 0.0
+        frames = tuple(range(start, start + size))
+        windows.append(Window(frames, (0, *frames[1:]), tuple(weights)))
+    return tuple(windows)
+
+
+PLANS: dict[str, Callable[[int, int, int], Plan]] = {"even": even, "reference": reference}
+"""Window plans by name: (number of frames, window size, overlap) -> windows in the order of their frames."""
+
+
+def plan(method: str, num_frames: int, size: int, overlap: int) -> Plan:
+    """The plan named `method`; ConfigError for an unknown name or numbers that it cannot serve."""
+    if method not in PLANS:
+        raise ConfigError(f"unknown window plan {method!r}: use one of {', '.join(PLANS)}")
+    return PLANS[method](num_frames, size, overlap)
+
+
+def blend(windows: Sequence[Window], predictions: Iterable[Tensor], num_frames: int) -> Tensor:
+    """Weighted sum of all windows' predictions [F, ...] -> float32 [num_frames, ...] on the CPU.
+
+    `predictions` come in the order of `windows`, one at a time, whoever computed them: the sum is taken in
+    this order, so its bits do not depend on who did.
+    """
+    total: Tensor | None = None
+    for window, prediction in zip(windows, predictions, strict=True):
+        prediction = prediction.to("cpu", torch.float32)
+        if total is None:
+            total = torch.zeros(num_frames, *prediction.shape[1:])
+        weights = torch.tensor(window.weights).reshape(-1, *[1] * (prediction.ndim - 1))
+        total.index_add_(0, torch.tensor(window.frames), prediction * weights)
+    if total is None:
+        raise ValueError("no windows to blend")
+    return total
+
+
+def _window(frames: Iterable[int], weights: Iterable[float]) -> Window:
+    frames = tuple(frames)
+    return Window(frames, frames, tuple(weights))
+
+
+def _ramps(length: int, rise: int, fall: int) -> list[float]:
+    """Weights that rise over the first `rise` places, fall over the last `fall`, and are never 0."""
+    return [min(1.0, (i + 1) / (rise + 1), (length - i) / (fall + 1)) for i in range(length)]
+
+
+def _check(num_frames: int, size: int, overlap: int) -> None:
+    if num_frames < 1:
+        raise ConfigError(f"cannot plan windows over {num_frames} frames: at least 1 is needed")
+    if size < 2:
+        raise ConfigError(f"window size {size} is too small: use at least 2")
+    if overlap < 0:
+        raise ConfigError(f"window overlap {overlap} is negative: use 0 or more")
+    if overlap >= size:
+        raise ConfigError(
+            f"window overlap {overlap} is not smaller than window size {size}: lower the overlap"
+        )
