@@ -76,9 +76,10 @@ class ControlCanvas:
     Not to be shared between threads.
     """
 
-    def __init__(self, width: int, height: int) -> None:
-        zoom = CANVAS_SHORT_SIDE / min(width, height)
+    def __init__(self, width: int, height: int, canvas: int = CANVAS_SHORT_SIDE) -> None:
+        zoom = canvas / min(width, height)
         self.width, self.height = width, height
+        self._interpolation = cv2.INTER_LINEAR if canvas == CANVAS_SHORT_SIDE else cv2.INTER_AREA
         self._canvas = np.zeros((int(height * zoom), int(width * zoom), 3), np.uint8)
 
     def draw(self, people: OpenPosePeople) -> np.ndarray:
@@ -105,7 +106,7 @@ class ControlCanvas:
         top, bottom, rows = _blocks(y_from, y_to, height, self.height)
         box = self._canvas[top:bottom, left:right]
         inside = frame[rows, columns]
-        inside[:] = cv2.resize(box, (inside.shape[1], inside.shape[0]))
+        inside[:] = cv2.resize(box, (inside.shape[1], inside.shape[0]), interpolation=self._interpolation)
         box[:] = 0
         return frame
 
@@ -218,11 +219,17 @@ def draw_control_frame(
     return ControlCanvas(width, height).draw(people)
 
 
-def draw_control_frames(poses: PoseSequence, width: int, height: int) -> Iterator[np.ndarray]:
-    """The control frames of a sequence, uint8 RGB [height, width, 3] each, drawn as they are asked for."""
-    canvas = ControlCanvas(width, height)
+def draw_control_frames(
+    poses: PoseSequence, width: int, height: int, canvas: int = CANVAS_SHORT_SIDE
+) -> Iterator[np.ndarray]:
+    """The control frames of a sequence, uint8 RGB [height, width, 3] each, drawn as they are asked for.
+
+    `canvas` is the short side that is drawn at. On 2160, as published, the strokes are too thin for a small
+    model's frames: such a model names a smaller one, which is reduced by averaging areas.
+    """
+    paper = ControlCanvas(width, height, canvas)
     for points, scores in zip(poses.keypoints, poses.scores, strict=True):
-        yield canvas.draw(openpose_people(points[None], scores[None], poses.size))
+        yield paper.draw(openpose_people(points[None], scores[None], poses.size))
 
 
 def draw_overlay(frame: np.ndarray, keypoints: np.ndarray, scores: np.ndarray) -> np.ndarray:

@@ -1,0 +1,180 @@
+"""Where small networks start learning: the VAE as a linear codec, the UNet as "return the reference".
+
+Signals pass SiLU as a pair of channels of opposite sign, for silu(x) - silu(-x) = x, and pass a GroupNorm of
+one group beside constant channels, whose variance outweighs theirs.
+"""
+
+import math
+from typing import cast
+
+import torch
+from diffusers.models.autoencoders.autoencoder_kl_temporal_decoder import AutoencoderKLTemporalDecoder
+from diffusers.models.resnet import ResnetBlock2D
+from diffusers.models.unets.unet_spatio_temporal_condition import UNetSpatioTemporalConditionModel
+from einops import rearrange
+from torch import Tensor, nn
+
+from ..errors import ConfigError
+from .temporal import silence_temporal
+
+SIGNAL = 0.3
+"""How large a signal of unit deviation enters a norm."""
+CONSTANT = 2.0
+"""Magnitude of the constant channels beside it."""
+LOG_VARIANCE = -5.0
+"""The posterior's at the start."""
+BILINEAR = torch.tensor([0.25, 0.5, 0.25])
+"""After a nearest upsampling by 2, this makes it a linear interpolation."""
+
+
+@torch.no_grad()
+def silence_residuals(model: nn.Module) -> None:
+    """Zero the last convolution of every residual block, and the VAE's attention: each is its shortcut."""
+    for name, module in model.named_modules():
+        if isinstance(module, ResnetBlock2D):
+            nn.init.zeros_(cast(nn.Conv2d, module.conv2).weight)
+            nn.init.zeros_(cast(Tensor, cast(nn.Conv2d, module.conv2).bias))
+        elif name.endswith("to_out.0") and isinstance(module, nn.Linear):
+            nn.init.zeros_(module.weight)
+            nn.init.zeros_(module.bias)
+
+
+def principal_blocks(images: Tensor, factor: int, count: int) -> tuple[Tensor, Tensor, Tensor]:
+    """The `count` strongest components of factor x factor blocks of `images` [N, 3, H, W] in -1..1.
+
+    Returns (components [count, 3 * factor * factor], orthonormal; their deviations [count]; the mean block).
+    """
+    blocks = rearrange(images, "n c (h p) (w q) -> (n h w) (c p q)", p=factor, q=factor)
+    mean = blocks.mean(0)
+    _, values, vectors = torch.linalg.svd(torch.cov((blocks - mean).T))
+    return vectors[:count], values[:count].sqrt(), mean
+
+
+@torch.no_grad()
+def start_vae_as_linear_codec(vae: AutoencoderKLTemporalDecoder, images: Tensor) -> None:
+    """Set a VAE with downscale 4 to encode the principal components of 4 x 4 blocks, in place.
+
+    The decoder starts with the interpolated mean colours. `images` [N, 3, H, W] in -1..1, of the training
+    data. Component i gets deviation d_i / sqrt(d_i d_0), between whitened and natural, so that faint colour
+    components are not drowned by noise. Expects GroupNorms of one group.
+    """
+    widths = vae.config["block_out_channels"]
+    count = vae.config["latent_channels"]
+    if len(widths) != 3 or widths[0] < 12 or widths[2] < 2 * count + 2:
+        raise ConfigError(f"the linear start needs three levels, wide enough for their signals: {widths}")
+    silence_temporal(vae)
+    silence_residuals(vae)
+    components, deviations, mean = principal_blocks(images, 4, count)
+    scale = (deviations * deviations[0]).rsqrt()
+    _start_encoder(vae, components * scale[:, None], mean)
+    block = components / scale[:, None]  # z @ block = blocks - mean
+    colour = rearrange(block, "k (c p) -> k c p", c=3).mean(-1)
+    _start_decoder(vae, colour, rearrange(mean, "(c p) -> c p", c=3).mean(-1))
+    nn.init.zeros_(vae.quant_conv.weight)
+    nn.init.zeros_(cast(Tensor, vae.quant_conv.bias))
+    vae.quant_conv.weight[:, :, 0, 0] = torch.eye(2 * count)
+
+
+def _start_encoder(vae: AutoencoderKLTemporalDecoder, analysis: Tensor, mean: Tensor) -> None:
+    encoder = vae.encoder
+    count = len(analysis)
+    _carry(encoder.conv_in, 3, 1, 1)
+    blocks = list(encoder.down_blocks)
+    for block in blocks:
+        for resnet in block.resnets:
+            _carry_shortcut(resnet, 12)
+    first, second = blocks[0].downsamplers[0].conv, blocks[1].downsamplers[0].conv
+    nn.init.zeros_(first.weight[:12])
+    nn.init.zeros_(first.bias[:12])
+    for colour in range(3):
+        for y in range(2):
+            for x in range(2):
+                first.weight[colour * 4 + y * 2 + x, colour, y, x] = 1.0
+    # A 4 x 4 block is 2 x 2 places of 2 x 2 pixels: (c, 2Y + y, 2X + x) -> channel (c, y, x), tap (Y, X).
+    taps = rearrange(analysis, "k (c Y y X x) -> k (c y x) Y X", c=3, Y=2, y=2, X=2, x=2)
+    nn.init.zeros_(second.weight)
+    nn.init.zeros_(second.bias)
+    for row, sign in ((0, SIGNAL), (count, -SIGNAL)):
+        second.weight[row : row + count, :12, :2, :2] = sign * taps
+        second.bias[row : row + count] = -sign * (analysis @ mean)
+    spare = len(second.bias) - 2 * count
+    second.bias[2 * count :] = _constants(spare)
+    gain = _gain(spare, len(second.bias)) / SIGNAL
+    _identity_norm(encoder.conv_norm_out)
+    nn.init.zeros_(encoder.conv_out.weight)
+    nn.init.zeros_(encoder.conv_out.bias)
+    for i in range(count):
+        encoder.conv_out.weight[i, i, 1, 1] = gain
+        encoder.conv_out.weight[i, count + i, 1, 1] = -gain
+    encoder.conv_out.bias[count:] = LOG_VARIANCE
+
+
+def _start_decoder(vae: AutoencoderKLTemporalDecoder, colour: Tensor, mean: Tensor) -> None:
+    """`colour` [count, 3]: a block's mean colour from its latent; `mean` [3]."""
+    decoder = vae.decoder
+    nn.init.zeros_(decoder.conv_in.weight[:3])
+    decoder.conv_in.weight[:3, :, 1, 1] = colour.T
+    assert decoder.conv_in.bias is not None
+    decoder.conv_in.bias[:3] = mean
+    blocks = list(decoder.up_blocks)
+    for block in blocks:
+        for resnet in block.resnets:
+            _carry_shortcut(resnet.spatial_res_block, 3)
+        if block.upsamplers is not None:
+            conv = block.upsamplers[0].conv
+            nn.init.zeros_(conv.weight[:3])
+            nn.init.zeros_(conv.bias[:3])
+            for i in range(3):
+                conv.weight[i, i] = torch.outer(BILINEAR, BILINEAR)
+    last = blocks[-1].resnets[0].spatial_res_block.conv_shortcut
+    if last is None:
+        raise ConfigError("the linear start needs a narrower first level than the second")
+    nn.init.zeros_(last.weight)
+    for i in range(3):
+        last.weight[i, i] = SIGNAL
+        last.weight[3 + i, i] = -SIGNAL
+    spare = len(last.bias) - 6
+    last.bias[:6] = 0.0
+    last.bias[6:] = _constants(spare)
+    gain = _gain(spare, len(last.bias)) / SIGNAL
+    _identity_norm(decoder.conv_norm_out)
+    nn.init.zeros_(decoder.conv_out.weight)
+    assert decoder.conv_out.bias is not None
+    nn.init.zeros_(decoder.conv_out.bias)
+    for i in range(3):
+        decoder.conv_out.weight[i, i, 1, 1] = gain
+        decoder.conv_out.weight[i, 3 + i, 1, 1] = -gain
+    nn.init.zeros_(decoder.time_conv_out.weight)
+    assert decoder.time_conv_out.bias is not None
+    nn.init.zeros_(decoder.time_conv_out.bias)
+    for i in range(3):
+        decoder.time_conv_out.weight[i, i, 1, 0, 0] = 1.0
+
+
+def _carry(conv: nn.Conv2d, count: int, y: int, x: int) -> None:
+    """The first `count` channels of `conv` copy those of its input, at the tap (y, x)."""
+    nn.init.zeros_(conv.weight[:count])
+    for i in range(count):
+        conv.weight[i, i, y, x] = 1.0
+    assert conv.bias is not None
+    nn.init.zeros_(conv.bias[:count])
+
+
+def _carry_shortcut(resnet: ResnetBlock2D, count: int) -> None:
+    if resnet.conv_shortcut is not None:
+        _carry(cast(nn.Conv2d, resnet.conv_shortcut), count, 0, 0)
+
+
+def _identity_norm(norm: nn.Module) -> None:
+    assert isinstance(norm, nn.GroupNorm)
+    nn.init.ones_(norm.weight)
+    nn.init.zeros_(norm.bias)
+
+
+def _constants(count: int) -> Tensor:
+    return CONSTANT * (1 - 2 * (torch.arange(count) % 2)).float()
+
+
+def _gain(spare: int, channels: int) -> float:
+    """Deviation over a norm's channels when `spare` of them are constants and the rest small."""
+    return CONSTANT * math.sqrt(spare / channels)
