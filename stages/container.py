@@ -44,7 +44,7 @@ def video_stream(container: InputContainer, path: str | os.PathLike[str]) -> Vid
     """The stream of moving pictures (a cover picture is none). Raises VideoError where there is none."""
     if container.format.name.endswith("_pipe") or container.format.name == "image2":
         raise VideoError(f"{path} is a picture, not a video: give a video to dance after")
-    streams = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
+    streams = _moving_pictures(container)
     if not streams:
         kind = "only sound" if container.streams.audio else "no video"
         raise VideoError(f"{path} holds {kind}: give a file with a video stream")
@@ -53,6 +53,15 @@ def video_stream(container: InputContainer, path: str | os.PathLike[str]) -> Vid
     if stream.codec_context is None:
         raise VideoError(f"{path} is coded in a way that cannot be decoded here: convert it to H.264 mp4")
     return stream
+
+
+def has_video(container: InputContainer) -> bool:
+    """Whether there is a stream of moving pictures."""
+    return bool(_moving_pictures(container))
+
+
+def _moving_pictures(container: InputContainer) -> list[VideoStream]:
+    return [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
 
 
 def nothing_decodes(path: str | os.PathLike[str]) -> VideoError:

@@ -1,0 +1,132 @@
+"""The sound that goes with a video: cut from a source, copied where mp4 can hold it, else coded as AAC."""
+
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from fractions import Fraction
+
+from av.audio.resampler import AudioResampler
+from av.audio.stream import AudioStream
+from av.container import InputContainer, OutputContainer
+from av.error import FFmpegError
+from av.packet import Packet
+
+from .container import has_video, open_container, packets, scan
+
+COPIED_CODECS = frozenset({"aac", "mp3", "ac3", "eac3", "alac", "opus", "flac"})
+"""Codecs that mp4 holds and players play: their packets are copied as they are."""
+AAC_RATES = frozenset({8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 64000, 88200, 96000})
+AAC_RATE = 48000
+"""Sample rate of the AAC where the source's is none of AAC's."""
+AAC_BIT_RATE = 192_000
+
+
+@dataclass(frozen=True, slots=True)
+class AudioSource:
+    """The sound of the file `path` from `start` for `duration` seconds (None: as long as the video).
+
+    Seconds count from the file's first video frame, as those of a `Clip` do, or from the first sample of a
+    file without video. For the sound of a clip, `start` is `video.clip_start(info, clip)`.
+    """
+
+    path: str | os.PathLike[str]
+    start: Fraction = Fraction(0)
+    duration: Fraction | None = None
+
+
+class AudioTrack:
+    """The audio stream of an output file; `mux_until` moves the sound up to a time into the file.
+
+    The first packet may begin before time 0 (the one before it goes along, since a decoder needs it to start
+    cleanly): mp4 notes in its edit list where the sound begins. The last packet ends at the limit or before.
+    """
+
+    def __init__(self, output: OutputContainer, source: AudioSource, stack: ExitStack) -> None:
+        self._output = output
+        self._limit = source.duration
+        self._packets: Iterator[Packet] = iter(())
+        self._next: Packet | None = None
+        container = stack.enter_context(open_container(source.path))
+        stream = next((s for s in container.streams.audio if s.codec_context is not None), None)
+        if stream is None:
+            return
+        assert stream.time_base is not None
+        origin = scan(source.path).timeline.origin if has_video(container) else Fraction(0)
+        if not has_video(container):
+            origin = (stream.start_time or 0) * stream.time_base
+        offset = origin + source.start
+        if source.start > 0:
+            container.seek(int(offset / stream.time_base), stream=stream)
+        if stream.codec_context.codec.canonical_name in COPIED_CODECS:
+            self._packets = _copied(container, stream, output.add_stream_from_template(stream), offset)
+        else:
+            rate = stream.sample_rate if stream.sample_rate in AAC_RATES else AAC_RATE
+            layout = "mono" if stream.channels == 1 else "stereo"
+            coded = output.add_stream("aac", rate=rate, layout=layout, bit_rate=AAC_BIT_RATE)
+            self._packets = _encoded(container, stream, coded, offset)
+
+    def mux_until(self, time: Fraction) -> None:
+        """Write the packets that end by `time` seconds of the output (or by the source's duration)."""
+        time = time if self._limit is None else min(time, self._limit)
+        while True:
+            self._next = self._next or next(self._packets, None)
+            if self._next is None or _end(self._next) > time:
+                return
+            self._output.mux(self._next)
+            self._next = None
+
+
+def _end(packet: Packet) -> Fraction:
+    return ((packet.pts or 0) + (packet.duration or 0)) * packet.time_base
+
+
+def _copied(
+    container: InputContainer, stream: AudioStream, target: AudioStream, offset: Fraction
+) -> Iterator[Packet]:
+    """Packets from the one before time 0 on, their times less `offset` seconds."""
+    assert stream.time_base is not None
+    shift = round(offset / stream.time_base)
+    before: Packet | None = None
+    for packet in packets(container, stream):
+        if packet.size == 0 or packet.pts is None:
+            continue
+        packet.pts -= shift
+        packet.dts = packet.pts
+        packet.stream = target
+        if _end(packet) <= 0:
+            before = packet
+            continue
+        if before is not None:
+            yield before
+            before = None
+        yield packet
+
+
+def _encoded(
+    container: InputContainer, stream: AudioStream, target: AudioStream, offset: Fraction
+) -> Iterator[Packet]:
+    """The sound from `offset` seconds on as AAC; gaps become silence, so that the rest stays in time."""
+    assert stream.time_base is not None
+    shift = round(offset / stream.time_base)
+    target.codec_context.open()
+    resampler = AudioResampler(
+        format=target.format,
+        layout=target.layout,
+        rate=target.sample_rate,
+        frame_size=target.codec_context.frame_size,
+        options={"async": "1", "first_pts": "0"},
+    )
+    for packet in packets(container, stream):
+        try:
+            frames = stream.decode(packet)
+        except FFmpegError:
+            continue
+        for frame in frames:
+            if frame.pts is not None:
+                frame.pts -= shift
+                for part in resampler.resample(frame):
+                    yield from target.encode(part)
+    for part in resampler.resample(None):
+        yield from target.encode(part)
+    yield from target.encode(None)
