@@ -109,7 +109,8 @@ def _encoded(
     """The sound from `offset` seconds on as AAC; gaps become silence, so that the rest stays in time."""
     assert stream.time_base is not None
     shift = round(offset / stream.time_base)
-    target.codec_context.open()
+    if not target.codec_context.is_open:
+        target.codec_context.open()
     resampler = AudioResampler(
         format=target.format,
         layout=target.layout,

@@ -16,6 +16,8 @@ from av.video.stream import VideoStream
 from .errors import VideoError
 from .timeline import RATE_OF_ONE_FRAME, Timeline, make_timeline
 
+UNTIMED_FORMATS = frozenset({"avi"})
+"""Containers without presentation times: those that FFmpeg gives are decode times. Frames are counted."""
 CUT_OFF = Fraction(1, 2)
 """Seconds that a container may promise beyond its last packet before it counts as cut off."""
 
@@ -109,20 +111,20 @@ def scan(path: str | os.PathLike[str]) -> Scan:
                     discarded += 1
                 else:
                     kept.append((packet.pts, packet.duration or 0))
-        rates = [rate for rate in (stream.average_rate, stream.guessed_rate, stream.base_rate) if rate]
+        rates = [rate for rate in (stream.average_rate, stream.base_rate) if rate]
+        nominal = stream.guessed_rate or RATE_OF_ONE_FRAME
         promised_end = Fraction(container.duration or 0, av.time_base) + Fraction(
             container.start_time or 0, av.time_base
         )
-        tick = stream.time_base
+        tick, container_format = stream.time_base, container.format.name
     if not kept:
         raise nothing_decodes(path)
     stamps = [(pts, duration) for pts, duration in kept if pts is not None]
-    timed = 2 * len(stamps) > len(kept)
+    timed = container_format not in UNTIMED_FORMATS and 2 * len(stamps) > len(kept)
     if timed:
         timeline = make_timeline([pts for pts, _ in stamps], max(stamps)[1], tick, rates)
     else:
-        rate = rates[0] if rates else RATE_OF_ONE_FRAME
-        timeline = make_timeline(range(len(kept)), 1, 1 / rate, [rate])
+        timeline = make_timeline(range(len(kept)), 1, 1 / nominal, [nominal])
     missing = max(0, promised - len(kept) - discarded)
     if not missing and promised_end - last_end > CUT_OFF:
         missing = round((promised_end - last_end) * timeline.rate)

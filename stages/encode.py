@@ -36,8 +36,8 @@ class VideoWriter:
                 writer.write(frame)
 
     yuv420p with the index in front (faststart), tagged and converted as BT.709 limited range. Frame k is
-    shown at k / `fps` exactly. An odd width or height grows by one pixel, the last column or row repeated, since
-    yuv420p needs even ones. `crf` is x264's quality (lower is better), `preset` its speed. Sound ends with
+    shown at k / `fps` exactly. yuv420p needs even sizes: an odd width or height grows by one pixel, the last
+    column or row repeated. `crf` is x264's quality (lower is better), `preset` its speed. The sound ends with
     the video or less than a packet before; a source without sound gives none. Memory does not grow with
     length, and the same frames give the same bytes.
 
