@@ -91,6 +91,7 @@ class Scan:
     timeline: Timeline
     timed: bool
     missing: int
+    has_audio: bool
 
 
 def scan(path: str | os.PathLike[str]) -> Scan:
@@ -111,11 +112,10 @@ def scan(path: str | os.PathLike[str]) -> Scan:
                     discarded += 1
                 else:
                     kept.append((packet.pts, packet.duration or 0))
+        has_audio = any(sound.codec_context is not None for sound in container.streams.audio)
         rates = [rate for rate in (stream.average_rate, stream.base_rate) if rate]
         nominal = stream.guessed_rate or RATE_OF_ONE_FRAME
-        promised_end = Fraction(container.duration or 0, av.time_base) + Fraction(
-            container.start_time or 0, av.time_base
-        )
+        promised_end = Fraction((container.start_time or 0) + (container.duration or 0), av.time_base)
         tick, container_format = stream.time_base, container.format.name
     if not kept:
         raise nothing_decodes(path)
@@ -126,6 +126,7 @@ def scan(path: str | os.PathLike[str]) -> Scan:
     else:
         timeline = make_timeline(range(len(kept)), 1, 1 / nominal, [nominal])
     missing = max(0, promised - len(kept) - discarded)
-    if not missing and promised_end - last_end > CUT_OFF:
-        missing = round((promised_end - last_end) * timeline.rate)
-    return Scan(timeline, timed, missing)
+    if timed and not missing and promised_end - last_end > CUT_OFF:
+        done = timeline.origin + len(kept) / timeline.rate if timeline.constant else last_end
+        missing = max(0, round((promised_end - done) * timeline.rate))
+    return Scan(timeline, timed, missing, has_audio)

@@ -72,8 +72,8 @@ def make_timeline(
     3. else, the rate varying, the measured one. An average would be meaningless there: a screen recording
        that pauses may average 3 frames a second.
 
-    The measured rate is one over the usual distance between frames: the mean of those within a quarter of
-    the median. It is rounded to a standard rate within 1 % of it. Raises ValueError for no frames.
+    The measured rate is one over the usual distance between frames: the mean of those within a tenth, or a
+    tick, of the median. It is rounded to a standard rate within 1 % of it. Raises ValueError for no frames.
     """
     stamps = np.unique(np.asarray(pts, np.int64))
     if not len(stamps):
@@ -99,7 +99,7 @@ def _measured_rate(stamps: np.ndarray, tick: Fraction) -> Fraction | None:
         return None
     steps = np.diff(stamps)
     median = float(np.median(steps))
-    usual = steps[np.abs(steps - median) <= median / 4]
+    usual = steps[np.abs(steps - median) <= max(median / 10, 1)]
     mean = Fraction(int(usual.sum()), len(usual)) if len(usual) else Fraction(median)
     return (1 / (mean * tick)).limit_denominator(1001)
 

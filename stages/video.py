@@ -14,11 +14,10 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 import numpy as np
-from av.container import InputContainer
+from av.codec.context import ThreadType
 from av.error import FFmpegError
 from av.video.frame import VideoFrame
-from av.video.reformatter import ColorPrimaries, ColorTrc
-from av.video.stream import VideoStream
+from av.video.reformatter import ColorPrimaries, ColorTrc, VideoReformatter
 
 from .container import Scan, nothing_decodes, open_container, packets, scan, video_stream
 from .errors import ConfigError
@@ -92,15 +91,14 @@ def probe(path: str | os.PathLike[str]) -> VideoInfo:
     """
     found = scan(path)
     timeline = found.timeline
-    with open_container(path) as container:
-        first = next(_decode(container, video_stream(container, path), found), None)
-        if first is None:
-            raise nothing_decodes(path)
-        frame = first[1]
-        height, width = _upright(np.empty((frame.height, frame.width)), frame).shape
-        has_audio = any(stream.codec_context is not None for stream in container.streams.audio)
+    with closing(_frames_from(path, found, 0)) as frames:
+        first = next(frames, None)
+    if first is None:
+        raise nothing_decodes(path)
+    frame = first[1]
+    height, width = _upright(np.empty((frame.height, frame.width)), frame).shape
     duration = timeline.num_frames / timeline.rate
-    return VideoInfo(width, height, timeline.rate, timeline.num_frames, duration, has_audio)
+    return VideoInfo(width, height, timeline.rate, timeline.num_frames, duration, found.has_audio)
 
 
 def output_rate(info: VideoInfo, clip: Clip) -> Fraction:
@@ -176,6 +174,7 @@ def _read(
     expected = bisect_right(timeline.pts, stop - 1, key=timeline.slot) - target
     decoded, upcoming, end, slot, size = 0, wanted.start, stop, 0, (0, 0)
     held: VideoFrame | None = None
+    reformatter = VideoReformatter()  # one for all frames: its tables for HDR take seconds to fill
     with closing(_frames_from(path, found, target)) as frames:
         for pts, frame in frames:
             slot = timeline.slot(pts)
@@ -188,7 +187,7 @@ def _read(
             if held is None:
                 held, size = frame, (frame.width, frame.height)
             for _ in range(upcoming, slot, wanted.step):
-                yield _to_rgb(held, size)
+                yield _to_rgb(held, size, reformatter)
                 upcoming += wanted.step
             held = frame
         else:  # the file ended: its last frame is held, but nothing is made up for a tail that was lost
@@ -197,51 +196,66 @@ def _read(
     if held is None:
         raise nothing_decodes(path)
     for _ in range(upcoming, end, wanted.step):
-        yield _to_rgb(held, size)
+        yield _to_rgb(held, size, reformatter)
     report.lost += max(0, expected - decoded) + missing
 
 
 def _frames_from(
     path: str | os.PathLike[str], found: Scan, target: int
 ) -> Generator[tuple[int, VideoFrame], None, None]:
-    """Decode from the frame numbered `target`, or some frames before it; without a seek where that misses."""
+    """Yield (pts, frame) from the frame numbered `target` or some before it to the end.
+
+    Threads that decode several frames at once drop good ones beside a bad one: from the first error on, the
+    frames come one by one, and those that do not decode are left out.
+    """
     goal = found.timeline.pts[target]
+    last = None
     for seek in (True, False) if target > 0 and found.timed else (False,):
-        with open_container(path) as container:
-            stream = video_stream(container, path)
-            if seek:
-                with suppress(FFmpegError):
-                    container.seek(goal, stream=stream)
-            frames = _decode(container, stream, found)
-            first = next(frames, None)
-            if seek and (first is None or first[0] > goal):
-                continue
-            if first is not None:
-                yield first
-                yield from frames
+        try:
+            with closing(_decode(path, found, goal if seek else None, ThreadType.AUTO)) as frames:
+                for pts, frame in frames:
+                    if last is None and seek and pts > goal:
+                        break  # the seek missed: once more, from the beginning of the file
+                    last = pts
+                    yield pts, frame
+        except FFmpegError:
+            with closing(_decode(path, found, goal if seek else None, ThreadType.SLICE)) as frames:
+                for pts, frame in frames:
+                    if last is None or pts > last:
+                        yield pts, frame
+            return
+        if last is not None:
             return
 
 
 def _decode(
-    container: InputContainer, stream: VideoStream, found: Scan
+    path: str | os.PathLike[str], found: Scan, seek: int | None, threads: ThreadType
 ) -> Generator[tuple[int, VideoFrame], None, None]:
-    """Yield (pts, frame) packet by packet, going on after those that do not decode."""
-    stream.thread_type = "AUTO"
+    """Yield (pts, frame) packet by packet; with ThreadType.SLICE go on after those that do not decode."""
     stamps = iter(found.timeline.pts)
     pts = found.timeline.pts[0]
-    for packet in packets(container, stream):
-        try:
-            frames = packet.decode()
-        except FFmpegError:
-            continue
-        for frame in frames:
-            if isinstance(frame, VideoFrame):
-                stamp = frame.pts if found.timed else next(stamps, None)
-                pts = stamp if stamp is not None else pts
-                yield pts, frame
+    with open_container(path) as container:
+        stream = video_stream(container, path)
+        stream.thread_type = threads
+        if seek is not None:
+            with suppress(FFmpegError):
+                container.seek(seek, stream=stream)
+        for packet in packets(container, stream):
+            try:
+                frames = packet.decode()
+            except FFmpegError:
+                if threads != ThreadType.SLICE:
+                    raise
+                next(stamps, None)
+                continue
+            for frame in frames:
+                if isinstance(frame, VideoFrame):
+                    stamp = frame.pts if found.timed else next(stamps, None)
+                    pts = stamp if stamp is not None else pts
+                    yield pts, frame
 
 
-def _to_rgb(frame: VideoFrame, size: tuple[int, int]) -> np.ndarray:
+def _to_rgb(frame: VideoFrame, size: tuple[int, int], reformatter: VideoReformatter) -> np.ndarray:
     """uint8 [H, W, 3] RGB, upright, of a decoded frame scaled to `size` (width, height) if it differs."""
     if frame.colorspace == UNSPECIFIED and not frame.format.is_rgb:
         frame.colorspace = BT709 if frame.height >= HD_HEIGHT else BT601
@@ -250,8 +264,8 @@ def _to_rgb(frame: VideoFrame, size: tuple[int, int]) -> np.ndarray:
         transfer, primaries = ColorTrc.IEC61966_2_1, ColorPrimaries.BT709
         if frame.color_primaries == UNSPECIFIED:
             frame.color_primaries = BT2020
-    rgb = frame.reformat(
-        *size, format="rgb24", dst_color_trc=transfer, dst_color_primaries=primaries, threads=1
+    rgb = reformatter.reformat(
+        frame, *size, format="rgb24", dst_color_trc=transfer, dst_color_primaries=primaries, threads=1
     )
     return np.array(_upright(rgb.to_ndarray(), frame), order="C")
 
