@@ -6,6 +6,7 @@ frames 1, 2, ... are the driver's.
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -49,21 +50,35 @@ def even(num_frames: int, size: int, overlap: int) -> Plan:
         )
     if driver <= body:
         return (_window(range(num_frames), [1.0] * num_frames),)
-    steps = -((driver - body) // -(body - overlap))  # rounded up
-    starts = [1 + i * (driver - body) // steps for i in range(steps + 1)]
-    windows = []
-    for i, start in enumerate(starts):
-        shared_before = starts[i - 1] + body - start if i > 0 else 0
-        shared_after = start + body - starts[i + 1] if i < steps else 0
-        windows.append(((0, *range(start, start + body)), (1.0, *_ramps(body, shared_before, shared_after))))
-    totals = [0.0] * num_frames
-    for frames, weights in windows:
-        for frame, weight in zip(frames, weights, strict=True):
-            totals[frame] += weight
+    parts = faded(driver, body, overlap)
+    anchor = 1 / len(parts)
     return tuple(
-        _window(frames, [weight / totals[frame] for frame, weight in zip(frames, weights, strict=True)])
-        for frames, weights in windows
+        _window((0, *range(1 + start, 1 + start + body)), (anchor, *weights)) for start, weights in parts
     )
+
+
+def faded(length: int, size: int, overlap: int) -> list[tuple[int, list[float]]]:
+    """Cut `length` places into parts of `size`, evenly spread, neighbours sharing at least `overlap`.
+
+    Returns (start, weights of the part's places). Weights ramp over what neighbours share and sum to one at
+    each place. Needs 0 <= overlap < size; one part of `length` where that fits.
+    """
+    size = min(size, length)
+    steps = -((length - size) // -(size - overlap)) if length > size else 0  # rounded up
+    starts = [i * (length - size) // steps if steps else 0 for i in range(steps + 1)]
+    shared = [before + size - after for before, after in pairwise(starts)]
+    parts = [
+        (start, _ramps(size, rise, fall))
+        for start, rise, fall in zip(starts, [0, *shared], [*shared, 0], strict=True)
+    ]
+    totals = [0.0] * length
+    for start, weights in parts:
+        for i, weight in enumerate(weights):
+            totals[start + i] += weight
+    return [
+        (start, [weight / total for weight, total in zip(weights, totals[start:], strict=False)])
+        for start, weights in parts
+    ]
 
 
 def reference(num_frames: int, size: int, overlap: int) -> Plan:

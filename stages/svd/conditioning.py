@@ -1,0 +1,157 @@
+"""What the network is told of the reference image: a CLIP token, a VAE latent, and three numbers.
+
+Stable Video Diffusion (arXiv:2311.15127), as the published ControlNeXt-SVD-v2 sampler feeds it.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers.models.autoencoders.autoencoder_kl_temporal_decoder import AutoencoderKLTemporalDecoder
+from PIL import Image
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from .denoiser import Conditioning
+
+CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
+CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+"""Of the RGB channels of CLIP's training images (arXiv:2103.00020)."""
+
+IMAGE_NOISE, LATENT_NOISE = 0, 1
+"""Streams of random numbers under one seed."""
+
+
+@dataclass(frozen=True, slots=True)
+class MicroConditioning:
+    """Numbers that SVD was trained to be told. The defaults are what the published sampler really uses."""
+
+    fps: float = 6
+    """Frames per second."""
+    motion_bucket: float = 128
+    """How much motion: 1 to 255."""
+    noise_aug: float = 0.02
+    """Deviation of the noise added to the reference image in -1..1."""
+
+    def time_ids(self) -> Tensor:
+        """float32 [1, 3]."""
+        return torch.tensor([[self.fps, self.motion_bucket, self.noise_aug]], dtype=torch.float32)
+
+
+def to_signed(image: np.ndarray) -> Tensor:
+    """uint8 [H, W, 3] -> float32 [1, 3, H, W] in -1..1."""
+    return torch.from_numpy(np.array(image, order="C")).permute(2, 0, 1)[None].float() / 255 * 2 - 1
+
+
+def clip_pixels(image: np.ndarray, size: int = 224) -> Tensor:
+    """Pixel values [1, 3, size, size] for CLIP of an image uint8 [H, W, 3].
+
+    Blurred by a Gaussian of (factor - 1) / 2 pixels where it shrinks, resized bicubically with aligned
+    corners, normalized. The aspect ratio is not kept.
+    """
+    signed = to_signed(image)
+    for axis, length in ((2, image.shape[0]), (3, image.shape[1])):
+        signed = _blur(signed, axis, sigma=max((length / size - 1) / 2, 0.001))
+    resized = F.interpolate(signed, (size, size), mode="bicubic", align_corners=True)
+    mean, std = (torch.tensor(values).reshape(1, 3, 1, 1) for values in (CLIP_MEAN, CLIP_STD))
+    return ((resized + 1) / 2 - mean) / std
+
+
+def _blur(image: Tensor, axis: int, sigma: float) -> Tensor:
+    """Gaussian blur of [1, 3, H, W] along `axis` over about 2 sigma to each side, reflected at the border."""
+    taps = int(max(4 * sigma, 3)) | 1
+    offsets = torch.arange(taps) - taps // 2
+    kernel = torch.exp(-(offsets**2) / (2 * sigma**2))
+    kernel = kernel / kernel.sum()
+    shape = (1, 1, taps, 1) if axis == 2 else (1, 1, 1, taps)
+    half = taps // 2
+    padding = (0, 0, half, half) if axis == 2 else (half, half, 0, 0)
+    padded = F.pad(image, padding, mode="reflect")
+    return F.conv2d(padded.transpose(0, 1), kernel.reshape(shape)).transpose(0, 1)
+
+
+def image_token(encoder: nn.Module, image: np.ndarray) -> Tensor:
+    """CLIP embedding [1, 1, D] of an image uint8 [H, W, 3] by a CLIPVisionModelWithProjection."""
+    config: Any = encoder.config
+    weight = next(encoder.parameters())
+    pixels = clip_pixels(image, config.image_size).to(weight.device, weight.dtype)
+    return encoder(pixels).image_embeds[:, None]
+
+
+def image_noise(height: int, width: int, seed: int) -> Tensor:
+    """The noise [1, 3, height, width] added to the reference image, of a seed alone."""
+    generator = np.random.default_rng((seed, IMAGE_NOISE))
+    return torch.from_numpy(generator.standard_normal((1, 3, height, width), dtype=np.float32))
+
+
+def initial_noise(frames: range, shape: tuple[int, int, int], seed: int) -> Tensor:
+    """Unit noise [len(frames), *shape] of the frames, each of (seed, frame index) alone.
+
+    Whatever part of the video is asked for, and by whom, a frame gets the same noise.
+    """
+    draws = [
+        np.random.default_rng((seed, LATENT_NOISE, frame)).standard_normal(shape, dtype=np.float32)
+        for frame in frames
+    ]
+    return torch.from_numpy(np.stack(draws))
+
+
+def published_noise(
+    num_frames: int, shape: tuple[int, int, int], image_size: tuple[int, int], seed: int
+) -> tuple[Tensor, Tensor]:
+    """Image noise [1, 3, H, W] and then unit latents [num_frames, *shape] from one CPU generator.
+
+    The order in which the published code draws them; `image_size` is (height, width).
+    """
+    generator = torch.Generator().manual_seed(seed)
+    image = torch.randn(1, 3, *image_size, generator=generator)
+    return image, torch.randn(1, num_frames, *shape, generator=generator)[0]
+
+
+def vae_input(image: np.ndarray, width: int, height: int, noise: Tensor, noise_aug: float) -> Tensor:
+    """[1, 3, height, width] around -1..1: the reference image uint8 [H, W, 3] with noise for the VAE.
+
+    An image of another size is resized by Lanczos without regard to its aspect ratio; fit it first.
+    """
+    if image.shape[:2] != (height, width):
+        resized = Image.fromarray(image).resize((width, height), Image.Resampling.LANCZOS)
+        image = np.asarray(resized)
+    return to_signed(image) + noise_aug * noise
+
+
+def image_latents(vae: AutoencoderKLTemporalDecoder, pixels: Tensor) -> Tensor:
+    """Mode of the posterior [1, 4, h, w] of `pixels` [1, 3, H, W]; not times the scaling factor.
+
+    A float16 VAE that asks for it (`force_upcast`) encodes in float32.
+    """
+    upcast = vae.dtype == torch.float16 and vae.config["force_upcast"]
+    if upcast:
+        vae.float()
+    try:
+        distribution = vae.encode(pixels.to(vae.device, vae.dtype), return_dict=False)[0]
+    finally:
+        if upcast:
+            vae.half()
+    return distribution.mode()
+
+
+def condition(
+    image: np.ndarray,
+    noise: Tensor,
+    encoder: nn.Module,
+    vae: AutoencoderKLTemporalDecoder,
+    numbers: MicroConditioning,
+    dtype: torch.dtype = torch.float32,
+) -> Conditioning:
+    """Conditioning of one video by a reference image uint8 [H, W, 3] and image noise [1, 3, height, width].
+
+    `height` and `width` are the result's. Token and latents come in `dtype`, the UNet's, on the VAE's device.
+    """
+    height, width = noise.shape[-2:]
+    pixels = vae_input(image, width, height, noise, numbers.noise_aug)
+    return Conditioning(
+        image_token(encoder, image).to(vae.device, dtype),
+        image_latents(vae, pixels).to(dtype),
+        numbers.time_ids().to(vae.device),
+    )

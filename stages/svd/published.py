@@ -1,0 +1,68 @@
+"""The published order of work, step by step as ControlNeXt-SVD-v2's script does it, kept for comparison.
+
+The control module runs on both guidance halves of each window at each step; each window takes its own
+scheduler step; the latents are averaged.
+"""
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..windows import blend
+from .denoiser import Conditioning, timestep_of
+from .sampling import Sampler, guidance_ramp
+from .schedule import euler_step
+
+
+@torch.no_grad()
+def denoise_as_published(
+    sampler: Sampler, latents: Tensor, on_window: Callable[[int, int], None] | None = None
+) -> Tensor:
+    """What `sampling.denoise` computes with `sampler`, in the published order of work; [N, 4, h, w]."""
+    for step in range(len(sampler.sigmas) - 1):
+        stepped = step_windows(sampler, step, latents, on_window)
+        latents = blend(sampler.windows, stepped, len(latents))
+    return latents
+
+
+def step_windows(
+    sampler: Sampler, step: int, latents: Tensor, on_window: Callable[[int, int], None] | None = None
+) -> Iterator[Tensor]:
+    """Latents [F, 4, h, w] of each window after its own step, from those of all frames before it."""
+    sigma, next_sigma = sampler.sigmas[step], sampler.sigmas[step + 1]
+    for index, window in enumerate(sampler.windows):
+        part = latents[list(window.frames)]
+        yield euler_step(part, _predict(sampler, sigma, index, part), sigma, next_sigma)
+        if on_window is not None:
+            on_window(step, index)
+
+
+def _predict(sampler: Sampler, sigma: Tensor, index: int, latents: Tensor) -> Tensor:
+    conditioning, window = sampler.conditioning, sampler.windows[index]
+    device = conditioning.token.device
+    sigma = sigma.to(device)
+    guidance = guidance_ramp(*sampler.guidance, len(window))
+    halves = 1 if guidance is None else 2
+    controlnext, frames = sampler.control.controlnext, sampler.control.frames
+    pixels = torch.from_numpy(np.concatenate([frames[i : i + 1] for i in window.control]))
+    pixels = pixels.to(device).permute(0, 3, 1, 2).to(controlnext.dtype) / 255
+    control = controlnext(pixels.repeat(halves, 1, 1, 1, 1), timestep_of(sigma))
+    scale = torch.ones(halves * len(window), 1, 1, 1, device=device)
+    scale[: (halves - 1) * len(window)] = 0
+
+    def with_zeros(value: Tensor) -> Tensor:
+        return torch.cat([torch.zeros_like(value), value]) if halves == 2 else value
+
+    both = Conditioning(
+        with_zeros(conditioning.token),
+        with_zeros(conditioning.image_latents),
+        conditioning.time_ids.repeat(halves, 1),
+    )
+    noisy = latents[None].to(device).repeat(halves, 1, 1, 1, 1)
+    v = sampler.denoiser(noisy, sigma.expand(halves), both, control, scale)
+    if guidance is not None:
+        uncond, cond = v.chunk(2)
+        v = uncond + guidance.to(device).reshape(1, -1, 1, 1, 1) * (cond - uncond)
+    return v[0].cpu()
