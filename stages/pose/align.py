@@ -50,9 +50,10 @@ class Alignment:
     note: str = ""
 
     def apply(self, poses: PoseSequence) -> PoseSequence:
-        """The poses in pixels of `size`; scores and frame rate stay."""
+        """The poses in pixels of `size`; scores and frame rate stay, and so do keypoints that score 0."""
         fractions = poses.keypoints.astype(np.float64) / poses.size
         points = (fractions * self.scale + self.offset) * self.size
+        points = np.where(poses.scores[..., None] > 0, points, poses.keypoints)
         return PoseSequence(points, poses.scores, self.size, poses.fps)
 
     def inverse(self, size: Size) -> "Alignment":
@@ -114,8 +115,8 @@ def align_robust(driver: PoseSequence, reference: PoseSequence) -> Alignment:
     """Scale: the median ratio of distances between joints, reference over driver. Offset: the median rest.
 
     The Theil-Sen estimator (Sen, 1968) takes the median slope over pairs of points. Here the pairs are
-    joints, their distance in the driver is the median over its frames, and each pair weighs as much as it is long.
-    Distances are positive and do not change when the dancer sways, jumps or turns over, so neither the
+    joints, their distance in the driver is the median over its frames, and each pair weighs as much as it is
+    long. Distances are positive and do not change when the dancer sways, jumps or turns over, so neither the
     skeleton's size nor its sign depends on the motion.
     """
     points, seen = _body_fractions(driver)

@@ -181,6 +181,15 @@ def test_too_few_joints_fall_back_and_say_so():
         fit_alignment(person(3), unseen, "reference")
 
 
+def test_unseen_keypoints_stay_where_they_are():
+    driver = person(2)
+    points, scores = driver.keypoints.copy(), driver.scores.copy()
+    points[:, skeleton.LEFT_HAND], scores[:, skeleton.LEFT_HAND] = 0, 0
+    aligned = align(PoseSequence(points, scores, driver.size, FPS), person(1, 2, (10, 20)))
+    assert not aligned.keypoints[:, skeleton.LEFT_HAND].any()
+    np.testing.assert_allclose(aligned.keypoints[:, 0], [[110, 50]] * 2, atol=1e-3)
+
+
 def test_limbs_that_do_not_match_are_reported():
     reference = person()
     points = reference.keypoints.copy()
