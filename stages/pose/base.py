@@ -1,0 +1,111 @@
+"""What a pose estimator is, and the table of those there are.
+
+To add one: a file with a class that keeps the protocol, and a row in ESTIMATORS. The contract test runs over
+the table.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from ..errors import PoseError
+from ..types import NUM_KEYPOINTS
+
+
+@dataclass(frozen=True, slots=True)
+class Detections:
+    """The people of one frame, in no particular order: there may be none.
+
+    `keypoints` float32 [n, 133, 2] in pixels of the frame, `scores` float32 [n, 133] from 0 to 1. A keypoint
+    that was not found, or that lies outside the frame, scores 0 and sits at (0, 0).
+    """
+
+    keypoints: np.ndarray
+    scores: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.keypoints)
+
+
+def detections(people: Sequence[tuple[np.ndarray, np.ndarray]], width: int, height: int) -> Detections:
+    """Detections of people given as keypoints [133, 2] and scores [133] each, cut to a frame of this size."""
+    keypoints = np.zeros((len(people), NUM_KEYPOINTS, 2), np.float32)
+    scores = np.zeros((len(people), NUM_KEYPOINTS), np.float32)
+    for i, (points, values) in enumerate(people):
+        inside = np.isfinite(points).all(-1) & (points >= 0).all(-1) & (points < (width, height)).all(-1)
+        seen = inside & (np.asarray(values) > 0)
+        keypoints[i, seen] = points[seen]
+        scores[i, seen] = np.minimum(values[seen], 1)
+    return Detections(keypoints, scores)
+
+
+class PoseEstimator(Protocol):
+    """Finds people in frames. Made in the driver (cheap, picklable), set up once in each worker."""
+
+    def missing(self) -> str | None:
+        """What keeps it from running here (a package, a model file), and what to do; None when it can run."""
+        ...
+
+    def setup(self) -> None:
+        """Load the models. Raises PoseError with `missing()`'s words where it cannot."""
+        ...
+
+    def start(self, *, static: bool = False) -> None:
+        """Begin a new video and forget the last one; with `static`, unrelated pictures."""
+        ...
+
+    def __call__(self, frames: Sequence[np.ndarray]) -> list[Detections]:
+        """The people of each frame, uint8 RGB [H, W, 3]; frames follow those of the last call."""
+        ...
+
+    def close(self) -> None:
+        """Release what `setup` took."""
+        ...
+
+
+Factory = Callable[[Path | None, Path | None, str], PoseEstimator]
+"""Makes an estimator of its model file, its person detector's file, and the device."""
+
+
+def _mediapipe(model: Path | None, detector: Path | None, device: str) -> PoseEstimator:
+    from .mediapipe import MediaPipeEstimator
+
+    return MediaPipeEstimator(model)
+
+
+def _dwpose(model: Path | None, detector: Path | None, device: str) -> PoseEstimator:
+    from .rtm import DWPOSE, RTMEstimator
+
+    return RTMEstimator(DWPOSE, model, detector, device)
+
+
+def _rtmw(model: Path | None, detector: Path | None, device: str) -> PoseEstimator:
+    from .rtm import RTMW, RTMEstimator
+
+    return RTMEstimator(RTMW, model, detector, device)
+
+
+ESTIMATORS: dict[str, Factory] = {"mediapipe": _mediapipe, "dwpose": _dwpose, "rtmw": _rtmw}
+
+
+def make_estimator(
+    name: str, *, model: Path | None = None, detector: Path | None = None, device: str = "cpu"
+) -> PoseEstimator:
+    """The estimator of that name, not yet set up.
+
+    `model` and `detector` are local files, or None for what comes with the package; `device` is cpu or cuda.
+    Raises PoseError for a name that is not in ESTIMATORS.
+    """
+    if name not in ESTIMATORS:
+        raise PoseError(f"unknown pose estimator {name}: choose one of {', '.join(ESTIMATORS)}")
+    return ESTIMATORS[name](model, detector, device)
+
+
+def why_unusable(
+    name: str, *, model: Path | None = None, detector: Path | None = None, device: str = "cpu"
+) -> str | None:
+    """Why the estimator of that name cannot run here, and what to do about it; None when it can."""
+    return make_estimator(name, model=model, detector=detector, device=device).missing()
