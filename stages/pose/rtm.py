@@ -1,0 +1,180 @@
+"""rtmlib's whole-body models: DWPose and RTMW, as ONNX files run by onnxruntime.
+
+A YOLOX detector finds the people of each frame; the crops of several frames go through the pose model
+together. Unlike rtmlib's own call, a frame without people gives none, not a guess from the whole frame.
+"""
+
+import contextlib
+import io
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import PoseError
+from ..types import NUM_KEYPOINTS
+from .base import Detections, detections
+
+MAX_CROPS = 16
+"""Crops that go through the pose model at once."""
+
+ZOO = "https://download.openmmlab.com/mmpose/v1/projects/"
+DETECTOR = ZOO + "rtmposev1/onnx_sdk/yolox_m_8xb8-300e_humanart-c2c7a14a.zip"
+DETECTOR_INPUT = (640, 640)
+POSE_INPUT = (288, 384)
+"""Inputs as (width, height) where a model file does not fix its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class WholeBodyModel:
+    """A pose model that rtmlib can fetch: its name here and the address of its ONNX archive."""
+
+    name: str
+    url: str
+
+
+DWPOSE = WholeBodyModel(
+    "dwpose", ZOO + "rtmposev1/onnx_sdk/rtmpose-l_simcc-ucoco_dw-ucoco_270e-384x288-2438fd99_20230728.zip"
+)
+RTMW = WholeBodyModel("rtmw", ZOO + "rtmw/onnx_sdk/rtmw-dw-x-l_simcc-cocktail14_270e-384x288_20231122.zip")
+
+
+class RTMEstimator:
+    """Whole-body pose by rtmlib: see PoseEstimator.
+
+    `model` and `detector` are local ONNX files, None for what rtmlib downloads once and keeps. `device` is
+    cpu, cuda or cuda:N.
+    """
+
+    def __init__(
+        self,
+        kind: WholeBodyModel,
+        model: Path | None = None,
+        detector: Path | None = None,
+        device: str = "cpu",
+    ) -> None:
+        self._kind = kind
+        self._model = model
+        self._detector = detector
+        self._device = device
+        self._pose: Any = None
+        self._boxes: Any = None
+
+    def missing(self) -> str | None:
+        unusable = self._unusable()
+        if unusable:
+            return unusable
+        absent = [
+            option
+            for option, file, url in (
+                ("estimator.model", self._model, self._kind.url),
+                ("estimator.detector", self._detector, DETECTOR),
+            )
+            if file is None and not _cached(url).is_file()
+        ]
+        if absent:
+            return (
+                f"no model files yet: they are downloaded from {ZOO.split('/')[2]} at first use, or set "
+                f"{' and '.join(absent)} to local ONNX files"
+            )
+        return None
+
+    def _unusable(self) -> str | None:
+        """What a download would not mend."""
+        for package in ("rtmlib", "onnxruntime"):
+            if find_spec(package) is None:
+                return f"the package {package} is not installed: pip install {package}"
+        for file in (self._model, self._detector):
+            if file is not None and not file.is_file():
+                return f"there is no model file {file}: check the path"
+        if self._device.startswith("cuda"):
+            import onnxruntime
+
+            if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
+                return "this onnxruntime has no CUDA: use the device cpu, or install onnxruntime-gpu"
+        return None
+
+    def setup(self) -> None:
+        reason = self._unusable()
+        if reason:
+            raise PoseError(f"the pose estimator {self._kind.name} cannot be used: {reason}")
+        from rtmlib import YOLOX, RTMPose
+
+        self._boxes = self._load(YOLOX, self._detector, DETECTOR, DETECTOR_INPUT)
+        self._pose = self._load(RTMPose, self._model, self._kind.url, POSE_INPUT)
+        for tool, in_order in ((self._boxes, slice(None)), (self._pose, slice(None, None, -1))):
+            sides = tool.session.get_inputs()[0].shape[
+                2:
+            ]  # height, width: rtmlib's RTMPose wants them turned
+            if all(isinstance(side, int) for side in sides):
+                tool.model_input_size = tuple(sides[in_order])
+
+    def _load(self, tool: Any, file: Path | None, url: str, size: tuple[int, int]) -> Any:
+        """An rtmlib tool with its model, from `file` or else from `url`."""
+        from onnxruntime.capi.onnxruntime_pybind11_state import (  # pyright: ignore[reportAttributeAccessIssue]
+            Fail,
+            InvalidArgument,
+            InvalidGraph,
+            InvalidProtobuf,
+        )
+
+        try:
+            with contextlib.redirect_stdout(io.StringIO()):
+                return tool(str(file or url), model_input_size=size, device=self._device)
+        except (Fail, InvalidArgument, InvalidGraph, InvalidProtobuf) as error:
+            raise PoseError(f"{file or url} is not a usable ONNX model: {error}") from error
+        except (OSError, UnboundLocalError) as error:  # the latter: rtmlib finds no model in the archive
+            raise PoseError(
+                f"the pose estimator {self._kind.name} cannot download {url} ({error}): download it "
+                "elsewhere, unpack it, and set estimator.model and estimator.detector to the ONNX files"
+            ) from error
+
+    def start(self, *, static: bool = False) -> None:
+        """Nothing to forget: every frame is looked at by itself."""
+
+    def __call__(self, frames: Sequence[np.ndarray]) -> list[Detections]:
+        # YOLOX was trained on BGR, the pose models on RGB.
+        boxes = [self._boxes(np.ascontiguousarray(frame[..., ::-1])) for frame in frames]
+        crops = [
+            self._pose.preprocess(frame, box)
+            for frame, found in zip(frames, boxes, strict=True)
+            for box in found
+        ]
+        people = iter(self._poses(crops))
+        return [
+            detections([next(people) for _ in found], frame.shape[1], frame.shape[0])
+            for frame, found in zip(frames, boxes, strict=True)
+        ]
+
+    def _poses(self, crops: list[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> list[tuple[Any, Any]]:
+        """Keypoints [133, 2] in pixels and scores [133] of each crop: image [h, w, 3], centre, scale."""
+        session = self._pose.session
+        source = session.get_inputs()[0]
+        batch = 1 if isinstance(source.shape[0], int) else MAX_CROPS
+        people = []
+        for start in range(0, len(crops), batch):
+            part = crops[start : start + batch]
+            images = np.stack([image for image, _, _ in part]).transpose(0, 3, 1, 2)
+            x, y = session.run(None, {source.name: np.ascontiguousarray(images, np.float32)})
+            if x.shape[1] != NUM_KEYPOINTS:
+                raise PoseError(
+                    f"the model of {self._kind.name} gives {x.shape[1]} keypoints, expected {NUM_KEYPOINTS}: "
+                    "use a whole-body model"
+                )
+            for i, (_, centre, scale) in enumerate(part):
+                points, scores = self._pose.postprocess([x[i : i + 1], y[i : i + 1]], centre, scale)
+                people.append((points[0], scores[0]))
+        return people
+
+    def close(self) -> None:
+        self._boxes = self._pose = None
+
+
+def _cached(url: str) -> Path:
+    """Where rtmlib keeps the model of an address."""
+    home = os.environ.get("TORCH_HOME") or Path(os.environ.get("XDG_CACHE_HOME", "~/.cache"), "rtmlib")
+    return Path(home, "hub", "checkpoints", f"{url.split('/')[-1].split('.')[0]}.onnx").expanduser()
