@@ -1,0 +1,231 @@
+"""Poses of one person through a video: estimate, follow, fill short gaps, count."""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import islice, pairwise
+
+import numpy as np
+
+from ..errors import PoseError
+from ..types import NUM_KEYPOINTS, PoseSequence
+from .base import Detections, PoseEstimator
+from .skeleton import BODY, FACE, FEET, LEFT_HAND, RIGHT_HAND, VISIBLE
+
+BATCH = 8
+"""Frames that an estimator gets at once; no more than these are held."""
+
+BEST_JOINTS = 7
+"""A person's score is the mean of this many best body joints: head and shoulders are enough."""
+
+MAX_STEP = 0.5
+"""A person's joints move by less than this part of the person's size from one sight to the next."""
+
+ANCHORS = ((LEFT_HAND, 9), (RIGHT_HAND, 10), (FACE, 0))
+"""Parts that come and go by themselves, and the body joint that carries each: wrists and nose."""
+
+
+@dataclass(frozen=True, slots=True)
+class PoseReport:
+    """What was found. Frames: `frames` in all, of which `filled` were interpolated and `missing` stay empty.
+
+    `people`: the most that were seen in one frame; `body`, `hands`, `face`: mean scores over the frames that
+    show the person, 0 to 1.
+    """
+
+    frames: int
+    missing: int
+    filled: int
+    people: int
+    body: float
+    hands: float
+    face: float
+
+
+def estimate_poses(
+    frames: Iterable[np.ndarray],
+    estimator: PoseEstimator,
+    *,
+    fps: Fraction,
+    min_score: float,
+    max_gap: int,
+    name: str,
+    on_frame: Callable[[int], None] | None = None,
+) -> tuple[PoseSequence, PoseReport]:
+    """The poses of one person, the larger and most constant one, in a video's frames (uint8 RGB [H, W, 3]).
+
+    People who score below `min_score` (see `person_score`) do not count. Gaps of up to `max_gap` frames are
+    interpolated, longer ones score 0. `estimator` is set up; `name` is the video's, for the error;
+    `on_frame(n)` is called after n frames are done. Frames are taken a few at a time. Raises PoseError when
+    there is no frame or no person in any.
+    """
+    estimator.start()
+    found: list[Detections] = []
+    size = (0, 0)
+    iterator = iter(frames)
+    while batch := list(islice(iterator, BATCH)):
+        size = (batch[0].shape[1], batch[0].shape[0])
+        for people in estimator(batch):
+            found.append(people)
+            if on_frame is not None:
+                on_frame(len(found))
+    if not found:
+        raise PoseError(f"driving video {name} has no frames: check start and duration")
+    seen = [_above(people, min_score) for people in found]
+    if not any(len(people) for people in seen):
+        raise PoseError(
+            f"no person found in any of the {len(found)} frames of driving video {name} (best score "
+            f"{_best_score(found):.2f}): use a video that shows a person, or lower estimator.min_score"
+        )
+    keypoints, scores = follow(seen)
+    before = scores.any(1)
+    fill_gaps(keypoints, scores, max_gap)
+    after = scores.any(1)
+    people = max(len(people) for people in seen)
+    filled = int(after.sum() - before.sum())
+    return PoseSequence(keypoints, scores, size, fps), _report(scores, filled, people)
+
+
+def estimate_picture(
+    image: np.ndarray, estimator: PoseEstimator, *, min_score: float, name: str
+) -> tuple[PoseSequence, PoseReport]:
+    """The pose of the largest person in the reference image (uint8 RGB [H, W, 3]): a sequence of one frame.
+
+    Raises PoseError when nobody scores `min_score`.
+    """
+    estimator.start(static=True)
+    found = estimator([image])[0]
+    seen = _above(found, min_score)
+    if not len(seen):
+        raise PoseError(
+            f"no person found in reference image {name} (best score {_best_score([found]):.2f}): use a "
+            "full-body photo, lower estimator.min_score, choose --align none, or put a keypoint file beside "
+            "the picture (NAME.npz)"
+        )
+    keypoints, scores = follow([seen])
+    size = (image.shape[1], image.shape[0])
+    return PoseSequence(keypoints, scores, size, Fraction(1)), _report(scores, 0, len(seen))
+
+
+def person_score(scores: np.ndarray) -> float:
+    """How surely this is a person, 0 to 1: the mean of the seven best body joints of `scores` [133]."""
+    return float(np.sort(scores[BODY])[-BEST_JOINTS:].mean())
+
+
+def person_size(keypoints: np.ndarray, scores: np.ndarray) -> float:
+    """Geometric mean of the sides of the box around the seen body joints, in pixels; 0 for fewer than two."""
+    joints = keypoints[BODY][scores[BODY] > VISIBLE]
+    return float(np.sqrt(np.prod(np.ptp(joints, axis=0)))) if len(joints) > 1 else 0.0
+
+
+def follow(people: list[Detections]) -> tuple[np.ndarray, np.ndarray]:
+    """One person's keypoints float32 [T, 133, 2] and scores [T, 133]; zeros where there is none.
+
+    Detections are linked to tracks by the distance of their joints. The track with the largest sum of sizes
+    over its frames wins, so both size and constancy count. A track that never appears beside it continues it
+    (after a cut, or a jump), the largest first.
+    """
+    tracks = _link(people)
+    tracks.sort(key=lambda track: -sum(person_size(*_one(people, at)) for at in track.items()))
+    chosen: dict[int, int] = {}
+    for track in tracks:
+        if not chosen.keys() & track.keys():
+            chosen |= track
+    keypoints = np.zeros((len(people), NUM_KEYPOINTS, 2), np.float32)
+    scores = np.zeros((len(people), NUM_KEYPOINTS), np.float32)
+    for at in chosen.items():
+        keypoints[at[0]], scores[at[0]] = _one(people, at)
+    return keypoints, scores
+
+
+def fill_gaps(keypoints: np.ndarray, scores: np.ndarray, max_gap: int) -> None:
+    """Interpolate gaps of up to `max_gap` frames linearly, in place; [T, 133, 2] and [T, 133].
+
+    First those of the whole person, then those of a hand or the face whose wrist or nose is seen throughout:
+    these are interpolated relative to it. A keypoint is filled where both ends of the gap show it. Gaps at
+    the beginning and the end stay.
+    """
+    body = slice(BODY.start, FEET.stop)
+    for start, stop in _gaps(scores.any(1), max_gap):
+        for part in (body, FACE, LEFT_HAND, RIGHT_HAND):
+            _interpolate(keypoints[:, part], scores[:, part], start, stop)
+    for part, anchor in ANCHORS:
+        for start, stop in _gaps(scores[:, part].any(1), max_gap):
+            if (scores[start - 1 : stop + 1, anchor] > 0).all():
+                carrier = keypoints[:, anchor, None].copy()
+                relative = keypoints[:, part] - carrier
+                _interpolate(relative, scores[:, part], start, stop)
+                seen = scores[start:stop, part, None] > 0
+                keypoints[start:stop, part] = np.where(seen, (relative + carrier)[start:stop], 0)
+
+
+def _gaps(known: np.ndarray, max_gap: int) -> Iterator[tuple[int, int]]:
+    """[start, stop) of each run of unknown frames, bool [T], with known ones on both sides."""
+    frames = np.flatnonzero(known)
+    for before, after in pairwise(frames):
+        if 1 < after - before <= max_gap + 1:
+            yield int(before) + 1, int(after)
+
+
+def _interpolate(keypoints: np.ndarray, scores: np.ndarray, start: int, stop: int) -> None:
+    """Fill [start, stop) linearly between its neighbours, in place, where both show the keypoint."""
+    first, last = start - 1, stop
+    both = (scores[first] > 0) & (scores[last] > 0)
+    for frame in range(start, stop):
+        part = (frame - first) / (last - first)
+        for values, mask in ((keypoints, both[:, None]), (scores, both)):
+            values[frame] = np.where(mask, (1 - part) * values[first] + part * values[last], 0)
+
+
+def _link(people: list[Detections]) -> list[dict[int, int]]:
+    """Tracks, each as frame -> which person of that frame: nearest first, within MAX_STEP."""
+    tracks: list[dict[int, int]] = []
+    for frame, here in enumerate(people):
+        pairs = sorted(
+            (_step(_one(people, _last(track)), (here.keypoints[i], here.scores[i])), number, i)
+            for number, track in enumerate(tracks)
+            for i in range(len(here))
+        )
+        linked: set[int] = set()
+        for step, number, i in pairs:
+            if step < MAX_STEP and i not in linked and frame not in tracks[number]:
+                tracks[number][frame] = i
+                linked.add(i)
+        tracks += [{frame: i} for i in range(len(here)) if i not in linked]
+    return tracks
+
+
+def _step(a: tuple[np.ndarray, np.ndarray], b: tuple[np.ndarray, np.ndarray]) -> float:
+    """Mean way of the body joints that both show, over the larger one's size; infinite for none."""
+    both = (a[1][BODY] > VISIBLE) & (b[1][BODY] > VISIBLE)
+    size = max(person_size(*a), person_size(*b))
+    if not both.any() or size == 0:
+        return float("inf")
+    return float(np.linalg.norm(a[0][BODY][both] - b[0][BODY][both], axis=-1).mean()) / size
+
+
+def _one(people: list[Detections], at: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """Keypoints and scores of person i of frame f, `at` = (f, i)."""
+    frame, i = at
+    return people[frame].keypoints[i], people[frame].scores[i]
+
+
+def _last(track: dict[int, int]) -> tuple[int, int]:
+    frame = max(track)
+    return frame, track[frame]
+
+
+def _above(people: Detections, min_score: float) -> Detections:
+    keep = [i for i, scores in enumerate(people.scores) if person_score(scores) >= min_score]
+    return Detections(people.keypoints[keep], people.scores[keep])
+
+
+def _best_score(found: list[Detections]) -> float:
+    return max((person_score(scores) for people in found for scores in people.scores), default=0.0)
+
+
+def _report(scores: np.ndarray, filled: int, people: int) -> PoseReport:
+    seen = scores[scores.any(1)]
+    hands = slice(LEFT_HAND.start, RIGHT_HAND.stop)
+    body, hand, face = (float(seen[:, part].mean()) for part in (BODY, hands, FACE))
+    return PoseReport(len(scores), len(scores) - len(seen), filled, people, body, hand, face)
