@@ -196,7 +196,7 @@ def _proportions(rng: np.random.Generator) -> Proportions:
     build = rng.uniform(0.9, 1.16)
     arm = np.interp(age, [0, 1], [0.285, 0.312]) * rng.uniform(0.97, 1.04)
     return Proportions(
-        stature=float(np.interp(age, [0, 1], [0.80, 1.0]) * rng.uniform(0.97, 1.03)),
+        stature=float(np.interp(age, [0, 1], [0.87, 1.0]) * rng.uniform(0.97, 1.03)),
         head=float(head),
         neck=float(neck),
         torso=float(torso),
@@ -220,7 +220,7 @@ def _outfit(rng: np.random.Generator) -> Outfit:
     skin = SKINS[rng.integers(len(SKINS))]
     cut = BOTTOMS[rng.integers(len(BOTTOMS))]
     leg = {
-        "trousers": rng.uniform(0.93, 1.0),
+        "trousers": rng.uniform(0.96, 1.0),
         "shorts": rng.uniform(0.32, 0.5),
         "skirt": rng.uniform(0.3, 0.5),
     }
@@ -258,9 +258,9 @@ def _room(rng: np.random.Generator) -> Room:
 
 
 def make_framing(seed: int) -> Framing:
-    """A framing by seed: the whole body in six of ten, else from the knees or the waist up."""
+    """A framing by seed: the whole body in seven of ten, else from the knees or the waist up."""
     rng = np.random.default_rng([seed, 3])
-    low, high = ((0.95, 1.12), (1.25, 1.45), (1.6, 1.9))[rng.choice(3, p=[0.6, 0.25, 0.15])]
+    low, high = ((0.95, 1.12), (1.25, 1.45), (1.6, 1.9))[rng.choice(3, p=[0.7, 0.2, 0.1])]
     return Framing(
         zoom=float(rng.uniform(low, high)),
         centre=float(rng.uniform(0.46, 0.54)),

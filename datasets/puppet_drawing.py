@@ -1,7 +1,7 @@
 """A small software renderer: shaded solids with smooth edges, a depth buffer and a map of parts.
 
-Solids are tapered capsules, ellipsoids and lofts. Each is evaluated for all pixels of its bounding box at
-once; coverage comes from the distance to the outline in pixels, so edges are smooth at every size.
+Solids are tapered capsules, ellipsoids and lofts. Coverage comes from the distance to the outline in pixels,
+so edges are smooth at every size; all further work is done for covered pixels only.
 """
 
 from dataclasses import dataclass
@@ -9,9 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-Box = tuple[int, int, int, int]
-
-AMBIENT, DIFFUSE, RIM = 0.60, 0.40, 0.20
+AMBIENT, DIFFUSE, RIM = 0.67, 0.45, 0.20
 """Shading: light that is everywhere, light by Lambert's law, darkening towards the outline."""
 
 
@@ -24,7 +22,7 @@ class Canvas:
     parts: np.ndarray
     light: tuple[float, float, float]
 
-    def box(self, x0: float, y0: float, x1: float, y1: float) -> Box | None:
+    def box(self, x0: float, y0: float, x1: float, y1: float) -> tuple[int, int, int, int] | None:
         """The pixels that this rectangle touches, with a pixel of margin; None outside the picture."""
         height, width = self.depth.shape
         left, top = max(0, int(x0) - 1), max(0, int(y0) - 1)
@@ -33,36 +31,49 @@ class Canvas:
 
 
 class Surface(NamedTuple):
-    """A solid over the pixels of a box [h, w]: coverage 0..1, depth, unit normal (x, y, z)."""
+    """The visible side of a solid at P pixels: flat index `where`, coverage, depth, unit normal [3, P]."""
 
+    where: np.ndarray
     cover: np.ndarray
     depth: np.ndarray
-    normal: tuple[np.ndarray, np.ndarray, np.ndarray]
+    normal: np.ndarray
 
 
-def grid(box: Box) -> tuple[np.ndarray, np.ndarray]:
-    """Pixel centres of a box: x [1, w] and y [h, 1]."""
-    x0, y0, x1, y1 = box
-    return np.arange(x0, x1, dtype=np.float32)[None], np.arange(y0, y1, dtype=np.float32)[:, None]
+class _Grid:
+    """Pixel centres of a box relative to `origin`, and the way from box pixels to picture pixels."""
+
+    def __init__(self, canvas: Canvas, box: tuple[int, int, int, int], origin: np.ndarray) -> None:
+        self.box, self.stride = box, canvas.depth.shape[1]
+        x0, y0, x1, y1 = box
+        self.x = np.arange(x0, x1, dtype=np.float32)[None] - np.float32(origin[0])
+        self.y = np.arange(y0, y1, dtype=np.float32)[:, None] - np.float32(origin[1])
+
+    def covered(self, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Where `mask` [h, w] holds: index in the box, index in the picture, x and y, each [P]."""
+        inner = np.flatnonzero(mask)
+        row, column = np.divmod(inner, mask.shape[1])
+        index = (row + self.box[1]) * self.stride + column + self.box[0]
+        return inner, index, self.x[0].take(column), self.y[:, 0].take(row)
 
 
-def paint(canvas: Canvas, box: Box, surface: Surface, colour: np.ndarray, part: np.ndarray | int) -> None:
-    """Shade the surface and lay it over what is farther. `colour` [3] or [h, w, 3]; `part` one or [h, w]."""
-    x0, y0, x1, y1 = box
-    region = slice(y0, y1), slice(x0, x1)
-    image, depth = canvas.image[region], canvas.depth[region]
-    cover = np.where(surface.depth >= depth, surface.cover, np.float32(0))
-    nx, ny, nz = surface.normal
-    lx, ly, lz = (np.float32(value) for value in canvas.light)
-    light = np.maximum(nx * lx + ny * ly + nz * lz, 0) * np.float32(DIFFUSE) + np.float32(AMBIENT)
-    light *= np.float32(1 - RIM) + np.float32(RIM) * nz
-    rgb = light[..., None] * np.float32(1.12) * colour
-    under = image.astype(np.float32)
-    under += cover[..., None] * (np.minimum(rgb, 255) - under)
-    image[...] = (under + np.float32(0.5)).astype(np.uint8)
-    solid = cover >= 0.5
-    np.copyto(depth, surface.depth, where=solid, casting="same_kind")
-    np.copyto(canvas.parts[region], np.asarray(part, np.uint8), where=solid)
+def paint(canvas: Canvas, surface: Surface, colour: np.ndarray, part: np.ndarray | int) -> None:
+    """Shade the surface and lay it over what is farther. `colour` [3] or [P, 3]; `part` one or [P]."""
+    index, cover, depth, normal = surface
+    shown = depth >= canvas.depth.ravel().take(index)
+    if not shown.any():
+        return
+    light = np.maximum(np.asarray(canvas.light, np.float32) @ normal, 0)
+    light = (light * np.float32(DIFFUSE) + np.float32(AMBIENT)) * (
+        np.float32(1 - RIM) + np.float32(RIM) * normal[2]
+    )
+    image = canvas.image.reshape(-1, 3)
+    under = image[index].astype(np.float32)
+    under += (cover * shown)[:, None] * (np.minimum(light[:, None] * colour, 255) - under)
+    image[index] = under + np.float32(0.5)
+    solid = shown & (cover >= 0.5)
+    inside = index[solid]
+    canvas.depth.reshape(-1)[inside] = depth[solid]
+    canvas.parts.reshape(-1)[inside] = part if isinstance(part, int) else part[solid]
 
 
 class Capsules(NamedTuple):
@@ -76,44 +87,68 @@ class Capsules(NamedTuple):
     parts: np.ndarray
 
 
-def draw_capsules(canvas: Canvas, capsules: Capsules) -> None:
-    """Draw a chain or bundle of capsules as one solid: at each pixel the nearest one shows."""
-    start, end, r0, r1, colours, parts = capsules
+def capsule(
+    start: np.ndarray, end: np.ndarray, r0: float, r1: float, colour: np.ndarray, part: int
+) -> Capsules:
+    """One capsule."""
+    return Capsules(start[None], end[None], np.array([r0]), np.array([r1]), colour[None], np.array([part]))
+
+
+def join(*bundles: Capsules) -> Capsules:
+    """Several bundles as one."""
+    return Capsules(*(np.concatenate(values) for values in zip(*bundles, strict=True)))
+
+
+def draw_capsules(canvas: Canvas, capsules: Capsules, joined: float = 0.0) -> None:
+    """Draw a bundle of capsules as one solid: at each pixel the nearest one shows.
+
+    `joined` above 0 favours, in radii of depth, the capsule whose axis is near: the joints of a chain then
+    show no rings.
+    """
+    start, end, r0, r1 = (np.asarray(values, np.float32) for values in capsules[:4])
     reach = np.maximum(r0, r1)[:, None]
-    low = np.minimum(start[:, :2], end[:, :2]) - reach
-    high = np.maximum(start[:, :2], end[:, :2]) + reach
-    box = canvas.box(*low.min(0), *high.max(0))
+    low = (np.minimum(start, end)[:, :2] - reach).min(0)
+    high = (np.maximum(start, end)[:, :2] + reach).max(0)
+    box = canvas.box(*low, *high)
     if box is None:
         return
-    start, end, r0, r1 = (np.asarray(a, np.float32) for a in (start, end, r0, r1))
-    x, y = grid(box)
-    column = slice(None), None, None
-    px, py = x[None] - start[:, 0][column], y[None] - start[:, 1][column]  # [N, 1, w], [N, h, 1]
+    grid = _Grid(canvas, box, np.zeros(2))
+    count = len(start)
     axis = end - start
-    length2 = np.maximum((axis[:, :2] ** 2).sum(1), 1e-6)
-    ax, ay = (axis[:, 0] / length2)[column], (axis[:, 1] / length2)[column]
-    share = np.clip(px * ax + py * ay, 0, 1)  # [N, h, w]
-    dx, dy = px - share * axis[:, 0][column], py - share * axis[:, 1][column]
-    radius = r0[column] + share * (r1 - r0)[column]
-    distance = np.sqrt(dx * dx + dy * dy)
+    (sx, sy, sz), (ax, ay, az) = start.T[..., None], axis.T[..., None]
+    step = axis[:, :2] / np.maximum((axis[:, :2] ** 2).sum(1), 1e-6)[:, None]
+    px, py = grid.x - sx, grid.y.T - sy  # [N, w], [N, h]
+    share = (px * step[:, :1])[:, None] + (py * step[:, 1:])[..., None]  # [N, h, w]
+    np.clip(share, 0, 1, out=share)
+    dx = px[:, None] - share * ax[..., None]
+    dy = py[..., None] - share * ay[..., None]
+    squared = dx * dx + dy * dy
+    limit = share * (r1 - r0)[:, None, None] + (r0 + np.float32(0.5))[:, None, None]
+    inner, index, _, _ = grid.covered((squared < limit * limit).any(0))
+    if not len(inner):
+        return
+    share, squared = share.reshape(count, -1)[:, inner], squared.reshape(count, -1)[:, inner]  # [N, P]
+    radius = r0[:, None] + share * (r1 - r0)[:, None]
+    distance = np.sqrt(squared)
     outside = distance - radius
-    ratio = np.minimum(distance / radius, 1)
-    nz = np.sqrt(1 - ratio * ratio)
-    axial = start[:, 2][column] + share * axis[:, 2][column]
-    bulge = radius * nz  # counts double in the choice: joints of a chain stay smooth
-    front = np.where(outside < 0, axial + 2 * bulge, np.float32(-1e6) - outside).argmax(0)
-    picked = (front * front.size + np.arange(front.size).reshape(front.shape)).ravel()
-
-    def pick(values: np.ndarray) -> np.ndarray:
-        return values.ravel().take(picked).reshape(front.shape)
-
-    wide = pick(radius)
-    cover = np.clip(0.5 - outside.min(0), 0, 1)
-    cover *= np.minimum(1, 2 * wide)  # thinner than a pixel: fainter
-    scale = 1 / np.maximum(pick(distance), wide)
-    normal = pick(dx) * scale, pick(dy) * scale, pick(nz)
-    surface = Surface(cover, pick(axial) + pick(bulge), normal)
-    paint(canvas, box, surface, colours.astype(np.float32)[front], parts[front])
+    ratio = np.minimum(squared / (radius * radius), 1)
+    depth = sz + share * az + radius * np.sqrt(1 - ratio)
+    nearness = depth - np.float32(joined * float(r0.mean())) * ratio if joined else depth
+    front = np.where(outside < 0, nearness, np.float32(-1e6) - outside).argmax(0)
+    flat = front * len(inner) + np.arange(len(inner))
+    radius = radius.ravel().take(flat)
+    cover = np.clip(0.5 - outside.min(0), 0, 1) * np.minimum(1, 2 * radius)  # thinner than a pixel: fainter
+    scale = 1 / np.maximum(distance.ravel().take(flat), radius)
+    picked = front * (dx.shape[1] * dx.shape[2]) + inner
+    normal = np.stack(
+        [
+            dx.ravel().take(picked) * scale,
+            dy.ravel().take(picked) * scale,
+            np.sqrt(1 - ratio.ravel().take(flat)),
+        ]
+    )
+    surface = Surface(index, cover, depth.ravel().take(flat), normal)
+    paint(canvas, surface, capsules.colours.astype(np.float32)[front], capsules.parts[front])
 
 
 class Ellipsoid(NamedTuple):
@@ -124,40 +159,34 @@ class Ellipsoid(NamedTuple):
     rotation: np.ndarray
 
 
-FLIP = np.diag([1.0, -1.0, 1.0])
+FLIP = np.array([[1.0], [-1.0], [1.0]])
 """Space has y up, pictures have y down."""
 
 
-def ellipsoid_surface(canvas: Canvas, solid: Ellipsoid) -> tuple[Box, Surface, np.ndarray] | None:
-    """The visible half of an ellipsoid, and the point of the unit sphere [h, w, 3] in its own axes (y up)."""
-    turned = FLIP @ solid.rotation
-    shape = (turned / solid.axes**2) @ turned.T  # p' shape p = 1 on the surface
-    outline = np.linalg.inv(np.linalg.inv(shape)[:2, :2])
-    half = np.sqrt(np.diag(np.linalg.inv(shape))[:2])
+def ellipsoid_surface(canvas: Canvas, solid: Ellipsoid) -> tuple[Surface, np.ndarray] | None:
+    """The visible half of an ellipsoid, and its points [3, P] on the unit sphere of its own axes (y up)."""
+    turned = FLIP * solid.rotation
+    spread = (turned * solid.axes**2) @ turned.T
+    shape = ((turned / solid.axes**2) @ turned.T).astype(np.float32)  # p' shape p = 1 on the surface
+    half = np.sqrt(np.diag(spread)[:2])
     box = canvas.box(*(solid.centre[:2] - half), *(solid.centre[:2] + half))
     if box is None:
         return None
-    x, y = grid(box)
-    x, y = x - np.float32(solid.centre[0]), y - np.float32(solid.centre[1])
-    a, b, c = (np.float32(v) for v in (outline[0, 0], outline[0, 1], outline[1, 1]))
-    gx, gy = a * x + b * y, b * x + c * y
-    inside = 1 - (x * gx + y * gy)
-    cover = np.clip(0.5 + inside / (2 * np.sqrt(gx * gx + gy * gy) + 1e-6), 0, 1)
-    s = shape.astype(np.float32)
-    z = (np.sqrt(np.maximum(inside, 0) * s[2, 2]) - (s[0, 2] * x + s[1, 2] * y)) / s[2, 2]
-    x, y = np.broadcast_to(x, z.shape), np.broadcast_to(y, z.shape)
-    normal = [s[i, 0] * x + s[i, 1] * y + s[i, 2] * z for i in range(3)]
-    scale = 1 / np.sqrt(normal[0] ** 2 + normal[1] ** 2 + normal[2] ** 2 + 1e-12)
-    own = np.stack([x, y, z], -1) @ (turned / solid.axes).astype(np.float32)
-    surface = Surface(cover, z + np.float32(solid.centre[2]), tuple(n * scale for n in normal))
-    return box, surface, own
-
-
-def draw_ellipsoid(canvas: Canvas, solid: Ellipsoid, colour: np.ndarray, part: int) -> None:
-    """Draw a whole ellipsoid in one colour."""
-    found = ellipsoid_surface(canvas, solid)
-    if found is not None:
-        paint(canvas, found[0], found[1], np.asarray(colour, np.float32), part)
+    grid = _Grid(canvas, box, solid.centre)
+    a, b, c = spread[1, 1], -spread[0, 1], spread[0, 0]  # the outline's matrix: inverse of spread's corner
+    scale = 1 / (a * c - b * b)
+    a, b, c = np.float32(a * scale), np.float32(b * scale), np.float32(c * scale)
+    gx, gy = a * grid.x + b * grid.y, b * grid.x + c * grid.y
+    inside = 1 - (grid.x * gx + grid.y * gy)
+    cover = 0.5 + inside / (2 * np.sqrt(gx * gx + gy * gy) + np.float32(1e-6))
+    inner, index, x, y = grid.covered(cover > 0)
+    cover, inside = np.minimum(cover.ravel().take(inner), 1), np.maximum(inside.ravel().take(inner), 0)
+    z = (np.sqrt(inside * shape[2, 2]) - (shape[0, 2] * x + shape[1, 2] * y)) / shape[2, 2]
+    points = np.stack([x, y, z])
+    normal = shape @ points
+    normal *= 1 / np.sqrt((normal * normal).sum(0) + 1e-12)
+    own = (turned / solid.axes).T.astype(np.float32) @ points
+    return Surface(index, cover, z + np.float32(solid.centre[2]), normal), own
 
 
 class Loft(NamedTuple):
@@ -177,43 +206,38 @@ class Loft(NamedTuple):
     tilts: tuple[float, float]
 
 
-def loft_surface(canvas: Canvas, loft: Loft) -> tuple[Box, Surface, np.ndarray, np.ndarray] | None:
-    """The visible side of a loft with, for every pixel, u (-1..1 across) and v (along)."""
+def loft_surface(canvas: Canvas, loft: Loft) -> tuple[Surface, np.ndarray, np.ndarray] | None:
+    """The visible side of a loft with u (-1..1 across) and v (along), each [P]."""
     axis = (loft.high - loft.low)[:2]
-    length = float(np.hypot(*axis))
+    length = max(float(np.hypot(*axis)), 1e-3)
     along = axis / length
     across = np.array([-along[1], along[0]])
     reach = float(loft.halves.max()) * (1.1 + max(abs(t) for t in loft.tilts)) + abs(loft.bend)
-    ends = np.stack([loft.low[:2] + along * length * v for v in (loft.knots[0], loft.knots[-1])])
+    ends = loft.low[:2] + along * (length * loft.knots[[0, -1], None])
     box = canvas.box(*(ends.min(0) - reach), *(ends.max(0) + reach))
     if box is None:
         return None
-    x, y = grid(box)
-    x, y = x - np.float32(loft.low[0]), y - np.float32(loft.low[1])
-    along32, across32 = along.astype(np.float32), across.astype(np.float32)
-    v = (x * along32[0] + y * along32[1]) * np.float32(1 / length)
-    s = x * across32[0] + y * across32[1]
-    inner = np.clip(v, 0, 1)
-    low_tilt, high_tilt = (np.float32(t) for t in loft.tilts)
-    v = v - s * (low_tilt + inner * (high_tilt - low_tilt)) * np.float32(1 / length)
-    s = s - np.float32(4 * loft.bend) * inner * (1 - inner)
-    table = np.linspace(loft.knots[0], loft.knots[-1], 64)
-    fine = np.clip((v - np.float32(table[0])) * np.float32(63 / (table[-1] - table[0])), 0, 63)
-    index = np.minimum(fine.astype(np.intp), 62)
-    share = fine - index
-    halves = np.interp(table, loft.knots, loft.halves).astype(np.float32)
-    half = halves[index] + share * (halves[index + 1] - halves[index])
-    depths = np.interp(table, loft.knots, loft.depths).astype(np.float32)[index]
-    u = s / half
-    slope = (np.gradient(halves) / ((table[1] - table[0]) * length)).astype(np.float32)[index]
-    steep = 1 / np.sqrt(1 + slope * slope)
-    cover = np.clip(0.5 - (np.abs(s) - half) * steep, 0, 1)
-    edge = np.float32(length)
-    cover *= np.clip(0.5 + (v - np.float32(loft.knots[0])) * edge, 0, 1)
-    cover *= np.clip(0.5 + (np.float32(loft.knots[-1]) - v) * edge, 0, 1)
-    u = np.clip(u, -1, 1)
-    round_ = np.sqrt(1 - u * u)
-    depth = np.float32(loft.low[2]) + inner * np.float32(loft.high[2] - loft.low[2]) + depths * round_
-    nx = u * across32[0] * np.float32(0.95)
-    ny = u * across32[1] * np.float32(0.95)
-    return box, Surface(cover, depth, (nx, ny, np.sqrt(1 - nx * nx - ny * ny))), u, v
+    grid = _Grid(canvas, box, loft.low)
+    (lx, ly), (cx, cy) = along.astype(np.float32), across.astype(np.float32)
+    v = (grid.x * lx + grid.y * ly) * np.float32(1 / length)
+    s = grid.x * cx + grid.y * cy
+    inner, index, _, _ = grid.covered(np.abs(s) < reach)
+    v, s = v.ravel().take(inner), s.ravel().take(inner)
+    inside = np.clip(v, 0, 1)
+    low_tilt, high_tilt = (np.float32(t / length) for t in loft.tilts)
+    v = v - s * (low_tilt + inside * (high_tilt - low_tilt))
+    s = s - np.float32(4 * loft.bend) * inside * (1 - inside)
+    half = np.interp(v, loft.knots, loft.halves).astype(np.float32)
+    knot = np.clip(np.searchsorted(loft.knots, v) - 1, 0, len(loft.knots) - 2)
+    slope = (np.diff(loft.halves) / (np.diff(loft.knots) * length)).astype(np.float32)[knot]
+    cover = np.clip(0.5 - (np.abs(s) - half) / np.sqrt(1 + slope * slope), 0, 1)
+    cover *= np.clip(0.5 + (v - np.float32(loft.knots[0])) * np.float32(length), 0, 1)
+    cover *= np.clip(0.5 + (np.float32(loft.knots[-1]) - v) * np.float32(length), 0, 1)
+    some = np.flatnonzero(cover)
+    index, cover, s, v, half, inside = (a[some] for a in (index, cover, s, v, half, inside))
+    u = np.clip(s / half, -1, 1)
+    depth = np.interp(v, loft.knots, loft.depths).astype(np.float32) * np.sqrt(1 - u * u)
+    depth += np.float32(loft.low[2]) + inside * np.float32(loft.high[2] - loft.low[2])
+    lean = u * np.clip(np.float32(0.75) + 2 * v, np.float32(0.35), np.float32(0.95))  # flatter at the low end
+    normal = np.stack([lean * cx, lean * cy, np.sqrt(1 - lean * lean)])
+    return Surface(index, cover, depth, normal), u, v

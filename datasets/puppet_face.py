@@ -7,7 +7,7 @@ from .puppet_character import PARTS, Outfit
 from .puppet_drawing import Canvas
 
 HEAD = PARTS.index("head")
-FINE_HEAD = 72
+FINE_HEAD = 44
 """Heads lower than this many pixels are painted enlarged and scaled down, or brows would fill the face."""
 SHIFT = 4
 """OpenCV takes coordinates in sixteenths of a pixel."""
@@ -31,8 +31,8 @@ def _stroke(image: np.ndarray, points: np.ndarray, colour: tuple[int, ...], widt
 
 def _towards_viewer(polygon: np.ndarray) -> bool:
     """Whether a feature of the face is seen from its front (its points run clockwise in the picture)."""
-    x, y = polygon[:, 0], polygon[:, 1]
-    return float(x @ np.roll(y, -1) - y @ np.roll(x, -1)) > 0.5
+    (x, y), (nx, ny) = polygon.T, polygon[np.arange(1 - len(polygon), 1)].T
+    return float(x @ ny - y @ nx) > 0.5
 
 
 def _eye(image: np.ndarray, lids: np.ndarray, outfit: Outfit, size: float) -> None:

@@ -4,7 +4,8 @@ Space has x to the picture's right, y up, z to the viewer; the floor is y = 0 an
 character's height. A dancer who faces the camera has their left at +x.
 """
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
@@ -18,7 +19,8 @@ CAMERA_HEIGHT = 0.55
 
 def turn(yaw: float, pitch: float, roll: float) -> np.ndarray:
     """Rotation [3, 3]: roll about z, then pitch about x (forwards), then yaw about y (to their left)."""
-    (sy, sp, sr), (cy, cp, cr) = np.sin([yaw, pitch, roll]), np.cos([yaw, pitch, roll])
+    sy, sp, sr = math.sin(yaw), math.sin(pitch), math.sin(roll)
+    cy, cp, cr = math.cos(yaw), math.cos(pitch), math.cos(roll)
     return np.array(
         [
             [cy * cr + sy * sp * sr, sy * sp * cr - cy * sr, sy * cp],
@@ -61,7 +63,6 @@ class Skeleton:
     hands: np.ndarray
     feet: np.ndarray
     face: np.ndarray
-    palms: np.ndarray  # [2, 3] unit vectors out of the palms
     pelvis_turn: np.ndarray
     chest_turn: np.ndarray
     head_turn: np.ndarray
@@ -218,7 +219,7 @@ def _face_template() -> np.ndarray:
 
 
 FACE = _face_template()
-EARS = np.array([[0.375, -0.02, -0.02], [-0.375, -0.02, -0.02]])
+EAR_POINTS = np.array([[0.375, -0.02, -0.02], [-0.375, -0.02, -0.02]])
 
 
 def _face(body: Proportions, pose: Pose, skull: np.ndarray, rotation: np.ndarray) -> np.ndarray:
@@ -265,7 +266,6 @@ def skeleton(body: Proportions, pose: Pose) -> Skeleton:
         hands=np.stack(hands),
         feet=feet,
         face=_face(body, pose, skull, head_turn),
-        palms=np.stack([-side * arm[3][:, 0] for arm, side in zip(arms, (1, -1), strict=True)]),
         pelvis_turn=pelvis_turn,
         chest_turn=chest_turn,
         head_turn=head_turn,
@@ -278,7 +278,7 @@ def joints_133(bones: Skeleton, head: float) -> np.ndarray:
     points[0] = bones.face[30]
     points[1] = bones.face[42:48].mean(0)  # the dancer's left eye
     points[2] = bones.face[36:42].mean(0)
-    points[3:5] = bones.skull + head * EARS @ bones.head_turn.T
+    points[3:5] = bones.skull + head * EAR_POINTS @ bones.head_turn.T
     points[5:17:2] = [
         part[0]
         for part in (bones.shoulders, bones.elbows, bones.wrists, bones.hips, bones.knees, bones.ankles)
@@ -312,6 +312,22 @@ class Camera:
         projected[..., 1] = self.horizon - near * y
         projected[..., 2] = self.scale * z
         return projected
+
+
+def seen_by(camera: Camera, bones: Skeleton) -> tuple[Skeleton, Skeleton]:
+    """The bones with rotations in the camera's axes, and the same with all points projected."""
+    tilt = turn(0.0, camera.pitch, 0.0)
+    turns = {name: tilt @ getattr(bones, name) for name in ("pelvis_turn", "chest_turn", "head_turn")}
+    names = [field.name for field in fields(Skeleton) if field.name not in turns]
+    points = [getattr(bones, name) for name in names]
+    flat = camera(np.concatenate([part.reshape(-1, 3) for part in points]))
+    ends = np.cumsum([part.size // 3 for part in points])[:-1]
+    projected = {
+        name: values.reshape(part.shape)
+        for name, part, values in zip(names, points, np.split(flat, ends), strict=True)
+    }
+    turned = replace(bones, **turns)
+    return turned, replace(turned, **projected)
 
 
 def camera(body: Proportions, framing: Framing, width: int, height: int) -> Camera:

@@ -105,28 +105,25 @@ def _background(room: Room, framing: Framing, width: int, height: int, floor: in
     return image
 
 
-@lru_cache(maxsize=4)
-def _noise(seed: int) -> np.ndarray:
-    """A tile of unit Gaussian noise [NOISE_SIZE, NOISE_SIZE, 1]."""
-    return np.random.default_rng([seed, 5]).standard_normal((NOISE_SIZE, NOISE_SIZE, 1), np.float32)
+@lru_cache(maxsize=1)
+def _noise() -> np.ndarray:
+    """A tile of unit Gaussian noise [NOISE_SIZE, NOISE_SIZE]."""
+    return np.random.default_rng(0).standard_normal((NOISE_SIZE, NOISE_SIZE), np.float32)
 
 
 def _shadow(canvas: Canvas, lens: Camera, pelvis: np.ndarray, feet: np.ndarray) -> None:
     """Darken the floor below the hips and below each foot."""
-    spots = [(np.array([pelvis[0], 0.0, pelvis[2]]), 0.20, 0.045, 0.30)]
-    spots += [(np.array([*foot[:1], 0.0, foot[2]]), 0.085, 0.03, 0.35) for foot in feet.mean(1)]
-    for point, wide, tall, dark in spots:
-        x, y, _ = lens(point)
-        a, b = wide * lens.scale, max(tall, 0.8 * wide * abs(lens.pitch)) * lens.scale
+    spots = np.concatenate([pelvis[None], feet.mean(1)]) * [1.0, 0.0, 1.0]
+    for (x, y, _), wide, dark in zip(lens(spots), (0.20, 0.085, 0.085), (0.30, 0.35, 0.35), strict=True):
+        a, b = wide * lens.scale, max(0.032, 0.25 * wide) * lens.scale
         box = canvas.box(x - 2.2 * a, y - 2.2 * b, x + 2.2 * a, y + 2.2 * b)
         if box is None:
             continue
         x0, y0, x1, y1 = box
-        across = np.exp(-(((np.arange(x0, x1, dtype=np.float32) - x) / a) ** 2))
-        down = np.exp(-(((np.arange(y0, y1, dtype=np.float32) - y) / b) ** 2))
-        keep = 1 - dark * (down[:, None] * across)[..., None]
+        across = np.exp(-(((np.arange(x0, x1, dtype=np.float32) - np.float32(x)) / np.float32(a)) ** 2))
+        down = np.exp(-(((np.arange(y0, y1, dtype=np.float32) - np.float32(y)) / np.float32(b)) ** 2))
         region = canvas.image[y0:y1, x0:x1]
-        region[...] = (region * keep).astype(np.uint8)
+        region[...] = region * (1 - np.float32(dark) * (down[:, None] * across)[..., None])
 
 
 def _finish(image: np.ndarray, character: Character, frame: int) -> np.ndarray:
@@ -135,12 +132,11 @@ def _finish(image: np.ndarray, character: Character, frame: int) -> np.ndarray:
     blur = character.blur * height / 1000
     if blur > 0.25:
         image = cv2.GaussianBlur(image, (0, 0), blur)
-    tile = _noise(character.seed)
-    rng = np.random.default_rng([character.seed, max(frame, 0), 6])
-    tile = np.roll(tile, tuple(rng.integers(NOISE_SIZE, size=2)), (0, 1))
-    grain = np.tile(tile, (-(-height // NOISE_SIZE), -(-width // NOISE_SIZE), 1))[:height, :width]
-    grain = np.round(grain * character.noise).astype(np.int16)
-    return np.clip(image + grain, 0, 255).astype(np.uint8)
+    shift = np.random.default_rng([character.seed, max(frame, 0), 6]).integers(NOISE_SIZE, size=2)
+    rows, columns = (np.arange(shift[0], shift[0] + height), np.arange(shift[1], shift[1] + width))
+    tile = np.round(_noise() * character.noise).astype(np.int16)
+    grain = tile.take(rows % NOISE_SIZE, 0).take(columns % NOISE_SIZE, 1)
+    return cv2.add(image, cv2.merge([grain] * 3), dtype=cv2.CV_8U)
 
 
 def _scores(points: np.ndarray, canvas: Canvas, scale: float) -> np.ndarray:
