@@ -18,6 +18,8 @@ STANDARD_RATE_TOLERANCE = 0.01
 """How far, relatively, a measured rate may lie from a standard one and still be taken for it."""
 FASTEST_VARIABLE_RATE = Fraction(120)
 """A variable-rate file whose frames follow each other faster is sampled at this rate."""
+ROUNDING = Fraction(1, 1000)
+"""Seconds by which a time stamp may be off: many were rounded to the millisecond on their way."""
 RATE_OF_ONE_FRAME = Fraction(25)
 """Rate of a file of one frame that names none."""
 
@@ -45,7 +47,7 @@ class Timeline:
         place = (pts - self.pts[0]) * self.tick * self.rate
         if self.constant:
             return math.floor(place + Fraction(1, 2))
-        return max(0, math.ceil(place - self.tick * self.rate))
+        return max(0, math.ceil(place - max(self.tick, ROUNDING) * self.rate))
 
     @property
     def num_frames(self) -> int:
@@ -66,8 +68,8 @@ def make_timeline(
     `rates` are those that the container names, the likeliest first; `last_duration` in ticks is how long the
     last frame is shown, 0 where unknown. The grid's rate is
 
-    1. a named or the measured rate on whose grid every frame lies to the precision of a tick; dropped frames
-       leave holes, as long as most frames follow each other by one step;
+    1. a named or the measured rate on whose grid every frame lies, as far as time stamps are precise; dropped
+       frames leave holes, as long as most frames follow each other by one step;
     2. else a rate at which frame k lies within half a frame of k / rate, for every k: jitter;
     3. else, the rate varying, the measured one. An average would be meaningless there: a screen recording
        that pauses may average 3 frames a second.
@@ -112,7 +114,7 @@ def _lies_on_grid(stamps: np.ndarray, tick: Fraction, rate: Fraction) -> bool:
     places = _places(stamps, tick, rate)
     slots = np.round(places)
     steps = np.diff(slots)
-    near = bool((np.abs(places - slots) <= min(float(tick * rate), 0.25)).all())
+    near = bool((np.abs(places - slots) <= min(float(max(tick, ROUNDING) * rate), 0.25)).all())
     return near and bool((steps > 0).all()) and (len(steps) == 0 or float(np.median(steps)) == 1)
 
 
