@@ -92,7 +92,7 @@ def load_poses(path: str | os.PathLike[str]) -> PoseSequence:
 
 def _read_npz(path: Path) -> PoseSequence:
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             if not isinstance(arrays, Mapping):
                 raise PoseError("it is a single array: expected an .npz archive")
             absent = [key for key in KEYS if key not in arrays]

@@ -1,0 +1,204 @@
+"""Pose files: exact round trips, what other tools write, and one clear error for everything else."""
+
+import json
+import pickle
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from posedance.stages.errors import PoseError
+from posedance.stages.pose import skeleton
+from posedance.stages.pose.files import load_poses, save_poses
+from posedance.stages.types import PoseSequence
+
+NTSC = Fraction(30000, 1001)
+
+
+def some_poses(frames: int = 3, people_seed: int = 0) -> PoseSequence:
+    rng = np.random.default_rng(people_seed)
+    points = rng.uniform(0, [640, 480], (frames, 133, 2))
+    return PoseSequence(points, rng.uniform(0.1, 1, (frames, 133)), (640, 480), NTSC)
+
+
+def assert_equal(a: PoseSequence, b: PoseSequence) -> None:
+    assert a.size == b.size and a.fps == b.fps
+    assert np.array_equal(a.keypoints, b.keypoints)
+    assert np.array_equal(a.scores, b.scores)
+
+
+def openpose_frame(body: list[float], **more: Any) -> dict[str, Any]:
+    person = {"pose_keypoints_2d": body, "hand_left_keypoints_2d": None, "face_keypoints_2d": [], **more}
+    return {"people": [person], "canvas_width": 640, "canvas_height": 480}
+
+
+@given(
+    hnp.arrays(np.float32, (2, 133, 2), elements=st.floats(-1e6, 1e6, width=32)),
+    hnp.arrays(np.float32, (2, 133), elements=st.floats(0.0078125, 1, width=32)),
+    st.fractions(min_value=Fraction(1, 100), max_value=1000, max_denominator=10**9),
+)
+@settings(max_examples=25, deadline=None)
+def test_npz_round_trip_is_exact(
+    tmp_path_factory: Any, points: np.ndarray, scores: np.ndarray, fps: Fraction
+):
+    path = tmp_path_factory.mktemp("poses") / "poses.npz"
+    poses = PoseSequence(points, scores, (640, 480), fps)
+    save_poses(path, poses)
+    assert_equal(load_poses(path), poses)
+
+
+def test_json_round_trip_is_exact(tmp_path: Path):
+    poses = some_poses()
+    points, scores = poses.keypoints.copy(), poses.scores.copy()
+    points[1], scores[1] = 0, 0
+    points[2, skeleton.LEFT_HAND], scores[2, skeleton.LEFT_HAND] = 0, 0
+    poses = PoseSequence(points, scores, poses.size, poses.fps)
+    save_poses(tmp_path / "poses.json", poses)
+    assert_equal(load_poses(tmp_path / "poses.json"), poses)
+
+
+def test_writing_is_repeatable_and_leaves_nothing_else(tmp_path: Path):
+    for name in ("poses.npz", "poses.json"):
+        save_poses(tmp_path / name, some_poses())
+        first = (tmp_path / name).read_bytes()
+        save_poses(tmp_path / name, some_poses())
+        assert (tmp_path / name).read_bytes() == first
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["poses.json", "poses.npz"]
+
+
+def test_openpose_body_25_and_its_70_face_points(tmp_path: Path):
+    body = [float(v) for i in range(25) for v in (10 * i, 10 * i + 1, 0.5 + i / 100)]
+    face = [float(v) for i in range(70) for v in (i, 2 * i, 0.9)]
+    (tmp_path / "a.json").write_text(json.dumps([openpose_frame(body, face_keypoints_2d=face)]))
+    poses = load_poses(tmp_path / "a.json")
+    assert poses.fps == 30 and poses.size == (640, 480)
+    names = [*skeleton.BODY_NAMES, *skeleton.FEET_NAMES]
+    where = dict(zip(names, poses.keypoints[0, :23, 0].tolist(), strict=True))
+    assert where["nose"] == 0 and where["right shoulder"] == 20 and where["left wrist"] == 70
+    assert where["right hip"] == 90 and where["left ankle"] == 140 and where["left ear"] == 180
+    assert where["left big toe"] == 190 and where["right heel"] == 240
+    assert poses.keypoints[0, skeleton.FACE][67].tolist() == [67, 134]
+    assert not poses.scores[0, skeleton.LEFT_HAND].any()
+
+
+def test_fractions_of_the_canvas_become_pixels(tmp_path: Path):
+    body = [value for _ in range(18) for value in (0.5, 0.25, 1.0)]
+    (tmp_path / "a.json").write_text(json.dumps(openpose_frame(body)))
+    assert load_poses(tmp_path / "a.json").keypoints[0, 0].tolist() == [320, 120]
+
+
+def test_folder_of_frames_is_read_in_order(tmp_path: Path):
+    for i in (2, 0, 1):
+        body = [value for _ in range(18) for value in (100.0 + i, 50.0, 1.0)]
+        (tmp_path / f"clip_{i:012d}_keypoints.json").write_text(json.dumps(openpose_frame(body)))
+    assert load_poses(tmp_path).keypoints[:, 0, 0].tolist() == [100, 101, 102]
+
+
+def test_larger_of_two_people_is_taken(tmp_path: Path):
+    small = [value for i in range(18) for value in (10.0 + i, 10.0 + i, 1.0)]
+    large = [value for i in range(18) for value in (100.0 + 10 * i, 100.0 + 10 * i, 1.0)]
+    frame = openpose_frame(small)
+    frame["people"].append({"pose_keypoints_2d": large})
+    (tmp_path / "a.json").write_text(json.dumps([frame, frame]))
+    assert load_poses(tmp_path / "a.json").keypoints[:, 0, 0].tolist() == [100, 100]
+
+
+def write_npz(path: Path, **changes: Any) -> None:
+    poses = some_poses()
+    arrays: dict[str, Any] = {"keypoints": poses.keypoints, "scores": poses.scores}
+    arrays |= {"size": np.array([640, 480]), "fps": np.array([30, 1])} | changes
+    np.savez(path, **{key: value for key, value in arrays.items() if value is not None})
+
+
+NAN = some_poses().keypoints.copy()
+NAN[1, 5] = np.nan
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"keypoints": NAN}, "frame 1 holds NaN"),
+        ({"keypoints": NAN[:, :17]}, r"shape \[3, 17, 2\]"),
+        ({"scores": NAN[:2, :, 0]}, r"scores have shape \[2, 133\]"),
+        ({"scores": None}, "scores missing"),
+        ({"keypoints": np.array([{}])}, "Python objects"),
+        ({"keypoints": NAN.astype(str)}, "expected numbers"),
+        ({"keypoints": NAN[:0], "scores": NAN[:0, :, 0]}, "no frames"),
+        ({"fps": np.array(29.97)}, "fps is 29.97"),
+        ({"size": np.array([640, 0])}, r"size is \[640, 0\]"),
+    ],
+)
+def test_bad_npz_is_refused_with_its_name(tmp_path: Path, changes: dict[str, Any], message: str):
+    write_npz(tmp_path / "poses.npz", **changes)
+    with pytest.raises(PoseError, match=message) as raised:
+        load_poses(tmp_path / "poses.npz")
+    assert str(tmp_path / "poses.npz") in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"", "empty"),
+        (b"no archive", "damaged"),
+        (pickle.dumps({"keypoints": 1}), "damaged or holds Python objects"),
+        (b"PK\x03\x04 broken", "damaged"),
+    ],
+)
+def test_files_that_are_no_npz_are_refused(tmp_path: Path, data: bytes, message: str):
+    (tmp_path / "poses.npz").write_bytes(data)
+    with pytest.raises(PoseError, match=message):
+        load_poses(tmp_path / "poses.npz")
+
+
+def test_truncated_npz_is_refused(tmp_path: Path):
+    save_poses(tmp_path / "poses.npz", some_poses())
+    data = (tmp_path / "poses.npz").read_bytes()
+    for kept in (len(data) // 2, len(data) - 10):
+        (tmp_path / "poses.npz").write_bytes(data[:kept])
+        with pytest.raises(PoseError, match="damaged"):
+            load_poses(tmp_path / "poses.npz")
+
+
+POINTS = [1.0, 2.0, 0.5] * 18
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ("{", "not JSON"),
+        ("[" * 100_000, "not JSON"),
+        ("[]", "no frames"),
+        ("3", "expected a list of frames"),
+        (json.dumps([{"people": []}]), "no canvas_width"),
+        (json.dumps([{"canvas_width": 64, "canvas_height": 64}]), "no list of people"),
+        (json.dumps([openpose_frame(POINTS[:-1])]), "no list of x, y, score"),
+        (json.dumps([openpose_frame(POINTS[:-3])]), "17 points: expected 18"),
+        (json.dumps([openpose_frame([*POINTS[:-1], float("nan")])]), "frame 0 holds NaN"),
+        (json.dumps([openpose_frame(["left", *POINTS[1:]])]), "no list of x, y, score"),
+        (json.dumps([openpose_frame(POINTS) | {"canvas_width": "wide"}]), "no number"),
+        (json.dumps([openpose_frame(POINTS) | {"canvas_width": 0}]), "must be positive"),
+        (json.dumps([openpose_frame(POINTS) | {"fps": "1/0"}]), "no number"),
+    ],
+)
+def test_bad_json_is_refused(tmp_path: Path, data: str, message: str):
+    (tmp_path / "poses.json").write_text(data)
+    with pytest.raises(PoseError, match=message):
+        load_poses(tmp_path / "poses.json")
+
+
+def test_missing_file_and_unknown_kind_are_refused(tmp_path: Path):
+    with pytest.raises(PoseError, match="does not exist"):
+        load_poses(tmp_path / "none.npz")
+    (tmp_path / "poses.txt").write_text("hello")
+    with pytest.raises(PoseError, match=r"must end in \.npz or \.json"):
+        load_poses(tmp_path / "poses.txt")
+    with pytest.raises(PoseError, match=r"must end in \.npz or \.json"):
+        save_poses(tmp_path / "poses.txt", some_poses())
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(PoseError, match="no frames"):
+        load_poses(tmp_path / "folder")

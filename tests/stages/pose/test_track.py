@@ -1,0 +1,202 @@
+"""Following one person: size and constancy, gaps, cuts, and what is reported."""
+
+from collections.abc import Iterator, Sequence
+from fractions import Fraction
+
+import numpy as np
+import pytest
+
+from posedance.stages.errors import PoseError
+from posedance.stages.pose import skeleton
+from posedance.stages.pose.base import Detections, detections
+from posedance.stages.pose.track import (
+    BATCH,
+    estimate_picture,
+    estimate_poses,
+    fill_gaps,
+    follow,
+    person_score,
+)
+
+SIZE = (320, 240)
+SHAPE = np.random.default_rng(0).uniform(0, 1, (133, 2))
+"""A person of one by one, whole body."""
+
+Person = tuple[np.ndarray, np.ndarray]
+
+
+def person(x: float, y: float = 20, size: float = 100, score: float = 0.9) -> Person:
+    return (SHAPE * size + (x, y)).astype(np.float32), np.full(133, score, np.float32)
+
+
+class Recorded:
+    """An estimator that gives what was recorded, one entry a frame, and keeps to the protocol."""
+
+    def __init__(self, frames: list[list[Person]]) -> None:
+        self.frames = frames
+        self.position = 0
+        self.static = False
+        self.largest_batch = 0
+
+    def missing(self) -> str | None:
+        return None
+
+    def setup(self) -> None:
+        pass
+
+    def start(self, *, static: bool = False) -> None:
+        self.position = 0
+        self.static = static
+
+    def __call__(self, frames: Sequence[np.ndarray]) -> list[Detections]:
+        self.largest_batch = max(self.largest_batch, len(frames))
+        part = self.frames[self.position : self.position + len(frames)]
+        self.position += len(frames)
+        return [detections(people, *SIZE) for people in part]
+
+    def close(self) -> None:
+        pass
+
+
+def estimate(frames: list[list[Person]], max_gap: int = 3, min_score: float = 0.3):
+    images = (np.zeros((SIZE[1], SIZE[0], 3), np.uint8) for _ in frames)
+    return estimate_poses(
+        images, Recorded(frames), fps=Fraction(25), min_score=min_score, max_gap=max_gap, name="clip.mp4"
+    )
+
+
+def test_one_person_comes_back_as_detected():
+    poses, report = estimate([[person(10 + i)] for i in range(20)])
+    assert poses.size == SIZE and poses.fps == 25 and len(poses) == 20
+    np.testing.assert_allclose(poses.keypoints[7], SHAPE * 100 + (17, 20), atol=1e-4)
+    assert (report.frames, report.missing, report.filled, report.people) == (20, 0, 0, 1)
+    assert report.body == pytest.approx(0.9) and report.hands == pytest.approx(0.9)
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_larger_of_two_is_followed_whatever_their_order(order: int):
+    frames = [[person(10 + i, size=120), person(180 - i, size=60)] for i in range(20)]
+    frames = [people[:: order if i % 3 else -order] for i, people in enumerate(frames)]
+    poses, report = estimate(frames)
+    expected = SHAPE[None, :, 0] * 120 + 10 + np.arange(20)[:, None]
+    np.testing.assert_allclose(poses.keypoints[..., 0], expected, atol=1e-3)
+    assert report.people == 2
+
+
+def test_constant_person_wins_over_a_large_passer_by():
+    frames = [[person(10, size=80)] for _ in range(30)]
+    for i in range(10, 16):
+        frames[i].append(person(150, size=150, y=50))
+    poses, report = estimate(frames)
+    assert np.ptp(poses.keypoints[:, 0, 0]) < 1e-3 and report.people == 2
+
+
+def test_people_who_cross_are_not_confused():
+    frames = [[person(10 + 8 * i, size=100), person(200 - 8 * i, y=120, size=70)] for i in range(20)]
+    poses, _ = estimate(frames)
+    np.testing.assert_allclose(np.diff(poses.keypoints[:, 0, 0]), 8, atol=1e-3)
+
+
+def test_person_who_returns_after_a_gap_or_jumps_is_still_followed():
+    frames: list[list[Person]] = [[person(10)] for _ in range(10)]
+    frames += [[] for _ in range(8)] + [[person(200)] for _ in range(10)]
+    poses, report = estimate(frames)
+    assert report.missing == 8 and report.filled == 0
+    assert poses.keypoints[-1, 0, 0] == pytest.approx(SHAPE[0, 0] * 100 + 200, abs=1e-3)
+
+
+def test_short_gaps_are_interpolated_and_long_ones_score_zero():
+    frames = [[person(10 + 3 * i)] for i in range(30)]
+    for i in (0, 5, 6, 12, 13, 14, 15, 29):
+        frames[i] = []
+    poses, report = estimate(frames, max_gap=3)
+    assert report.filled == 2 and report.missing == 6
+    seen = np.flatnonzero(poses.scores.any(1))
+    assert sorted(set(range(30)) - set(seen.tolist())) == [0, 12, 13, 14, 15, 29]
+    np.testing.assert_allclose(poses.keypoints[seen, 0, 0], SHAPE[0, 0] * 100 + 10 + 3 * seen, atol=1e-3)
+    assert not poses.keypoints[12].any()
+
+
+def test_hand_that_flickers_moves_with_its_wrist():
+    frames = [person(10 + 10 * i) for i in range(9)]
+    points, scores = (np.stack([frame[part] for frame in frames]) for part in (0, 1))
+    whole = points.copy()
+    bend = 20 * np.sin(np.arange(9))
+    for part in (9, skeleton.LEFT_HAND):
+        points[:, part, 1] += bend.reshape(-1, *[1] * (points[:, part, 1].ndim - 1))
+        whole[:, part, 1] += bend.reshape(-1, *[1] * (whole[:, part, 1].ndim - 1))
+    for i in (3, 4):
+        points[i, skeleton.LEFT_HAND], scores[i, skeleton.LEFT_HAND] = 0, 0
+        points[i, skeleton.RIGHT_HAND], scores[i, skeleton.RIGHT_HAND] = 0, 0
+    points[3, 10], scores[3, 10] = 0, 0
+    fill_gaps(points, scores, 3)
+    np.testing.assert_allclose(points[:, skeleton.LEFT_HAND], whole[:, skeleton.LEFT_HAND], atol=1e-3)
+    assert (scores[:, skeleton.LEFT_HAND] > 0).all()
+    assert not scores[3:5, skeleton.RIGHT_HAND].any() and not points[3:5, skeleton.RIGHT_HAND].any()
+
+
+def test_low_scores_are_no_person():
+    poses, report = estimate([[person(10)], [person(10, score=0.2)], [person(10)]], max_gap=0)
+    assert report.missing == 1 and not poses.scores[1].any()
+
+
+def test_nobody_in_the_video_names_the_video_and_the_best_score():
+    with pytest.raises(
+        PoseError, match=r"3 frames of driving video clip\.mp4 \(best score 0\.20\).*min_score"
+    ):
+        estimate([[], [person(10, score=0.2)], []])
+    with pytest.raises(PoseError, match="has no frames"):
+        estimate([])
+
+
+def test_nobody_in_the_picture_names_the_ways_on():
+    image = np.zeros((SIZE[1], SIZE[0], 3), np.uint8)
+    with pytest.raises(PoseError, match=r"ref\.png \(best score 0\.00\).*--align none.*NAME\.npz"):
+        estimate_picture(image, Recorded([[]]), min_score=0.3, name="ref.png")
+
+
+def test_picture_gives_the_largest_person_and_counts_the_others():
+    image = np.zeros((SIZE[1], SIZE[0], 3), np.uint8)
+    estimator = Recorded([[person(10, size=50), person(100, size=90)]])
+    pose, report = estimate_picture(image, estimator, min_score=0.3, name="ref.png")
+    assert estimator.static and len(pose) == 1 and report.people == 2
+    assert pose.keypoints[0, 0, 0] == pytest.approx(SHAPE[0, 0] * 90 + 100, abs=1e-3)
+
+
+def test_frames_are_taken_a_few_at_a_time_and_counted():
+    taken = 0
+
+    def images() -> Iterator[np.ndarray]:
+        nonlocal taken
+        for _ in range(50):
+            taken += 1
+            yield np.zeros((SIZE[1], SIZE[0], 3), np.uint8)
+
+    lead: list[int] = []
+    estimator = Recorded([[person(10)]] * 50)
+    estimate_poses(
+        images(), estimator, fps=Fraction(25), min_score=0.3, max_gap=3, name="clip",
+        on_frame=lambda done: lead.append(taken - done),
+    )  # fmt: skip
+    assert estimator.largest_batch == BATCH and len(lead) == 50 and max(lead) < BATCH
+
+
+def test_person_score_takes_head_and_shoulders_for_a_person():
+    scores = np.zeros(133)
+    scores[:7] = 1
+    assert person_score(scores) == 1
+    assert person_score(np.zeros(133)) == 0
+
+
+def test_follow_gives_zeros_for_nobody():
+    keypoints, scores = follow([detections([], *SIZE)] * 2)
+    assert keypoints.shape == (2, 133, 2) and not keypoints.any() and not scores.any()
+
+
+def test_keypoints_outside_the_frame_are_unseen():
+    points, scores = person(300)
+    found = detections([(points, scores)], *SIZE)
+    inside = points[:, 0] < SIZE[0]
+    assert inside.any() and not inside.all()
+    assert np.array_equal(found.scores[0] > 0, inside)
+    assert not found.keypoints[0, ~inside].any()
