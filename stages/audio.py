@@ -85,15 +85,15 @@ def _copied(
     container: InputContainer, stream: AudioStream, target: AudioStream, offset: Fraction
 ) -> Iterator[Packet]:
     """Packets from the one before time 0 on, their times less `offset` seconds."""
-    assert stream.time_base is not None
-    shift = round(offset / stream.time_base)
+    tick = Fraction(1, stream.sample_rate)  # the source's own may be as coarse as a packet
     before: Packet | None = None
     for packet in packets(container, stream):
         if packet.size == 0 or packet.pts is None:
             continue
-        packet.pts -= shift
-        packet.dts = packet.pts
-        packet.stream = target
+        time, duration = packet.pts * packet.time_base - offset, (packet.duration or 0) * packet.time_base
+        packet.stream, packet.time_base = target, tick
+        packet.pts = packet.dts = round(time / tick)
+        packet.duration = round(duration / tick)
         if _end(packet) <= 0:
             before = packet
             continue
@@ -107,8 +107,7 @@ def _encoded(
     container: InputContainer, stream: AudioStream, target: AudioStream, offset: Fraction
 ) -> Iterator[Packet]:
     """The sound from `offset` seconds on as AAC; gaps become silence, so that the rest stays in time."""
-    assert stream.time_base is not None
-    shift = round(offset / stream.time_base)
+    tick = Fraction(1, stream.sample_rate)
     if not target.codec_context.is_open:
         target.codec_context.open()
     resampler = AudioResampler(
@@ -124,8 +123,9 @@ def _encoded(
         except FFmpegError:
             continue
         for frame in frames:
-            if frame.pts is not None:
-                frame.pts -= shift
+            if frame.pts is not None and frame.time_base is not None:
+                time = frame.pts * frame.time_base - offset
+                frame.pts, frame.time_base = round(time / tick), tick
                 for part in resampler.resample(frame):
                     yield from target.encode(part)
     for part in resampler.resample(None):

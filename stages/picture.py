@@ -10,7 +10,6 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import torch
 from PIL import Image, ImageOps
 
 from .atomic import atomic_path
@@ -81,6 +80,8 @@ def fit_cover(image: np.ndarray, width: int, height: int) -> np.ndarray:
     Bilinear without antialiasing and rounded to 8 bits, as the published pipeline brings the reference image
     to size: an image with the target's size is returned as it is, pixel for pixel.
     """
+    import torch  # here alone: reading and writing pictures and videos does without
+
     ratio = image.shape[0] / image.shape[1]
     if ratio < height / width:
         size = (height, math.ceil(height / ratio))
