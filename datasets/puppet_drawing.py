@@ -7,6 +7,7 @@ so edges are smooth at every size; all further work is done for covered pixels o
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 
 AMBIENT, DIFFUSE, RIM = 0.67, 0.45, 0.20
@@ -112,40 +113,35 @@ def draw_capsules(canvas: Canvas, capsules: Capsules, joined: float = 0.0) -> No
     box = canvas.box(*low, *high)
     if box is None:
         return
-    grid = _Grid(canvas, box, np.zeros(2))
-    count = len(start)
-    axis = end - start
-    (sx, sy, sz), (ax, ay, az) = start.T[..., None], axis.T[..., None]
-    step = axis[:, :2] / np.maximum((axis[:, :2] ** 2).sum(1), 1e-6)[:, None]
-    px, py = grid.x - sx, grid.y.T - sy  # [N, w], [N, h]
-    share = (px * step[:, :1])[:, None] + (py * step[:, 1:])[..., None]  # [N, h, w]
-    np.clip(share, 0, 1, out=share)
-    dx = px[:, None] - share * ax[..., None]
-    dy = py[..., None] - share * ay[..., None]
-    squared = dx * dx + dy * dy
-    limit = share * (r1 - r0)[:, None, None] + (r0 + np.float32(0.5))[:, None, None]
-    inner, index, _, _ = grid.covered((squared < limit * limit).any(0))
+    mask = np.zeros((box[3] - box[1], box[2] - box[0]), np.uint8)
+    for (sx, sy, _), (ex, ey, _), wide in zip(
+        start.tolist(), end.tolist(), reach[:, 0].tolist(), strict=True
+    ):
+        ends = (int(sx) - box[0], int(sy) - box[1]), (int(ex) - box[0], int(ey) - box[1])
+        cv2.line(mask, *ends, (1,), 2 * int(wide + 2.5) + 1)
+    inner, index, x, y = _Grid(canvas, box, np.zeros(2)).covered(mask)
     if not len(inner):
         return
-    share, squared = share.reshape(count, -1)[:, inner], squared.reshape(count, -1)[:, inner]  # [N, P]
+    axis = end - start
+    step = axis[:, :2] / np.maximum((axis[:, :2] ** 2).sum(1), 1e-6)[:, None]
+    dx, dy = x - start[:, :1], y - start[:, 1:2]  # [N, P]
+    share = np.clip(dx * step[:, :1] + dy * step[:, 1:], 0, 1)
+    dx -= share * axis[:, :1]
+    dy -= share * axis[:, 1:2]
+    squared = dx * dx + dy * dy
     radius = r0[:, None] + share * (r1 - r0)[:, None]
     distance = np.sqrt(squared)
     outside = distance - radius
     ratio = np.minimum(squared / (radius * radius), 1)
-    depth = sz + share * az + radius * np.sqrt(1 - ratio)
+    depth = start[:, 2:] + share * axis[:, 2:] + radius * np.sqrt(1 - ratio)
     nearness = depth - np.float32(joined * float(r0.mean())) * ratio if joined else depth
     front = np.where(outside < 0, nearness, np.float32(-1e6) - outside).argmax(0)
     flat = front * len(inner) + np.arange(len(inner))
     radius = radius.ravel().take(flat)
     cover = np.clip(0.5 - outside.min(0), 0, 1) * np.minimum(1, 2 * radius)  # thinner than a pixel: fainter
     scale = 1 / np.maximum(distance.ravel().take(flat), radius)
-    picked = front * (dx.shape[1] * dx.shape[2]) + inner
     normal = np.stack(
-        [
-            dx.ravel().take(picked) * scale,
-            dy.ravel().take(picked) * scale,
-            np.sqrt(1 - ratio.ravel().take(flat)),
-        ]
+        [dx.ravel().take(flat) * scale, dy.ravel().take(flat) * scale, np.sqrt(1 - ratio.ravel().take(flat))]
     )
     surface = Surface(index, cover, depth.ravel().take(flat), normal)
     paint(canvas, surface, capsules.colours.astype(np.float32)[front], capsules.parts[front])

@@ -37,7 +37,7 @@ class Figure(NamedTuple):
 
 HEAD_AXES = np.array([0.375, 0.40, 0.435])
 HEAD_CENTRE = np.array([0.0, 0.10, -0.02])
-JAW_AXES = np.array([0.30, 0.36, 0.33])
+JAW_AXES = np.array([0.312, 0.36, 0.33])
 JAW_CENTRE = np.array([0.0, -0.14, 0.07])
 """Cranium and jaw as ellipsoids, in heights of the head."""
 EARS = np.array([[0.365, -0.03, -0.03], [0.375, 0.06, -0.05], [-0.365, -0.03, -0.03], [-0.375, 0.06, -0.05]])

@@ -188,7 +188,7 @@ def _face_template() -> np.ndarray:
     points = np.zeros((68, 2))
     angle = np.linspace(0, np.pi, 17)
     points[:17] = np.stack(
-        [-0.355 * np.cos(angle) * (1 - 0.16 * np.sin(angle) ** 2), 0.0 - 0.485 * np.sin(angle)], 1
+        [-0.33 * np.cos(angle) * (1 - 0.16 * np.sin(angle) ** 2), -0.465 * np.sin(angle)], 1
     )
     brow = np.array([[-0.275, 0.10], [-0.23, 0.128], [-0.175, 0.138], [-0.115, 0.132], [-0.06, 0.115]])
     eye = np.array(
@@ -212,7 +212,7 @@ def _face_template() -> np.ndarray:
     inner += [[0.115, -0.285], [0.04, -0.297], [0, -0.30], [-0.04, -0.297]]
     points[48:60], points[60:68] = outer, inner
     depth = 0.43 * np.sqrt(np.clip(1 - (points[:, 0] / 0.40) ** 2, 0, 1)) - 0.25 * points[:, 1] ** 2
-    depth[:17] = 0.02 + 0.36 * np.sin(angle) ** 1.5
+    depth[:17] = 0.02 + 0.20 * np.sin(angle)
     depth[27:31] += [0.0, 0.03, 0.06, 0.10]
     depth[31:36] += [0.01, 0.04, 0.06, 0.04, 0.01]
     return np.column_stack([points, depth])
