@@ -18,12 +18,19 @@ from .schedule import euler_step
 
 @torch.no_grad()
 def denoise_as_published(
-    sampler: Sampler, latents: Tensor, on_window: Callable[[int, int], None] | None = None
+    sampler: Sampler,
+    latents: Tensor,
+    *,
+    start: int = 0,
+    on_window: Callable[[int, int], None] | None = None,
+    on_step: Callable[[int, Tensor], None] | None = None,
 ) -> Tensor:
     """What `sampling.denoise` computes with `sampler`, in the published order of work; [N, 4, h, w]."""
-    for step in range(len(sampler.sigmas) - 1):
+    for step in range(start, len(sampler.sigmas) - 1):
         stepped = step_windows(sampler, step, latents, on_window)
         latents = blend(sampler.windows, stepped, len(latents))
+        if on_step is not None:
+            on_step(step + 1, latents)
     return latents
 
 

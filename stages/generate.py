@@ -1,0 +1,233 @@
+"""Generators: what turns a reference image and control frames into the frames of a video.
+
+A generator is named in a table or is a folder that `save_generator`, training or conversion wrote. The
+heavy libraries are imported when one is loaded.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib import resources
+from importlib.resources.abc import Traversable
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, Protocol
+
+import numpy as np
+
+from .errors import ConfigError, WeightsError
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from .svd.generator import SvdGenerator
+    from .svd.sampling import ControlFrames
+
+DEMO_FOLDER = "demo"
+"""Where the shipped model lies inside the package `posedance.stages`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Defaults:
+    """What a generator was trained for, and how it is best used."""
+
+    width: int
+    height: int
+    window_size: int
+    window_overlap: int
+    steps: int
+    guidance_scale: float
+    control_canvas: int = 2160
+    """Short side at which control frames are drawn; small models name less (`draw_control_frames`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How one video is made. Start from `generator.settings()` and replace what differs."""
+
+    steps: int
+    guidance_scale: float
+    window_size: int
+    window_overlap: int
+    seed: int = 0
+    min_guidance_scale: float | None = None
+    """If given, guidance rises over the slots of each window from this to `guidance_scale`."""
+    window_plan: Literal["even", "reference"] = "even"
+    """`reference` also draws its noise and cuts its decoding as the published code does."""
+    schedule: Literal["fast", "reference"] = "fast"
+    """`reference` keeps the published order of work: the same latents up to rounding, slower."""
+    decode_chunk: int = 8
+    """Frames that are decoded together."""
+    decode_overlap: int = 2
+    """Frames shared and cross-faded by neighbouring decoder chunks (plan `even`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """Where a stopped run goes on: `step` steps are done, and `latents` [N, 4, h, w] are what they left."""
+
+    step: int
+    latents: Tensor
+
+
+class Generator(Protocol):
+    """Reference image and control frames in, frames out. Control frame 0 is the reference's own pose."""
+
+    name: str
+    defaults: Defaults
+
+    @property
+    def size_multiple(self) -> int:
+        """Width and height of a result must be multiples of this."""
+        ...
+
+    def settings(self) -> Settings:
+        """The defaults as settings."""
+        ...
+
+    def denoise(
+        self,
+        reference: np.ndarray,
+        control_frames: ControlFrames,
+        settings: Settings,
+        *,
+        resume: Checkpoint | None = None,
+        on_window: Callable[[int, int], None] | None = None,
+        on_step: Callable[[int, Tensor], None] | None = None,
+    ) -> Tensor:
+        """Latents of all frames, the reference's (frame 0) included, float32 on the CPU.
+
+        Args:
+            reference: uint8 [H, W, 3], fitted to the size of the control frames.
+            control_frames: N frames, uint8 [N, H, W, 3] by slices.
+            settings: how.
+            resume: a checkpoint of the same reference, control frames and settings.
+            on_window: called with (step, window) after each prediction.
+            on_step: called with (steps done, latents) after each step; copy the latents to keep them.
+
+        An exception raised in a callback ends the run.
+        """
+        ...
+
+    def decode(self, latents: Tensor, settings: Settings) -> Iterator[np.ndarray]:
+        """Frames 1 to N - 1, uint8 [H, W, 3], in step with the driver; the reference's own is left out."""
+        ...
+
+
+def check_size(generator: Generator, width: int, height: int) -> None:
+    """ConfigError, naming the nearest size, where `generator` cannot make videos of this one."""
+    multiple = generator.size_multiple
+    if width % multiple or height % multiple or min(width, height) < multiple:
+        nearest_width, nearest_height = (nearest_multiple(value, multiple) for value in (width, height))
+        raise ConfigError(
+            f"{generator.name} cannot make {width}x{height}: width and height must be multiples of "
+            f"{multiple}; the nearest is --width {nearest_width} --height {nearest_height}"
+        )
+
+
+def nearest_multiple(value: int, multiple: int) -> int:
+    """The multiple of `multiple`, at least one, that is nearest to `value`; the larger of two."""
+    return max(1, math.floor(value / multiple + 0.5)) * multiple
+
+
+def save_generator(generator: SvdGenerator, folder: str | Path) -> None:
+    """Write a folder that `load_generator` reads."""
+    from .svd.folder import save_folder
+
+    save_folder(generator, Path(folder))
+
+
+def load_generator(
+    name: str,
+    *,
+    device: str | torch.device = "cpu",
+    dtype: torch.dtype | None = None,
+    base: str | Path | None = None,
+    controlnext: str | Path | None = None,
+    unet: str | Path | None = None,
+) -> SvdGenerator:
+    """A generator by its name in the table, or by the folder that holds it, ready on `device`.
+
+    Args:
+        name: `tiny-random`, `demo`, `svd-xt-1.1`, or a folder.
+        dtype: of the weights; float32 on a CPU and bfloat16 elsewhere by default.
+        base, controlnext, unet: for `svd-xt-1.1` only: Stable Video Diffusion in diffusers layout (a folder
+            or a hub id), the ControlNeXt weights, and the UNet weights published with them.
+
+    Raises ConfigError for a name that is neither, and WeightsError for weights that are missing or unfit.
+    """
+    import torch
+
+    if dtype is None:
+        dtype = torch.float32 if torch.device(device).type == "cpu" else torch.bfloat16
+    files = {"base": base, "controlnext": controlnext, "unet": unet}
+    if name != "svd-xt-1.1" and any(files.values()):
+        given = ", ".join(key for key, value in files.items() if value)
+        raise ConfigError(f"{given} belong to the model svd-xt-1.1, not to {name}")
+    if name in GENERATORS:
+        generator = GENERATORS[name](files)
+    elif Path(name).is_dir():
+        generator = _from_folder(Path(name), name)
+    else:
+        raise ConfigError(
+            f"no model {name!r}: use one of {', '.join(GENERATORS)}, or a folder written by train or convert"
+        )
+    return generator.to(device, dtype)
+
+
+def why_unusable(name: str) -> str:
+    """Why the generator `name` of the table cannot be used as it is; empty if it can."""
+    if name == "demo" and not _demo_folder().joinpath("posedance.json").is_file():
+        return "its weights are not part of this installation; train them with `make demo-model`"
+    if name == "svd-xt-1.1":
+        return "needs local files: name them with --weights.base, --weights.controlnext and --weights.unet"
+    return ""
+
+
+Files = dict[str, str | Path | None]
+
+
+def _tiny_random(files: Files) -> SvdGenerator:
+    from .svd.tiny import tiny_random
+
+    return tiny_random()
+
+
+def _demo(files: Files) -> SvdGenerator:
+    if reason := why_unusable("demo"):
+        raise WeightsError(f"the model demo is missing: {reason}, or use --model tiny-random")
+    with resources.as_file(_demo_folder()) as folder:
+        return _from_folder(folder, "demo")
+
+
+def _svd(files: Files) -> SvdGenerator:
+    from .svd.folder import load_published
+
+    missing = [key for key, value in files.items() if value is None]
+    if missing:
+        options = " and ".join(f"--weights.{key}" for key in missing)
+        raise WeightsError(
+            f"svd-xt-1.1 needs weights that are not shipped: give {options} (stable-video-diffusion-img2vid-"
+            "xt-1-1 in diffusers layout, controlnet.bin, unet.bin; see the README)"
+        )
+    return load_published(str(files["base"]), Path(str(files["controlnext"])), Path(str(files["unet"])))
+
+
+def _from_folder(folder: Path, name: str) -> SvdGenerator:
+    from .svd.folder import load_folder
+
+    return load_folder(folder, name)
+
+
+def _demo_folder() -> Traversable:
+    return resources.files("posedance.stages").joinpath(DEMO_FOLDER)
+
+
+GENERATORS: dict[str, Callable[[Files], SvdGenerator]] = {
+    "tiny-random": _tiny_random,
+    "demo": _demo,
+    "svd-xt-1.1": _svd,
+}
+"""Loaders by name, each called with the files that the user named."""

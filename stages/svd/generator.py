@@ -1,0 +1,166 @@
+"""The generator of Stable Video Diffusion with ControlNeXt: its networks, and how they make a video."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers.models.autoencoders.autoencoder_kl_temporal_decoder import AutoencoderKLTemporalDecoder
+from diffusers.models.unets.unet_spatio_temporal_condition import UNetSpatioTemporalConditionModel
+from torch import Tensor, nn
+
+from ..controlnext.inject import POSE_STRENGTH, attach
+from ..controlnext.model import ControlNeXt
+from ..errors import ConfigError
+from ..generate import Checkpoint, Defaults, Settings, check_size
+from ..windows import plan
+from .collapse import collapse
+from .conditioning import MicroConditioning, condition, image_noise, initial_noise, published_noise
+from .decode import decode, to_uint8
+from .denoiser import Denoiser
+from .published import denoise_as_published
+from .sampling import ControlCache, ControlFrames, Sampler, denoise
+from .schedule import SVD_SCHEDULER, initial_deviation, sampling_sigmas
+
+
+@dataclass
+class SvdGenerator:
+    """All networks of one model, in eval mode without gradients, and the numbers that belong to them."""
+
+    name: str
+    unet: UNetSpatioTemporalConditionModel
+    controlnext: ControlNeXt
+    vae: AutoencoderKLTemporalDecoder
+    image_encoder: nn.Module
+    """CLIPVisionModelWithProjection."""
+    defaults: Defaults
+    scheduler: Mapping[str, Any] = field(default_factory=lambda: SVD_SCHEDULER)
+    """Configuration of diffusers' EulerDiscreteScheduler."""
+    numbers: MicroConditioning = field(default_factory=MicroConditioning)
+    control_strength: float = POSE_STRENGTH
+    keep_control_bytes: int = 1 << 30
+    """How much of the control module's work may be kept between steps."""
+
+    def __post_init__(self) -> None:
+        for module in (self.unet, self.controlnext, self.vae, self.image_encoder):
+            module.eval().requires_grad_(False)
+
+    def to(self, device: str | torch.device, dtype: torch.dtype) -> SvdGenerator:
+        """Move all networks, in place; returns self. A VAE that needs it stays in float32 for encoding."""
+        for module in (self.unet, self.controlnext, self.vae, self.image_encoder):
+            nn.Module.to(module, device=device, dtype=dtype)
+        return self
+
+    @property
+    def downscale(self) -> int:
+        """Pixels per latent, along each side."""
+        return 2 ** (len(self.vae.config["block_out_channels"]) - 1)
+
+    @property
+    def size_multiple(self) -> int:
+        """Where every level of the UNet halves evenly: 64 for SVD."""
+        return self.downscale * 2 ** (len(self.unet.config["block_out_channels"]) - 1)
+
+    def settings(self) -> Settings:
+        """The defaults as settings."""
+        d = self.defaults
+        return Settings(d.steps, d.guidance_scale, d.window_size, d.window_overlap)
+
+    def initial_latents(self, num_frames: int, width: int, height: int, settings: Settings) -> Tensor:
+        """What sampling starts from: [num_frames, 4, h, w], float32 on the CPU, of the seed alone."""
+        return self._noise(num_frames, width, height, settings)[1]
+
+    def sigmas(self, settings: Settings) -> Tensor:
+        """Noise levels [steps + 1]."""
+        return sampling_sigmas(self.scheduler, settings.steps)
+
+    def _noise(self, num_frames: int, width: int, height: int, settings: Settings) -> tuple[Tensor, Tensor]:
+        """Noise for the reference image [1, 3, H, W] and initial latents [N, 4, h, w]."""
+        channels = self.vae.config["latent_channels"]
+        shape = (channels, height // self.downscale, width // self.downscale)
+        if settings.window_plan == "reference":
+            image, latents = published_noise(num_frames, shape, (height, width), settings.seed)
+        else:
+            image = image_noise(height, width, settings.seed)
+            latents = initial_noise(range(num_frames), shape, settings.seed)
+        return image, latents * initial_deviation(self.scheduler, self.sigmas(settings))
+
+    @contextmanager
+    def sampler(
+        self, reference: np.ndarray, control_frames: ControlFrames, settings: Settings
+    ) -> Iterator[Sampler]:
+        """Everything that predictions for one video need; the UNet is prepared while this is open.
+
+        Deterministic: every worker that opens it with the same arguments makes the same predictions.
+        """
+        num_frames = len(control_frames)
+        if num_frames < 2:
+            raise ConfigError(f"{num_frames} control frames: give the reference's pose and at least one more")
+        height, width = control_frames[0:1].shape[1:3]
+        check_size(self, width, height)
+        windows = plan(settings.window_plan, num_frames, settings.window_size, settings.window_overlap)
+        noise = self._noise(1, width, height, settings)[0]
+        with torch.no_grad():
+            conditioning = condition(
+                reference, noise, self.image_encoder, self.vae, self.numbers, self.unet.dtype
+            )
+        first = settings.min_guidance_scale
+        with ExitStack() as stack:
+            injection = stack.enter_context(attach(self.unet, self.control_strength))
+            if settings.schedule == "fast":
+                stack.callback(collapse(self.unet).detach)
+            yield Sampler(
+                Denoiser(self.unet, self.controlnext, injection),
+                conditioning,
+                ControlCache(self.controlnext, control_frames, self.keep_control_bytes),
+                windows,
+                self.sigmas(settings),
+                (settings.guidance_scale if first is None else first, settings.guidance_scale),
+            )
+
+    def denoise(
+        self,
+        reference: np.ndarray,
+        control_frames: ControlFrames,
+        settings: Settings,
+        *,
+        resume: Checkpoint | None = None,
+        on_window: Callable[[int, int], None] | None = None,
+        on_step: Callable[[int, Tensor], None] | None = None,
+    ) -> Tensor:
+        """See `Generator.denoise`."""
+        with self.sampler(reference, control_frames, settings) as sampler:
+            if resume is None:
+                height, width = control_frames[0:1].shape[1:3]
+                latents = self.initial_latents(len(control_frames), width, height, settings)
+                resume = Checkpoint(0, latents)
+            if settings.schedule == "reference":
+                return denoise_as_published(
+                    sampler, resume.latents, start=resume.step, on_window=on_window, on_step=on_step
+                )
+            return denoise(
+                resume.latents,
+                sampler.sigmas,
+                sampler.windows,
+                partial(sampler.predict_all, on_window=on_window),
+                start=resume.step,
+                on_step=on_step,
+            )
+
+    def decode(self, latents: Tensor, settings: Settings) -> Iterator[np.ndarray]:
+        """See `Generator.decode`.
+
+        The reference's own frame helps to decode the others only in the plan `reference`: its pose is not
+        next to the driver's first.
+        """
+        if settings.window_plan == "reference":
+            frames = islice(decode(self.vae, latents, settings.decode_chunk, overlap=0), 1, None)
+        else:
+            frames = decode(self.vae, latents[1:], settings.decode_chunk, settings.decode_overlap)
+        return map(to_uint8, frames)

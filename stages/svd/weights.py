@@ -1,0 +1,86 @@
+"""Weight files: read without running any code, loaded strictly, every key accounted for."""
+
+import json
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from ..errors import WeightsError
+
+NAMES = ("diffusion_pytorch_model", "model")
+"""Of weight files in diffusers' and transformers' folders."""
+FORGOTTEN = ("vision_model.embeddings.position_ids",)
+"""Keys of older files that are no weights and that today's classes do not have."""
+LISTED = 8
+"""How many keys of one kind an error message shows."""
+
+
+def find_weights(folder: Path) -> Path:
+    """The weight file of a network's folder: full precision before fp16, or the index of several files."""
+    for name in NAMES:
+        for variant in ("", ".fp16"):
+            for pattern in (f"{name}{variant}.safetensors", f"{name}.safetensors.index{variant}.json"):
+                if (folder / pattern).is_file():
+                    return folder / pattern
+    raise WeightsError(f"no safetensors weights in {folder}: is the download complete?")
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """Tensors by key of a .safetensors file, an index of several, or a plain .bin/.pt/.pth state dict.
+
+    A pickle that holds anything but tensors is refused.
+    """
+    if not path.is_file():
+        raise WeightsError(f"weights {path} do not exist: check the path")
+    try:
+        if path.suffix == ".json":
+            shards = sorted(set(json.loads(path.read_text())["weight_map"].values()))
+            return {
+                key: value for shard in shards for key, value in read_weights(path.parent / shard).items()
+            }
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except pickle.UnpicklingError as error:
+        raise WeightsError(
+            f"{path} holds more than tensors and is not loaded: convert it to safetensors"
+        ) from error
+    except (OSError, SafetensorError, RuntimeError, ValueError, KeyError, EOFError) as error:
+        reason = str(error).strip().splitlines()
+        raise WeightsError(
+            f"{path} is no readable weight file: {reason[0] if reason else error!r}"
+        ) from error
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise WeightsError(f"{path} is not a plain state dict of tensors: convert it to safetensors")
+    return state
+
+
+def load_strict(module: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
+    """Make the tensors of `state` those of `module` (which may be empty, on the meta device).
+
+    WeightsError lists every kind of disagreement: missing, unexpected and misshaped keys.
+    """
+    expected = {key: tuple(value.shape) for key, value in module.state_dict().items()}
+    given = {key: value for key, value in state.items() if key in expected or key not in FORGOTTEN}
+    problems = {
+        "missing": sorted(expected.keys() - given.keys()),
+        "unexpected": sorted(given.keys() - expected.keys()),
+        "of another shape": sorted(
+            f"{key} {list(given[key].shape)} instead of {list(shape)}"
+            for key, shape in expected.items()
+            if key in given and tuple(given[key].shape) != shape
+        ),
+    }
+    found = [
+        f"{len(keys)} {kind}: {', '.join(keys[:LISTED])}{', ...' if len(keys) > LISTED else ''}"
+        for kind, keys in problems.items()
+        if keys
+    ]
+    if found:
+        raise WeightsError(f"{source} does not fit {type(module).__name__}: {'; '.join(found)}")
+    module.load_state_dict(given, strict=True, assign=True)
