@@ -13,10 +13,10 @@ NUM_KEYPOINTS = 133
 
 @dataclass(frozen=True, slots=True)
 class VideoInfo:
-    """What a container says about its video; nothing is decoded.
+    """What a video file holds, on the constant grid of `fps` frames a second.
 
-    `width` and `height` are pixels after rotation; `fps` is exact; `num_frames` is the container's claim,
-    which a truncated file breaks; `duration` is in seconds.
+    `width` and `height` are pixels after rotation; `fps` is exact; `num_frames` are those in the file, also
+    where it is truncated; `duration` is `num_frames / fps` seconds.
     """
 
     width: int
