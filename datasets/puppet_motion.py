@@ -114,7 +114,9 @@ ARM_POSES = {  # degrees, in the order of Pose.arms
     "wave": (98, 10, 82, 55, -5, 0, 0),
     "reach": (38, 62, 20, 30, 70, -20, 0),
     "clap": (16, 46, -38, 72, 10, 0, 5),
-    "cross": (12, 50, -62, 84, 20, 0, 0),
+    "over": (-8, 56, -72, 84, 20, 0, 0),
+    "under": (-8, 42, -72, 88, 20, 0, 0),
+    "sweep": (-16, 30, -78, 45, -30, 0, 0),
     "neck": (112, 4, 80, 128, 0, 10, 0),
     "fold": (66, 40, -40, 112, 30, 0, 0),
     "pump": (22, 12, 10, 98, 10, 0, 0),
@@ -123,7 +125,12 @@ ARM_POSES = {  # degrees, in the order of Pose.arms
 }
 """Arm key poses; those with raised hands turn the palm to the viewer."""
 PAIRS = (  # left and right arm, as often as they stand here
-    *[(name, name) for name in ARM_POSES],
+    *[(name, name) for name in ARM_POSES if name not in ("over", "under", "sweep")],
+    ("over", "under"),
+    ("over", "under"),
+    ("sweep", "under"),
+    ("sweep", "breeze"),
+    ("over", "spread"),
     ("vee", "low"),
     ("vee", "hips"),
     ("wave", "hips"),
@@ -136,7 +143,7 @@ PAIRS = (  # left and right arm, as often as they stand here
     ("reach", "hips"),
     ("cactus", "low"),
     ("circle", "hips"),
-    ("vee", "cross"),
+    ("vee", "over"),
     ("neck", "spread"),
 )
 HAND_SHAPES = np.array(  # thumb, index, middle, ring, little, spread
@@ -176,8 +183,8 @@ def _arm_track(rng: np.random.Generator, spacing: float) -> tuple[Track, Track]:
 
 
 def _step_tracks(rng: np.random.Generator) -> tuple[Track, Track]:
-    """Feet and hips: standing, side steps, marching, kicks or steps to and fro, one foot a beat."""
-    style = rng.choice(5, p=[0.25, 0.3, 0.2, 0.1, 0.15])
+    """Feet and hips: standing, side steps, marching, kicks, steps to and fro or crossing, one foot a beat."""
+    style = rng.choice(6, p=[0.22, 0.26, 0.16, 0.1, 0.12, 0.14])
     stance, turn_out = rng.uniform(0.03, 0.12), rng.uniform(0.12, 0.45)
     feet = np.tile([stance, 0.0, 0.0, turn_out], (COUNTS, 2, 1))
     bumps, sway = np.zeros((COUNTS, 2, 4)), np.zeros(COUNTS)
@@ -199,8 +206,13 @@ def _step_tracks(rng: np.random.Generator) -> tuple[Track, Track]:
             feet[(beat + 1) % COUNTS, moving, 1] = 0.16 if bar < 2 else -0.04
             bumps[beat, moving, 2] = lift
             sway[beat] = 0.04 * weight
+        elif style == 5 and moving == 0:  # one foot crosses in front of the other and comes back
+            feet[(beat + 1) % COUNTS, bar // 2, :2] = -0.13, 0.12
+            bumps[beat, bar // 2, 2] = lift
+            bumps[(beat + 1) % COUNTS, bar // 2, 2] = lift
     root = np.zeros((COUNTS, 5))
     root[:, 0] = sway
+    root[:, 1] = rng.choice([0.0, 0.05, 0.13], COUNTS, p=[0.7, 0.2, 0.1])  # now and then a deep bend
     flat = feet.reshape(COUNTS, 8)
     return Track(FEET, 1.0, flat, bumps.reshape(COUNTS, 8)), Track(ROOT, 1.0, root, np.zeros_like(root))
 
