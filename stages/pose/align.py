@@ -20,7 +20,7 @@ from ..types import PoseSequence
 from . import skeleton
 from .skeleton import BODY_LIMBS, VISIBLE
 
-FITTED_JOINTS = (0, 1, 2, 5, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17)
+FITTED_JOINTS = [0, 1, 2, 5, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17]
 """OpenPose body points that enter a fit (published): all but elbows and wrists."""
 
 MIN_JOINTS = 3
@@ -78,18 +78,20 @@ def fit_alignment(driver: PoseSequence, reference: PoseSequence, method: str = "
 
 
 def align_reference(driver: PoseSequence, reference: PoseSequence) -> Alignment:
-    """The published fit over all frames that show the driver; the scores of its joints play no role."""
+    """The published fit over all frames. How sure the driver's joints are plays no role, as published, but
+    those that score 0 have no place and stay out (DWPose, which the fit was made for, always gives one).
+    """
     points, _ = _body_fractions(driver)
     target, visible = _body_fractions(reference)
-    known = driver.scores[:, skeleton.BODY].any(1)
-    joints = [j for j in FITTED_JOINTS if visible[0, j]]
-    if not known.any() or len(joints) < 2:
+    known = _placed(driver)[:, FITTED_JOINTS] & visible[0, FITTED_JOINTS]
+    if known.any(0).sum() < 2:
         raise PoseError(
-            f"the published alignment needs two visible joints of the reference (it has {len(joints)}) and a "
-            f"frame with the driver (there are {int(known.sum())}): use the alignment robust or none"
+            f"the published alignment needs two joints that driver and reference both show, there are "
+            f"{known.any(0).sum()}: use the alignment robust or none"
         )
+    pairs = np.broadcast_to(target[0, FITTED_JOINTS], (*known.shape, 2))
     aspect = (driver.size[1] / driver.size[0]) / (reference.size[1] / reference.size[0])
-    scale, offset = least_squares(points[known][:, joints], target[0, joints], aspect)
+    scale, offset = least_squares(points[:, FITTED_JOINTS][known], pairs[known], aspect)
     note = "" if scale[1] > 0 else "the published alignment turns the skeleton over here: use robust"
     return _checked(Alignment(scale, offset, reference.size, "reference", note=note), driver, reference)
 
@@ -97,17 +99,15 @@ def align_reference(driver: PoseSequence, reference: PoseSequence) -> Alignment:
 def least_squares(
     driver: np.ndarray, reference: np.ndarray, aspect: float
 ) -> tuple[tuple[float, float], tuple[float, float]]:
-    """Scale and offset, each (x, y), of `driver` [T, J, 2] onto `reference` [J, 2], both fractions, float64.
+    """Scale and offset, each (x, y), of points `driver` [n, 2] onto `reference` [n, 2]: fractions, float64.
 
-    y is the least-squares line of all driver values to the reference's. The scale in x follows from the one
+    y is the least-squares line of the driver's values to the reference's. The scale in x follows from the one
     in y and `aspect`, (driver height / width) / (reference height / width); the offset in x is the mean rest.
     Source: the pose alignment of ControlNeXt-SVD-v2 and MimicMotion.
     """
-    x, y = driver[..., 0], driver[..., 1]
-    target_x, target_y = np.broadcast_to(reference[:, 0], x.shape), np.broadcast_to(reference[:, 1], y.shape)
-    scale_y, offset_y = np.polyfit(y.ravel(), target_y.ravel(), 1)
+    scale_y, offset_y = np.polyfit(driver[:, 1], reference[:, 1], 1)
     scale_x = scale_y / aspect
-    offset_x = (target_x - scale_x * x).mean()
+    offset_x = (reference[:, 0] - scale_x * driver[:, 0]).mean()
     return (float(scale_x), float(scale_y)), (float(offset_x), float(offset_y))
 
 
@@ -183,6 +183,15 @@ def _body_fractions(poses: PoseSequence) -> tuple[np.ndarray, np.ndarray]:
     points, scores = skeleton.to_openpose(poses.keypoints, poses.scores)
     body = skeleton.OPENPOSE_BODY
     return points[:, body] / poses.size, scores[:, body] > VISIBLE
+
+
+def _placed(poses: PoseSequence) -> np.ndarray:
+    """Which OpenPose body joints have a place, bool [T, 18]: those that score above 0; necks between such."""
+    _, scores = skeleton.to_openpose(poses.keypoints, poses.scores)
+    placed = scores[:, skeleton.OPENPOSE_BODY] > 0
+    shoulders = [skeleton.LEFT_SHOULDER, skeleton.RIGHT_SHOULDER]
+    placed[:, skeleton.NECK] = (poses.scores[:, shoulders] > 0).all(1)
+    return placed
 
 
 def _median_length(points: np.ndarray, seen: np.ndarray, a: int, b: int) -> float:

@@ -57,7 +57,8 @@ def test_golden_pose_alignment_fit(golden: Path):
         joints = [j for j in FITTED_JOINTS if scores[j] > skeleton.VISIBLE]
         assert joints == meta["reference_keypoint_ids"]
         aspect = (size[1] / size[0]) / (reference_size[1] / reference_size[0])
-        scale, offset = least_squares(points[:, joints] / size, target[joints] / reference_size, aspect)
+        pairs = np.broadcast_to(target[joints] / reference_size, (*points[:, joints].shape[:2], 2))
+        scale, offset = least_squares((points[:, joints] / size).reshape(-1, 2), pairs.reshape(-1, 2), aspect)
         np.testing.assert_allclose(scale, aligned["a"], rtol=0, atol=1e-9)
         np.testing.assert_allclose(offset, aligned["b"], rtol=0, atol=1e-9)
 
@@ -166,6 +167,15 @@ def test_empty_frames_do_not_enter_a_fit():
     gappy = PoseSequence(points, scores, driver.size, FPS)
     for method in ("reference", "robust"):
         assert fit_alignment(gappy, person(), method).scale == pytest.approx((1, 1), abs=1e-4)
+
+
+def test_joints_outside_the_frame_do_not_enter_a_fit():
+    driver = person(4)
+    points, scores = driver.keypoints.copy(), driver.scores.copy()
+    points[1:, 13:17], scores[1:, 13:17] = 0, 0
+    cut = PoseSequence(points, scores, driver.size, FPS)
+    for method in ("reference", "robust"):
+        assert fit_alignment(cut, person(), method).scale == pytest.approx((1, 1), abs=1e-4)
 
 
 def test_too_few_joints_fall_back_and_say_so():
