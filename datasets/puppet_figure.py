@@ -24,7 +24,7 @@ LONG_SLEEVE, SHORT_SLEEVE = np.array([1.05, 1.1, 1.15, 1.1, 1.25]), np.array([1.
 
 TRUNK_KNOTS = np.array([-0.14, 0.0, 0.14, 0.38, 0.62, 0.80, 0.88, 0.94, 0.985, 1.03, 1.08])
 TRUNK_HALVES = np.array([0.060, 0.100, 0.096, 0.078, 0.088, 0.101, 0.104, 0.094, 0.066, 0.042, 0.034])
-TRUNK_DEPTHS = np.array([0.050, 0.066, 0.062, 0.054, 0.066, 0.068, 0.058, 0.050, 0.042, 0.036, 0.032])
+TRUNK_DEPTHS = np.array([0.000, 0.060, 0.062, 0.054, 0.066, 0.068, 0.058, 0.050, 0.042, 0.036, 0.032])
 """Half-widths and half-depths of the trunk from the crotch to the neck, in heights."""
 
 
@@ -80,7 +80,7 @@ def _draw_leg(figure: Figure, side: int) -> None:
     shoe, part = np.array(colours[f"{name}_shoe"]), PART[f"{name}_shoe"]
     sole = capsule(heel + 0.2 * (toe - heel), toe, 0.029 * scale, 0.025 * scale, shoe, part)
     shaft = capsule(ankle, heel + 0.25 * (toe - heel), 0.028 * scale, 0.028 * scale, shoe, part)
-    draw_capsules(canvas, join(_limb_capsules(leg), sole, shaft), joined=4.0)
+    draw_capsules(canvas, join(_limb_capsules(leg), sole, shaft), joined=8.0)
 
 
 def _trunk_loft(figure: Figure) -> Loft:
@@ -203,7 +203,7 @@ def _draw_arm(figure: Figure, side: int) -> None:
         (np.array(colours[f"{name}_sleeve"]), PART[f"{name}_sleeve"]),
         (np.array(colours[f"{name}_arm"]), PART[f"{name}_arm"]),
     )
-    draw_capsules(canvas, _limb_capsules(arm), joined=2.0)
+    draw_capsules(canvas, _limb_capsules(arm), joined=5.0)
 
 
 FINGER_STARTS = np.array([1, 2, 3, 5, 6, 7, 9, 10, 11, 13, 14, 15, 17, 18, 19])

@@ -195,7 +195,7 @@ def render(
 DEMO_FPS = Fraction(15)
 DEMO_FRAMES = 60
 DEMO_SIZE = (576, 1024)
-DEMO_DRIVER, DEMO_MOTION, DEMO_REFERENCE = 7, 3, 11
+DEMO_DRIVER, DEMO_MOTION, DEMO_REFERENCE = 37, 16, 21
 """Seeds of the built-in demo: who drives, what they dance, and who is animated."""
 
 

@@ -225,6 +225,7 @@ def test_a_closer_framing_shows_less_of_the_legs() -> None:
     assert lens.scale == pytest.approx(1.8 * camera(character.proportions, WHOLE_BODY, 96, 160).scale)
 
 
+@pytest.mark.slow
 def test_the_demo_is_written(tmp_path) -> None:
     driving, reference = write_demo(tmp_path)
     width, height = DEMO_SIZE
