@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 
-from .puppet_character import PARTS, Outfit
+from .puppet_character import PARTS, RGB, Outfit
 from .puppet_drawing import Canvas
 
 HEAD = PARTS.index("head")
@@ -35,68 +35,68 @@ def _towards_viewer(polygon: np.ndarray) -> bool:
     return float(x @ ny - y @ nx) > 0.5
 
 
+def _disc(image: np.ndarray, centre: np.ndarray, radius: float, colour: tuple[int, ...]) -> None:
+    x, y = (int(value) for value in _fixed(centre))
+    cv2.circle(image, (x, y), round(radius * 2**SHIFT), colour, -1, cv2.LINE_AA, SHIFT)
+
+
 def _eye(image: np.ndarray, lids: np.ndarray, outfit: Outfit, size: float) -> None:
+    """White, iris, pupil and glint within the lids [6, 2], and the upper lid's line."""
     if not _towards_viewer(lids):
         return
     centre = lids.mean(0)
-    white = np.zeros(image.shape[:2], np.uint8)
-    cv2.fillPoly(white, [_fixed(centre + 1.15 * (lids - centre))], (255,), cv2.LINE_AA, SHIFT)
+    opening = np.zeros(image.shape[:2], np.uint8)
+    _fill(opening, centre + 1.15 * (lids - centre), (255,))
     eye = np.full_like(image, 242)
-    middle = tuple(int(v) for v in _fixed(centre))
-    for radius, colour in ((0.034, outfit.eyes), (0.017, (16, 12, 12))):
-        cv2.circle(eye, middle, round(radius * size * 2**SHIFT), colour, -1, cv2.LINE_AA, SHIFT)
-    glint = tuple(int(v) for v in _fixed(centre - 0.012 * size))
-    cv2.circle(eye, glint, round(0.008 * size * 2**SHIFT), (255, 255, 255), -1, cv2.LINE_AA, SHIFT)
-    share = white[..., None].astype(np.float32) / 255
-    image[...] = (image + share * (eye.astype(np.float32) - image)).astype(np.uint8)
+    _disc(eye, centre, 0.034 * size, outfit.eyes)
+    _disc(eye, centre, 0.017 * size, (16, 12, 12))
+    _disc(eye, centre - 0.012 * size, 0.008 * size, (255, 255, 255))
+    share = opening[..., None].astype(np.float32) / 255
+    image[...] = image + share * (eye.astype(np.float32) - image)
     _stroke(image, lids[:4], (38, 26, 24), 0.014 * size)
+
+
+def _cheeks(image: np.ndarray, face: np.ndarray, skin: RGB, size: float) -> None:
+    blush = image.copy()
+    red, (_, green, blue) = _mix(skin, 0.94)[0], _mix(skin, 0.78)
+    for eye, mouth in ((36, 48), (45, 54)):
+        _disc(blush, (face[eye] + face[mouth]) / 2, 0.08 * size, (red, green, blue))
+    cv2.addWeighted(blush, 0.35, image, 0.65, 0, image)
+
+
+def _nose(image: np.ndarray, face: np.ndarray, skin: RGB, size: float) -> None:
+    """The shaded side, the light on the bridge, the lower edge and the nostrils."""
+    tip = 0.6 * face[35] + 0.4 * face[33]
+    _fill(image, np.stack([face[27], face[30], tip, 0.6 * face[28] + 0.4 * face[35]]), _mix(skin, 0.80))
+    _stroke(image, face[28:31], _mix(skin, 1.14), 0.035 * size)
+    _stroke(image, face[31:36], _mix(skin, 0.66), 0.018 * size)
+    for nostril in (32, 34):
+        _disc(image, face[nostril], 0.013 * size, _mix(skin, 0.45))
+
+
+def _mouth(image: np.ndarray, face: np.ndarray, outfit: Outfit, size: float) -> None:
+    """Lips, and teeth when the mouth is open."""
+    if _towards_viewer(face[48:60]):
+        _fill(image, face[48:60], outfit.lips)
+        upper, lower = face[60:65], face[[60, 67, 66, 65, 64]]
+        if lower[2, 1] - upper[2, 1] > 0.02 * size and _towards_viewer(face[60:68]):
+            _fill(image, face[60:68], (96, 34, 36))
+            _fill(image, np.concatenate([upper, (0.55 * upper + 0.45 * lower)[::-1]]), (244, 240, 234))
+        _stroke(image, upper, _mix(outfit.lips, 0.6), 0.012 * size)
+    chin_shadow = face[55:60] + np.array([0.0, 0.035 * size])
+    _stroke(image, chin_shadow, _mix(outfit.skin, 0.86), 0.02 * size)
 
 
 def _features(image: np.ndarray, face: np.ndarray, outfit: Outfit, size: float) -> None:
     """Paint on `image` [h, w, 3]; `face` [68, 2] in its pixels, `size` the head's height in its pixels."""
-    skin, dark = outfit.skin, _mix(outfit.skin, 0.66)
-    for sign, corner in ((1, 48), (-1, 54)):  # cheeks
-        cheek = 0.5 * face[corner] + 0.5 * face[[36, 45][sign < 0]]
-        overlay = image.copy()
-        cv2.circle(
-            overlay,
-            tuple(int(v) for v in cheek),
-            max(1, round(0.08 * size)),
-            (*_mix(skin, 0.94)[:1], *_mix(skin, 0.78)[1:]),
-            -1,
-            cv2.LINE_AA,
-        )
-        cv2.addWeighted(overlay, 0.35, image, 0.65, 0, image)
-    side = np.stack([face[27], face[30], face[35] * 0.6 + face[33] * 0.4, face[28] * 0.6 + face[35] * 0.4])
-    _fill(image, side, _mix(skin, 0.80))
-    _stroke(image, np.stack([face[28], face[29], face[30]]), _mix(skin, 1.14), 0.035 * size)
-    _stroke(image, face[31:36], dark, 0.018 * size)
-    for nostril in (32, 34):
-        cv2.circle(
-            image,
-            tuple(int(v) for v in _fixed(face[nostril])),
-            round(0.013 * size * 16),
-            _mix(skin, 0.45),
-            -1,
-            cv2.LINE_AA,
-            SHIFT,
-        )
-    _eye(image, face[36:42], outfit, size)
-    _eye(image, face[42:48], outfit, size)
-    brow = tuple(int(0.75 * h + 0.12 * s) for h, s in zip(outfit.hair, skin, strict=True))
+    _cheeks(image, face, outfit.skin, size)
+    _nose(image, face, outfit.skin, size)
+    brow = tuple(int(0.75 * hair + 0.12 * skin) for hair, skin in zip(outfit.hair, outfit.skin, strict=True))
     for brows, lids in ((face[17:22], face[36:42]), (face[22:27], face[42:48])):
+        _eye(image, lids, outfit, size)
         if _towards_viewer(lids):
             _stroke(image, brows, brow, 0.028 * size)
-    if _towards_viewer(face[48:60]):
-        _fill(image, face[48:60], outfit.lips)
-        if face[66, 1] - face[62, 1] > 0.02 * size and _towards_viewer(face[60:68]):
-            _fill(image, face[60:68], (96, 34, 36))
-            teeth = np.concatenate(
-                [face[60:65], face[60:65][::-1] * 0.55 + face[[60, 67, 66, 65, 64]][::-1] * 0.45]
-            )
-            _fill(image, teeth, (244, 240, 234))
-        _stroke(image, face[60:65], _mix(outfit.lips, 0.6), 0.012 * size)
-    _stroke(image, face[[59, 58, 57, 56, 55]] + [0, 0.035 * size], _mix(skin, 0.86), 0.02 * size)
+    _mouth(image, face, outfit, size)
 
 
 def draw_face(canvas: Canvas, outfit: Outfit, face: np.ndarray, size: float, rotation: np.ndarray) -> None:

@@ -5,10 +5,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from .puppet_camera import Camera, seen_by
 from .puppet_character import Character, Outfit
 from .puppet_drawing import FLIP, Canvas, Capsules, Loft, capsule, draw_capsules, join, loft_surface, paint
 from .puppet_head import PART, Figure, draw_hair_behind, draw_head
-from .puppet_skeleton import Camera, Skeleton, seen_by
+from .puppet_skeleton import Skeleton
 
 SIDES = ("left", "right")
 

@@ -17,11 +17,12 @@ import numpy as np
 
 from ..stages.encode import VideoWriter
 from ..stages.picture import write_png
+from .puppet_camera import Camera, camera
 from .puppet_character import PARTS, Character, Framing, Room, make_character, make_framing
 from .puppet_drawing import Canvas
 from .puppet_figure import draw_figure
 from .puppet_motion import Motion, make_motion, reference_pose
-from .puppet_skeleton import Camera, camera, joints_133, skeleton
+from .puppet_skeleton import joints_133, skeleton
 
 __all__ = [
     "PARTS",

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from posedance.datasets.puppet_camera import camera
 from posedance.datasets.puppet_motion import LOWER, UPPER
-from posedance.datasets.puppet_skeleton import camera, joints_133, skeleton
+from posedance.datasets.puppet_skeleton import joints_133, skeleton
 from posedance.datasets.puppets import (
     DEMO_FRAMES,
     DEMO_SIZE,
