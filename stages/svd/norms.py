@@ -18,7 +18,9 @@ def set_norm_groups(model: nn.Module, groups: int) -> int:
     norms = [(name, module) for name, module in model.named_modules() if isinstance(module, nn.GroupNorm)]
     for name, norm in norms:
         if groups < 1 or norm.num_channels % groups:
-            raise WeightsError(f"{name} has {norm.num_channels} channels, which {groups} groups do not divide")
+            raise WeightsError(
+                f"{name} has {norm.num_channels} channels, which {groups} groups do not divide"
+            )
         norm.num_groups = groups
     return len(norms)
 

@@ -5,11 +5,12 @@ one group beside constant channels, whose variance outweighs theirs.
 """
 
 import math
-from typing import cast
+from typing import Any, cast
 
 import torch
 from diffusers.models.autoencoders.autoencoder_kl_temporal_decoder import AutoencoderKLTemporalDecoder
 from diffusers.models.resnet import ResnetBlock2D
+from diffusers.models.transformers.transformer_temporal import TransformerSpatioTemporalModel
 from diffusers.models.unets.unet_spatio_temporal_condition import UNetSpatioTemporalConditionModel
 from einops import rearrange
 from torch import Tensor, nn
@@ -17,10 +18,10 @@ from torch import Tensor, nn
 from ..errors import ConfigError
 from .temporal import silence_temporal
 
-SIGNAL = 0.3
+SIGNAL = 1.0
 """How large a signal of unit deviation enters a norm."""
-CONSTANT = 2.0
-"""Magnitude of the constant channels beside it."""
+CONSTANT = 8.0
+"""Magnitude of the two constant channels beside it. Few and large ones learn slower than many small ones."""
 LOG_VARIANCE = -5.0
 """The posterior's at the start."""
 BILINEAR = torch.tensor([0.25, 0.5, 0.25])
@@ -75,8 +76,47 @@ def start_vae_as_linear_codec(vae: AutoencoderKLTemporalDecoder, images: Tensor)
     vae.quant_conv.weight[:, :, 0, 0] = torch.eye(2 * count)
 
 
+@torch.no_grad()
+def start_unet_as_reference(
+    unet: UNetSpatioTemporalConditionModel, latent_channels: int, scale: float
+) -> None:
+    """Wire the UNet, in place, to predict v = -scale * reference: at high noise it returns the reference.
+
+    They pass conv_in, the outermost skip and the last shortcut as pairs of channels; all residual branches
+    and temporal blocks start as nothing. The norm before the output divides by a deviation that is taken as
+    1 here and is learned at once. `scale` is the VAE's scaling factor.
+    """
+    count = latent_channels
+    silence_temporal(unet)
+    silence_residuals(unet)
+    for module in unet.modules():
+        if isinstance(module, TransformerSpatioTemporalModel):
+            nn.init.zeros_(module.proj_out.weight)
+            nn.init.zeros_(module.proj_out.bias)
+    nn.init.zeros_(unet.conv_in.weight[: 2 * count])
+    assert unet.conv_in.bias is not None and unet.conv_out.bias is not None
+    nn.init.zeros_(unet.conv_in.bias[: 2 * count])
+    for i in range(count):
+        unet.conv_in.weight[i, count + i, 1, 1] = scale
+        unet.conv_in.weight[count + i, count + i, 1, 1] = -scale
+    blocks = cast(Any, unet.up_blocks[-1])
+    shortcut = blocks.resnets[-1].spatial_res_block.conv_shortcut
+    width = unet.conv_in.out_channels
+    nn.init.zeros_(shortcut.weight[: 2 * count])
+    nn.init.zeros_(shortcut.bias[: 2 * count])
+    skip = shortcut.in_channels - width
+    for i in range(2 * count):
+        shortcut.weight[i, skip + i] = 1.0
+    _identity_norm(unet.conv_norm_out)
+    nn.init.zeros_(unet.conv_out.weight)
+    nn.init.zeros_(unet.conv_out.bias)
+    for i in range(count):
+        unet.conv_out.weight[i, i, 1, 1] = -1.0
+        unet.conv_out.weight[i, count + i, 1, 1] = 1.0
+
+
 def _start_encoder(vae: AutoencoderKLTemporalDecoder, analysis: Tensor, mean: Tensor) -> None:
-    encoder = vae.encoder
+    encoder: Any = vae.encoder
     count = len(analysis)
     _carry(encoder.conv_in, 3, 1, 1)
     blocks = list(encoder.down_blocks)
@@ -99,7 +139,7 @@ def _start_encoder(vae: AutoencoderKLTemporalDecoder, analysis: Tensor, mean: Te
         second.bias[row : row + count] = -sign * (analysis @ mean)
     spare = len(second.bias) - 2 * count
     second.bias[2 * count :] = _constants(spare)
-    gain = _gain(spare, len(second.bias)) / SIGNAL
+    gain = _gain(len(second.bias)) / SIGNAL
     _identity_norm(encoder.conv_norm_out)
     nn.init.zeros_(encoder.conv_out.weight)
     nn.init.zeros_(encoder.conv_out.bias)
@@ -111,7 +151,7 @@ def _start_encoder(vae: AutoencoderKLTemporalDecoder, analysis: Tensor, mean: Te
 
 def _start_decoder(vae: AutoencoderKLTemporalDecoder, colour: Tensor, mean: Tensor) -> None:
     """`colour` [count, 3]: a block's mean colour from its latent; `mean` [3]."""
-    decoder = vae.decoder
+    decoder: Any = vae.decoder
     nn.init.zeros_(decoder.conv_in.weight[:3])
     decoder.conv_in.weight[:3, :, 1, 1] = colour.T
     assert decoder.conv_in.bias is not None
@@ -136,7 +176,7 @@ def _start_decoder(vae: AutoencoderKLTemporalDecoder, colour: Tensor, mean: Tens
     spare = len(last.bias) - 6
     last.bias[:6] = 0.0
     last.bias[6:] = _constants(spare)
-    gain = _gain(spare, len(last.bias)) / SIGNAL
+    gain = _gain(len(last.bias)) / SIGNAL
     _identity_norm(decoder.conv_norm_out)
     nn.init.zeros_(decoder.conv_out.weight)
     assert decoder.conv_out.bias is not None
@@ -172,9 +212,12 @@ def _identity_norm(norm: nn.Module) -> None:
 
 
 def _constants(count: int) -> Tensor:
-    return CONSTANT * (1 - 2 * (torch.arange(count) % 2)).float()
+    """One positive and one negative constant, and zeros."""
+    values = torch.zeros(count)
+    values[:2] = torch.tensor([CONSTANT, -CONSTANT])
+    return values
 
 
-def _gain(spare: int, channels: int) -> float:
-    """Deviation over a norm's channels when `spare` of them are constants and the rest small."""
-    return CONSTANT * math.sqrt(spare / channels)
+def _gain(channels: int) -> float:
+    """Deviation over a norm's channels when two of them are the constants and the rest small."""
+    return CONSTANT * math.sqrt(2 / channels)

@@ -28,6 +28,7 @@ def silence_temporal(model: nn.Module) -> None:
 
     The last layers of its residual branches become zero; the frame embedding too.
     """
+    module: Any
     for module in model.modules():
         if isinstance(module, SpatioTemporalResBlock):
             _zero(module.temporal_res_block.conv2)

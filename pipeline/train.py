@@ -1,0 +1,342 @@
+"""Train ControlNeXt on Stable Video Diffusion: `run.py train --config configs/train/demo_image.yaml`.
+
+The small model and the full one differ only in their configs. ControlNeXt, its injection and the denoiser
+whose loss is minimized are the very objects that `animate` samples with.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import torch
+from einops import rearrange
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..datasets.puppets import PARTS
+from ..datasets.samples import Clip, loss_weights, to_signed, to_unit
+from ..stages.controlnext.inject import attach
+from ..stages.svd.collapse import collapse
+from ..stages.svd.conditioning import MicroConditioning, clip_pixels
+from ..stages.svd.denoiser import Conditioning, Denoiser, Dropout, Loss
+from ..stages.svd.noise import CosineInterpolated, LogNormal, SigmaDistribution
+from ..stages.svd.temporal import is_temporal, without_temporal
+from .config import Config
+from .progress import say
+from .train_encoder import palette_loss, presence
+from .train_loop import LoopConfig, run_loop
+from .train_model import ModelConfig, Parts, load_parts, save_model
+from .train_vae import DataConfig, clip_batches, psnr, seeded
+
+VALIDATION_CLIPS = 8
+SIGMA_BINS = (0.5, 2.0, 8.0)
+"""Losses are logged below, between and above these noise levels."""
+ONE_STEP_SIGMA = 30.0
+"""A denoised picture from this noise level shows what the conditioning alone tells."""
+
+LEARNING: dict[str, tuple[str, ...]] = {
+    "none": (),
+    "to_out+to_v": ("*.to_out.*", "*.to_v.*"),
+    "temporal": ("*temporal*", "*time_mixer*", "*time_pos_embed*"),
+    "all": ("*",),
+}
+"""Name patterns of the UNet's parameters that learn; ControlNeXt's always do."""
+
+
+class SigmaConfig(Config):
+    """How much noise a training sample gets."""
+
+    name: Literal["log-normal", "cosine"] = "cosine"
+    """`cosine` as published for ControlNeXt-SVD-v2; `log-normal` as in EDM."""
+    mean: float = 0.7
+    """Of ln sigma (log-normal)."""
+    std: Annotated[float, Field(gt=0)] = 1.6
+    """Of ln sigma (log-normal)."""
+    low: Annotated[float, Field(gt=0)] = 0.002
+    high: Annotated[float, Field(gt=0)] = 700.0
+
+    def distribution(self) -> SigmaDistribution:
+        if self.name == "cosine":
+            return CosineInterpolated(low=self.low, high=self.high)
+        return LogNormal(self.mean, self.std, self.low, self.high)
+
+
+class DropoutConfig(Config):
+    """Ranges of one uniform draw in which a sample loses token, reference latents, or control."""
+
+    token: tuple[float, float] = (0.0, 0.2)
+    image: tuple[float, float] = (0.1, 0.3)
+    control: tuple[float, float] = (0.0, 0.0)
+
+    def ranges(self) -> Dropout:
+        return Dropout(self.token, self.image, self.control)
+
+
+class LossWeights(Config):
+    """How much places count beside the background's 1."""
+
+    body: Annotated[float, Field(ge=1)] = 1.0
+    face: Annotated[float, Field(ge=1)] = 4.2
+    small: Annotated[float, Field(ge=1)] = 4.2
+    """Hands and shoes; 1 + 4 x 0.8 as published."""
+
+
+class TrainConfig(Config):
+    """Everything that decides a training of ControlNeXt and UNet."""
+
+    output: Path = Path("out/train")
+    """Folder for checkpoints, logs, and `model/`, which `animate --model` takes."""
+    model: ModelConfig = ModelConfig()
+    data: DataConfig = DataConfig()
+    learn: Literal["none", "to_out+to_v", "temporal", "all"] = "all"
+    """Which of the UNet's parameters learn."""
+    video: bool = True
+    """Learn clips; false learns single pictures with the temporal layers skipped and at rest."""
+    batch: Annotated[int, Field(ge=1)] = 1
+    """Characters in a batch."""
+    targets: Annotated[int, Field(ge=1)] = 1
+    """Pictures of each character in a batch, where pictures are learned."""
+    sigma: SigmaConfig = SigmaConfig()
+    dropout: DropoutConfig = DropoutConfig()
+    weights: LossWeights = LossWeights()
+    still_reference: Annotated[float, Field(ge=0, le=1)] = 0.7
+    """Share of samples whose reference is the character at rest, and not another frame of the dance."""
+    palette: Annotated[float, Field(ge=0)] = 0.0
+    """Above 0 the image encoder learns too, with this weight on telling the colours of the parts."""
+    gradient_checkpointing: bool = False
+    """Less memory for more time."""
+    cache_latents: bool = False
+    """Keep every clip's latents in memory."""
+    loop: LoopConfig = LoopConfig()
+
+
+class VideoTask:
+    """Denoising of puppet clips."""
+
+    def __init__(self, config: TrainConfig, parts: Parts | None = None) -> None:
+        self.config = config
+        torch.manual_seed(config.loop.seed)
+        self.parts = parts or load_parts(config.model)
+        self.parts.vae.requires_grad_(False).eval()
+        self.parts.image_encoder.requires_grad_(config.palette > 0).eval()
+        if config.gradient_checkpointing:
+            self.parts.unet.enable_gradient_checkpointing()
+            self.parts.controlnext.enable_gradient_checkpointing()
+        self.injection = attach(self.parts.unet, config.model.strength)
+        collapse(self.parts.unet)
+        self.denoiser = Denoiser(self.parts.unet, self.parts.controlnext, self.injection)
+        self.modules: dict[str, nn.Module] = {
+            "unet": self.parts.unet,
+            "controlnext": self.parts.controlnext,
+        }
+        if config.palette > 0:
+            self.reader = nn.Linear(self.parts.image_encoder.config.projection_dim, 4 * len(PARTS))
+            self.modules |= {"image_encoder": self.parts.image_encoder, "reader": self.reader}
+        self.sigmas = config.sigma.distribution()
+        self.kept: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
+
+    def trainable(self) -> list[tuple[str, nn.Parameter]]:
+        patterns = LEARNING[self.config.learn]
+        chosen = [(f"controlnext.{name}", p) for name, p in self.parts.controlnext.named_parameters()]
+        for name, p in self.parts.unet.named_parameters():
+            learns = any(fnmatch(name, pattern) for pattern in patterns)
+            learns = learns and (self.config.video or not is_temporal(name)) and not unused(name)
+            p.requires_grad_(learns)
+            if learns:
+                chosen.append((f"unet.{name}", p))
+        if self.config.palette > 0:
+            for key in ("image_encoder", "reader"):
+                chosen += [(f"{key}.{name}", p) for name, p in self.modules[key].named_parameters()]
+        counts = Counter[str]()
+        for name, p in chosen:
+            counts[name.partition(".")[0]] += p.numel()
+        total = sum(p.numel() for p in self.parts.unet.parameters())
+        say(
+            f"learning ControlNeXt {counts['controlnext']:,}, UNet {counts['unet']:,} of {total:,} parameters"
+        )
+        return chosen
+
+    def batches(self, start: int, stop: int, micros: range) -> Iterator[list[Clip]]:
+        config = self.config
+        return clip_batches(config.data, config.loop, config.batch, start, stop, micros)
+
+    @torch.no_grad()
+    def encode(self, clip: Clip, frame: int) -> tuple[Tensor, Tensor]:
+        """Latents [C, h, w] of a frame (mode, not scaled), and the frame as the image encoder takes it.
+
+        One frame at a time, so that they do not depend on what else is in the batch.
+        """
+        key = clip.number, frame
+        if key in self.kept:
+            return self.kept[key]
+        picture = clip.frames[frame]
+        latents = self.parts.vae.encode(to_signed(picture[None])).latent_dist.mode()[0]
+        pixels = clip_pixels(picture, self.parts.image_encoder.config.image_size)[0]
+        if self.config.cache_latents:
+            self.kept[key] = latents, pixels
+        return latents, pixels
+
+    @torch.no_grad()
+    def reference_latents(self, frame: np.ndarray, generator: torch.Generator) -> Tensor:
+        """Latents [C, h, w] of a reference uint8 [H, W, 3] with the model's augmentation noise."""
+        pixels = to_signed(frame[None])
+        noise = torch.randn(pixels.shape, generator=generator)
+        return self.parts.vae.encode(pixels + self.config.model.noise_aug * noise).latent_dist.mode()[0]
+
+    def draw(self, clip: Clip, generator: torch.Generator) -> list[tuple[int, list[int]]]:
+        """What to learn from a clip: pairs of a reference and the frames to make from it."""
+        count = len(clip.frames)
+        if self.config.video:
+            return [(0, list(range(count)))]
+        pairs = []
+        for _ in range(self.config.targets):
+            still, any_frame, target = torch.rand(3, generator=generator).tolist()
+            reference = 0 if still < self.config.still_reference else int(any_frame * count)
+            pairs.append((reference, [int(target * count)]))
+        return pairs
+
+    def loss(self, step: int, micro: int, batch: list[Clip]) -> tuple[Tensor, dict[str, float]]:
+        generator = seeded(self.config.loop.seed, step, micro)
+        pairs = [self.draw(clip, generator) for clip in batch]
+        result = self.denoise_loss(batch, pairs, generator, None)
+        if self.config.palette == 0:
+            return result.value, by_sigma(result)
+        told, logs = self.told
+        return result.value + self.config.palette * told, by_sigma(result) | logs
+
+    def denoise_loss(
+        self,
+        batch: list[Clip],
+        pairs: list[list[tuple[int, list[int]]]],
+        generator: torch.Generator,
+        sigma: float | None,
+    ) -> Loss:
+        """The loss of the chosen references and frames; at one noise level without dropout if given."""
+        latents, control, weights, seen, references, palettes = [], [], [], [], [], []
+        config = self.config
+        for clip, chosen in zip(batch, pairs, strict=True):
+            places = loss_weights(clip.parts, config.weights.body, config.weights.face, config.weights.small)
+            for reference, frames in chosen:
+                latents.append(torch.stack([self.encode(clip, frame)[0] for frame in frames]))
+                encoded, pixels = self.encode(clip, reference)
+                control.append(to_unit(clip.control[frames]))
+                weights.append(torch.from_numpy(places[frames]))
+                seen.append(pixels)
+                palettes.append(presence(clip, reference))
+                if config.model.noise_aug > 0:
+                    references.append(self.reference_latents(clip.frames[reference], generator))
+                else:
+                    references.append(encoded)
+        x0 = torch.stack(latents) * float(self.parts.vae.config["scaling_factor"])
+        weight = F.adaptive_avg_pool2d(torch.stack(weights), x0.shape[-2:])[:, :, None]
+        count = len(x0)
+        tokens = self.parts.image_encoder(torch.stack(seen)).image_embeds
+        if config.palette > 0:
+            self.told = palette_loss(self.reader(tokens), palettes)
+        conditioning = Conditioning(
+            tokens[:, None],
+            torch.stack(references),
+            self.numbers().time_ids().expand(count, -1),
+        )
+        call = {
+            "latents": x0,
+            "control_frames": torch.stack(control),
+            "conditioning": conditioning,
+            "generator": generator,
+            "weight": weight,
+        }
+        if sigma is None:
+            call |= {"distribution": self.sigmas, "dropout": config.dropout.ranges()}
+        else:
+            call["sigma"] = torch.full((count,), sigma)
+        if config.video:
+            return self.denoiser.loss(**call)
+        with without_temporal(self.parts.unet):
+            return self.denoiser.loss(**call)
+
+    def numbers(self) -> MicroConditioning:
+        return MicroConditioning(noise_aug=self.config.model.noise_aug)
+
+    @torch.no_grad()
+    def validate(self, step: int, board: Any) -> dict[str, float]:
+        """Losses at three noise levels, and PSNR of pictures denoised in one step from a high one."""
+        clips = [self.config.data.held_out(VALIDATION_CLIPS)[i] for i in range(VALIDATION_CLIPS)]
+        kept, self.kept = self.kept, {}
+        frames = list(range(len(clips[0].frames)))
+        pairs = [[(0, frames)] if self.config.video else [(0, [f]) for f in frames[1:3]] for _ in clips]
+        figures = {}
+        for sigma in (0.5, 2.0, 10.0):
+            result = self.denoise_loss(clips, pairs, seeded(1, 0), sigma)
+            figures[f"validation_loss_{sigma:g}"] = float(result.value)
+        shown = [[frame for _, frames in chosen for frame in frames] for chosen in pairs]
+        made = [self.one_step(clip, chosen) for clip, chosen in zip(clips, shown, strict=True)]
+        self.kept = kept
+        truth = [to_signed(clip.frames[chosen]) for clip, chosen in zip(clips, shown, strict=True)]
+        errors = [float(F.mse_loss(a, b)) for a, b in zip(made, truth, strict=True)]
+        figures["validation_psnr"] = float(np.mean([psnr(error) for error in errors]))
+        rows = []
+        for i, clip in enumerate(clips):
+            pick = slice(-2, None)
+            controls = to_unit(clip.control[shown[i][pick]])
+            pictures = (torch.cat([truth[i][pick], made[i][pick]]) + 1) / 2
+            rows.append(torch.cat([to_unit(clip.frames[:1]), controls, pictures]))
+        board.add_image("validation", rearrange(torch.stack(rows), "r n c h w -> c (r h) (n w)"), step)
+        return figures
+
+    @torch.no_grad()
+    def one_step(self, clip: Clip, frames: list[int]) -> Tensor:
+        """Frames of a clip denoised in one step from ONE_STEP_SIGMA: [F, 3, H, W] in -1..1."""
+        encoded, pixels = self.encode(clip, 0)
+        token = self.parts.image_encoder(pixels[None]).image_embeds
+        scale = float(self.parts.vae.config["scaling_factor"])
+        videos = 1 if self.config.video else len(frames)
+        shape = (videos, len(frames) // videos, *encoded.shape)
+        noise = torch.randn(shape, generator=seeded(2, clip.number))
+        sigma = torch.full((videos,), ONE_STEP_SIGMA)
+        conditioning = Conditioning(
+            token[:, None].expand(videos, -1, -1),
+            encoded.expand(videos, -1, -1, -1),
+            self.numbers().time_ids().expand(videos, -1),
+        )
+        pictures = to_unit(clip.control[frames]).reshape(*shape[:2], 3, *clip.control.shape[1:3])
+        control = self.parts.controlnext(pictures, 0.25 * sigma.log())
+        if self.config.video:
+            v = self.denoiser(noise * ONE_STEP_SIGMA, sigma, conditioning, control)
+        else:
+            with without_temporal(self.parts.unet):
+                v = self.denoiser(noise * ONE_STEP_SIGMA, sigma, conditioning, control)
+        square = ONE_STEP_SIGMA**2 + 1
+        x0 = noise * ONE_STEP_SIGMA / square - v * ONE_STEP_SIGMA / square**0.5
+        with without_temporal(self.parts.vae):
+            decoded = self.parts.vae.decode(x0.flatten(0, 1) / scale, num_frames=len(frames)).sample
+        return decoded.clamp(-1, 1)
+
+
+def unused(name: str) -> bool:
+    """Whether a parameter cannot matter: the queries and keys of attention to a single token."""
+    return any(part in name for part in (".attn2.to_q.", ".attn2.to_k.", ".norm2.")) and "resnets" not in name
+
+
+def by_sigma(loss: Loss) -> dict[str, float]:
+    """Mean losses by noise level, for the log."""
+    names = ("loss_sigma_low", "loss_sigma_middle", "loss_sigma_high", "loss_sigma_highest")
+    bins = torch.bucketize(loss.sigma, torch.tensor(SIGMA_BINS))
+    return {
+        name: float(loss.per_sample[bins == i].mean())
+        for i, name in enumerate(names)
+        if bool((bins == i).any())
+    }
+
+
+def train(config: TrainConfig) -> Path:
+    """Train; returns the folder OUTPUT/model with the averaged weights, ready for `animate --model`."""
+    task = VideoTask(config)
+    identity = config.model_dump(mode="json")
+    averaged = run_loop(task, config.loop, config.output, identity)
+    averaged.swap()
+    task.injection.detach()
+    return save_model(config.output / "model", task.parts, config.model, {"training": identity})

@@ -1,0 +1,225 @@
+"""The networks that a training starts from, and the model folder that it ends in."""
+
+import copy
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+from diffusers.models.autoencoders.autoencoder_kl_temporal_decoder import AutoencoderKLTemporalDecoder
+from diffusers.models.unets.unet_spatio_temporal_condition import UNetSpatioTemporalConditionModel
+from pydantic import Field
+from transformers import CLIPVisionModelWithProjection
+
+from ..stages.controlnext.inject import POSE_STRENGTH
+from ..stages.controlnext.model import ControlNeXt
+from ..stages.errors import ConfigError
+from ..stages.generate import Defaults, save_generator
+from ..stages.svd.conditioning import MicroConditioning
+from ..stages.svd.generator import SvdGenerator
+from ..stages.svd.norms import set_norm_groups
+from ..stages.svd.schedule import SVD_SCHEDULER
+from ..stages.svd.start import start_unet_as_reference
+from .config import Config
+
+DIFFUSERS_GROUPS = 32
+"""Groups of every norm unless a model folder says otherwise."""
+FACTS = "posedance.json"
+
+
+class UnetConfig(Config):
+    """A UNet from nothing."""
+
+    widths: tuple[int, ...] = (64,)
+    """Channels of each level, multiples of 32; each level after the first halves the size."""
+    attention: tuple[bool, ...] = (False,)
+    """Whether each level attends on the way down; on the way up all do."""
+    layers: Annotated[int, Field(ge=1)] = 1
+    """Residual blocks of each level on the way down; one more on the way up."""
+    head: Annotated[int, Field(ge=8)] = 32
+    """Channels of an attention head."""
+    norm_groups: Annotated[int, Field(ge=1)] = 1
+    """Groups of every norm; recorded in the result."""
+
+
+class ControlNeXtConfig(Config):
+    """A ControlNeXt from nothing."""
+
+    stem: Annotated[int, Field(ge=1)] = 64
+    in_channels: tuple[int, ...] = (128, 128)
+    out_channels: tuple[int, ...] = (128, 256)
+    groups: tuple[int, ...] = (4, 8)
+    stem_groups: Annotated[int, Field(ge=1)] = 2
+    mid_groups: Annotated[int, Field(ge=1)] = 8
+    time: Annotated[int, Field(ge=2)] = 128
+    """Width of the sinusoidal projection of the timestep; its embedding is twice as wide."""
+    padding: Annotated[int, Field(ge=0, le=1)] = 1
+    """Padding of the stem; the published training has 1 and the published inference 0."""
+
+
+class ModelConfig(Config):
+    """Where the networks come from, and what a model folder records of them."""
+
+    base: Path | None = None
+    """Model folder to go on from: Stable Video Diffusion, or one that a training wrote."""
+    vae: Path | None = None
+    """VAE folder, where not the base's."""
+    image_encoder: Path | None = None
+    """Image encoder folder, where not the base's."""
+    unet: UnetConfig | None = None
+    """A new UNet instead of the base's."""
+    controlnext: ControlNeXtConfig | None = None
+    """A new ControlNeXt instead of the base's."""
+    strength: Annotated[float, Field(gt=0)] = POSE_STRENGTH
+    """How strongly control is injected."""
+    sigma_max: Annotated[float, Field(gt=0)] = 700.0
+    """Noise that sampling starts from."""
+    sigma_min: Annotated[float, Field(gt=0)] = 0.002
+    noise_aug: Annotated[float, Field(ge=0)] = 0.02
+    """Deviation of the noise on the reference image."""
+    width: Annotated[int, Field(ge=8)] = 576
+    height: Annotated[int, Field(ge=8)] = 1024
+    canvas: Annotated[int, Field(ge=8)] = 2160
+    """Short side at which control frames are drawn."""
+    window: Annotated[int, Field(ge=2)] = 24
+    overlap: Annotated[int, Field(ge=0)] = 6
+    steps: Annotated[int, Field(ge=1)] = 25
+    guidance_scale: Annotated[float, Field(ge=0)] = 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """The networks of one model."""
+
+    unet: UNetSpatioTemporalConditionModel
+    controlnext: ControlNeXt
+    vae: AutoencoderKLTemporalDecoder
+    image_encoder: CLIPVisionModelWithProjection
+    norm_groups: Mapping[str, int]
+
+
+def load_parts(config: ModelConfig) -> Parts:
+    """Load or make the networks in float32. Raises ConfigError when one has no source."""
+    groups = {"unet": DIFFUSERS_GROUPS, "vae": DIFFUSERS_GROUPS}
+    if config.base is not None:
+        groups |= recorded(config.base)
+    vae_folder = source(config.vae, config.base, "vae")
+    if config.vae is not None:
+        groups |= {key: value for key, value in recorded(config.vae.parent).items() if key == "vae"}
+    vae = AutoencoderKLTemporalDecoder.from_pretrained(vae_folder)
+    set_norm_groups(vae, groups["vae"])
+    encoder = CLIPVisionModelWithProjection.from_pretrained(
+        source(config.image_encoder, config.base, "image_encoder")
+    )
+    latents = vae.config["latent_channels"]
+    if config.unet is None:
+        unet = UNetSpatioTemporalConditionModel.from_pretrained(source(None, config.base, "unet"))
+        set_norm_groups(unet, groups["unet"])
+    else:
+        unet = new_unet(config.unet, latents, encoder.config.projection_dim)
+        groups["unet"] = config.unet.norm_groups
+        start_unet_as_reference(unet, latents, vae.config["scaling_factor"])
+    if config.controlnext is None:
+        controlnext = ControlNeXt.from_pretrained(source(None, config.base, "controlnext"))
+    else:
+        controlnext = new_controlnext(config.controlnext, unet.config["block_out_channels"][0])
+    for name, network in (("UNet", unet), ("VAE", vae), ("ControlNeXt", controlnext)):
+        if not isinstance(network, torch.nn.Module):
+            raise ConfigError(f"{name} did not load as a network")
+    return Parts(unet, controlnext, vae, encoder, groups)
+
+
+def source(own: Path | None, base: Path | None, name: str) -> Path:
+    if own is not None:
+        return own
+    if base is None:
+        raise ConfigError(f"the model has no {name}: give model.{name} or model.base")
+    return base / name
+
+
+def recorded(folder: Path) -> dict[str, int]:
+    """Group counts that a folder's posedance.json records."""
+    path = folder / FACTS
+    return json.loads(path.read_text())["norm_groups"] if path.exists() else {}
+
+
+def new_unet(config: UnetConfig, latents: int, token: int) -> UNetSpatioTemporalConditionModel:
+    """A randomly initialized UNet; seed torch first."""
+    if len(config.attention) != len(config.widths):
+        raise ConfigError(
+            f"unet.attention has {len(config.attention)} entries for {len(config.widths)} levels"
+        )
+    levels = len(config.widths)
+    down = tuple(
+        "CrossAttnDownBlockSpatioTemporal" if attends else "DownBlockSpatioTemporal"
+        for attends in config.attention
+    )
+    unet = UNetSpatioTemporalConditionModel(
+        in_channels=2 * latents,
+        out_channels=latents,
+        down_block_types=down,
+        up_block_types=("CrossAttnUpBlockSpatioTemporal",) * levels,
+        block_out_channels=config.widths,
+        addition_time_embed_dim=config.head,
+        projection_class_embeddings_input_dim=3 * config.head,
+        layers_per_block=config.layers,
+        cross_attention_dim=token,
+        num_attention_heads=tuple(width // config.head for width in config.widths),
+        num_frames=8,
+    )
+    set_norm_groups(unet, config.norm_groups)
+    return unet
+
+
+def new_controlnext(config: ControlNeXtConfig, channels: int) -> ControlNeXt:
+    """A randomly initialized ControlNeXt whose features have the width of the UNet's first level."""
+    return ControlNeXt(
+        time_embed_dim=2 * config.time,
+        in_channels=config.in_channels,
+        out_channels=config.out_channels,
+        groups=config.groups,
+        stem_channels=config.stem,
+        stem_groups=config.stem_groups,
+        mid_groups=config.mid_groups,
+        control_channels=channels,
+        time_proj_channels=config.time,
+        stem_padding=config.padding,
+    )
+
+
+def save_model(folder: Path, parts: Parts, config: ModelConfig, more: Mapping[str, Any]) -> Path:
+    """Write a model folder in float16 that `load_generator` reads. Replaces an older one whole.
+
+    `more` are further facts, each written as NAME.json.
+    """
+    partial = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    networks = [
+        copy.deepcopy(part) for part in (parts.unet, parts.controlnext, parts.vae, parts.image_encoder)
+    ]
+    generator = SvdGenerator(
+        folder.name,
+        *networks,
+        defaults=Defaults(
+            config.width,
+            config.height,
+            config.window,
+            config.overlap,
+            config.steps,
+            config.guidance_scale,
+            config.canvas,
+        ),
+        scheduler=SVD_SCHEDULER | {"sigma_max": config.sigma_max, "sigma_min": config.sigma_min},
+        numbers=MicroConditioning(noise_aug=config.noise_aug),
+        control_strength=config.strength,
+    )
+    save_generator(generator.to("cpu", torch.float16), partial)
+    for name, content in more.items():
+        (partial / f"{name}.json").write_text(json.dumps(content, indent=1) + "\n")
+    shutil.rmtree(folder, ignore_errors=True)
+    partial.rename(folder)
+    return folder

@@ -1,0 +1,246 @@
+"""Train a small VAE on puppets: `run.py train vae --config configs/train/demo_vae.yaml`.
+
+Unmodified diffusers' AutoencoderKLTemporalDecoder, started as a linear codec (stages/svd/start.py). Its
+temporal layers are skipped and stay the identity.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+from diffusers.models.autoencoders.autoencoder_kl_temporal_decoder import AutoencoderKLTemporalDecoder
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.data import DataLoader
+
+from ..datasets.samples import HELD_OUT, Clip, ClipSpec, PuppetClips, loss_weights, to_signed
+from ..stages.svd.norms import set_norm_groups
+from ..stages.svd.start import start_vae_as_linear_codec
+from ..stages.svd.temporal import is_temporal, without_temporal
+from .config import Config
+from .train_loop import LoopConfig, run_loop
+
+START_CLIPS = 8
+"""Clips whose principal components start the codec."""
+VALIDATION_CLIPS = 8
+
+
+class DataConfig(Config):
+    """Puppet clips to learn from."""
+
+    width: Annotated[int, Field(ge=8)] = 72
+    """Width in pixels."""
+    height: Annotated[int, Field(ge=8)] = 128
+    """Height in pixels."""
+    canvas: Annotated[int, Field(ge=8)] = 2160
+    """Short side at which control frames are drawn; 2160 is the published drawing."""
+    clips: Annotated[int, Field(ge=1)] = 1000
+    """Characters, each with one motion."""
+    frames: Annotated[int, Field(ge=1)] = 5
+    """Frames in a clip beside the reference."""
+    spacing: Annotated[int, Field(ge=0)] = 0
+    """Motion frames (at 15 a second) between two frames of a clip; 0 draws random moments."""
+    seed: int = 0
+    """Decides characters and motions."""
+    cache: Path | None = None
+    """Folder that keeps drawn clips."""
+    workers: Annotated[int, Field(ge=0)] = 1
+    """Processes that draw ahead."""
+
+    def spec(self) -> ClipSpec:
+        return ClipSpec(self.width, self.height, self.canvas, self.frames, self.spacing)
+
+    def training(self) -> PuppetClips:
+        return PuppetClips(self.spec(), self.clips, self.seed, self.cache)
+
+    def held_out(self, count: int) -> PuppetClips:
+        return PuppetClips(self.spec(), count, self.seed, self.cache, first=HELD_OUT)
+
+
+class VaeConfig(Config):
+    """Everything that decides a VAE training."""
+
+    output: Path = Path("out/vae")
+    """Folder for checkpoints, logs and the result."""
+    widths: tuple[int, ...] = (32, 64, 64)
+    """Channels of each level, multiples of 32; each level after the first halves the size."""
+    latent_channels: Annotated[int, Field(ge=1)] = 4
+    """Channels of the latents."""
+    norm_groups: Annotated[int, Field(ge=1)] = 1
+    """Groups of every norm; recorded in the result."""
+    batch: Annotated[int, Field(ge=1)] = 2
+    """Clips in a batch."""
+    frames: Annotated[int, Field(ge=1)] = 4
+    """Frames of each clip that are used."""
+    kl: Annotated[float, Field(ge=0)] = 1e-6
+    """Weight of the KL divergence."""
+    gradient: Annotated[float, Field(ge=0)] = 0.5
+    """Weight of the error of neighbouring pixels' differences: edges."""
+    small: Annotated[float, Field(ge=1)] = 3.0
+    """Weight of hands, shoes and faces."""
+    latent_noise: Annotated[float, Field(ge=0)] = 0.05
+    """Noise that the decoder learns to bear, in deviations of the latents."""
+    decoder_of: Path | None = None
+    """VAE folder whose encoder stays as it is and whose decoder learns on."""
+    data: DataConfig = DataConfig()
+    loop: LoopConfig = LoopConfig()
+
+
+def seeded(seed: int, *keys: int) -> torch.Generator:
+    """A CPU generator that depends on all of its keys."""
+    state = np.random.SeedSequence([seed, *keys]).generate_state(1, np.uint64)[0]
+    return torch.Generator().manual_seed(int(state >> np.uint64(1)))
+
+
+def clip_order(clips: int, seed: int, start: int, stop: int) -> list[int]:
+    """Clip numbers of positions start..stop in an endless sequence of shuffled epochs."""
+    order: list[int] = []
+    for position in range(start, stop):
+        epoch, place = divmod(position, clips)
+        if not order or place == 0 or position == start:
+            shuffled = np.random.default_rng([seed, epoch, 7]).permutation(clips)
+        order.append(int(shuffled[place]))
+    return order
+
+
+def clip_batches(
+    data: DataConfig, loop: LoopConfig, batch: int, start: int, stop: int, micros: range
+) -> Iterator[list[Clip]]:
+    """The batches `micros` of each of the steps start..stop."""
+    per_step = loop.accumulation * batch
+    order = clip_order(data.clips, loop.seed, start * per_step, stop * per_step)
+    chunks = [order[i : i + batch] for i in range(0, len(order), batch)]
+    mine = [chunk for i, chunk in enumerate(chunks) if i % loop.accumulation in micros]
+    loader = DataLoader(
+        data.training(),
+        batch_sampler=mine,
+        num_workers=data.workers,
+        collate_fn=list,
+        prefetch_factor=4 if data.workers else None,
+        multiprocessing_context="spawn" if data.workers else None,
+    )
+    return iter(loader)
+
+
+class VaeTask:
+    """Reconstruction of puppets."""
+
+    def __init__(self, config: VaeConfig) -> None:
+        self.config = config
+        torch.manual_seed(config.loop.seed)
+        levels = len(config.widths)
+        self.modules: Mapping[str, nn.Module]
+        if config.decoder_of is not None:
+            self.vae = AutoencoderKLTemporalDecoder.from_pretrained(config.decoder_of)
+            set_norm_groups(self.vae, config.norm_groups)
+            self.vae.encoder.requires_grad_(False)
+            self.vae.quant_conv.requires_grad_(False)
+            self.modules = {"vae": self.vae}
+            return
+        self.vae = AutoencoderKLTemporalDecoder(
+            down_block_types=("DownEncoderBlock2D",) * levels,  # pyright: ignore[reportArgumentType]
+            block_out_channels=config.widths,  # pyright: ignore[reportArgumentType]
+            layers_per_block=1,
+            latent_channels=config.latent_channels,
+            sample_size=max(config.data.width, config.data.height),
+            scaling_factor=1.0,
+            force_upcast=False,
+        )
+        set_norm_groups(self.vae, config.norm_groups)
+        clips = config.data.training()
+        images = torch.cat([to_signed(clips[i].frames) for i in range(min(START_CLIPS, len(clips)))])
+        if levels == 3:
+            start_vae_as_linear_codec(self.vae, images)
+        self.modules = {"vae": self.vae}
+
+    def trainable(self) -> list[tuple[str, nn.Parameter]]:
+        named = self.vae.named_parameters()
+        return [(f"vae.{name}", p) for name, p in named if p.requires_grad and not is_temporal(name)]
+
+    def batches(self, start: int, stop: int, micros: range) -> Iterator[list[Clip]]:
+        config = self.config
+        return clip_batches(config.data, config.loop, config.batch, start, stop, micros)
+
+    def loss(self, step: int, micro: int, batch: list[Clip]) -> tuple[Tensor, dict[str, float]]:
+        config = self.config
+        generator = seeded(config.loop.seed, step, micro)
+        images, weights = [], []
+        for clip in batch:
+            chosen = torch.randperm(len(clip.frames), generator=generator)[: config.frames].numpy()
+            images.append(to_signed(clip.frames[chosen]))
+            weights.append(loss_weights(clip.parts[chosen], 1.5, config.small, config.small, reach=1))
+        image = torch.cat(images)
+        weight = torch.from_numpy(np.concatenate(weights))[:, None]
+        with without_temporal(self.vae):
+            posterior = self.vae.encode(image).latent_dist
+            latents = posterior.sample(generator=generator)
+            noise = torch.randn(latents.shape, generator=generator)
+            latents = latents + config.latent_noise * float(latents.detach().std()) * noise
+            decoded = self.vae.decode(latents, num_frames=len(latents)).sample
+        error = decoded - image
+        total = (weight * (error.abs() + 2 * error**2)).mean()
+        edges = (error[..., 1:, :] - error[..., :-1, :]).abs().mean() + (
+            error[..., 1:] - error[..., :-1]
+        ).abs().mean()
+        divergence = posterior.kl().mean() / latents[0].numel()
+        squared = float(F.mse_loss(decoded.detach(), image))
+        loss = total + config.gradient * edges + config.kl * divergence
+        return loss, {"psnr": psnr(squared), "latent_std": float(latents.detach().std())}
+
+    @torch.no_grad()
+    def validate(self, step: int, board: Any) -> dict[str, float]:
+        clips = self.config.data.held_out(VALIDATION_CLIPS)
+        squared = []
+        for i in range(len(clips)):
+            image = to_signed(clips[i].frames)
+            decoded = self.reconstruct(image)
+            squared.append(float(F.mse_loss(decoded.clamp(-1, 1), image)))
+            if i == 0:
+                board.add_images("reconstruction", (torch.cat([image, decoded]).clamp(-1, 1) + 1) / 2, step)
+        return {"validation_psnr": float(np.mean([psnr(value) for value in squared]))}
+
+    def reconstruct(self, image: Tensor) -> Tensor:
+        with without_temporal(self.vae):
+            latents = self.vae.encode(image).latent_dist.mode()
+            return self.vae.decode(latents, num_frames=len(latents)).sample
+
+
+def psnr(squared: float) -> float:
+    """Peak signal-to-noise ratio in dB of a mean squared error in the range -1..1."""
+    return float(10 * np.log10(4 / max(squared, 1e-12)))
+
+
+@torch.no_grad()
+def latent_deviation(vae: AutoencoderKLTemporalDecoder, clips: PuppetClips) -> float:
+    """Standard deviation of the latents around zero: 1 / it is the scaling factor."""
+    latents = [vae.encode(to_signed(clips[i].frames)).latent_dist.mode() for i in range(len(clips))]
+    return float(torch.cat(latents).square().mean().sqrt())
+
+
+def train_vae(config: VaeConfig) -> Path:
+    """Train a VAE; returns the folder `OUTPUT/vae`, which holds the averaged weights.
+
+    `posedance.json` in the output folder records the norms' groups.
+    """
+    task = VaeTask(config)
+    averaged = run_loop(task, config.loop, config.output, config.model_dump(mode="json"))
+    averaged.swap()
+    data = config.data
+    deviation = latent_deviation(
+        task.vae, PuppetClips(data.spec(), min(32, data.clips), data.seed, data.cache)
+    )
+    task.vae.register_to_config(scaling_factor=1.0 / deviation)
+    task.vae.save_pretrained(config.output / "vae")
+    figures = task.validate(config.loop.steps, _NoBoard())
+    facts = {"norm_groups": {"vae": config.norm_groups}, "figures": figures, "steps": config.loop.steps}
+    (config.output / "posedance.json").write_text(json.dumps(facts, indent=1) + "\n")
+    return config.output / "vae"
+
+
+class _NoBoard:
+    def add_images(self, *_: Any) -> None:
+        pass
