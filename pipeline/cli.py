@@ -4,6 +4,7 @@ A mistake of the user ends in one line and exit code 2; Ctrl-C says how to go on
 """
 
 import errno
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -23,6 +24,7 @@ app = App(
     name="run.py",
     help="A driving video and one picture of a character in; the character dancing that dance out.",
     version_flags=["--version"],
+    suppress_keyboard_interrupt=False,
     help_epilogue="Start with `run.py animate`: with no options it makes a demo in out/.",
 )
 
@@ -66,9 +68,9 @@ def pose(
     config
         YAML file with any of these options.
     """
-    from .animate import extract_poses
+    from .pose import pose as find_poses
 
-    for path in extract_poses(resolve(ClipConfig, options, config)):
+    for path in find_poses(resolve(ClipConfig, options, config)):
         print(path)
 
 
@@ -83,6 +85,7 @@ def doctor() -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command. Returns its exit code: 0 done, 2 a mistake to mend, 130 stopped by the user."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # waiting threads sleep: shared cores stay usable
     try:
         app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
     except PosedanceError as error:

@@ -1,15 +1,14 @@
 """What a user may ask for: pydantic models, and the layers that fill them.
 
-A config is built from layers, each a mapping of only what it changes: the defaults of the models below, a
-shipped preset (`configs/animate/NAME.yaml`), the user's YAML file, the command line. Later layers win.
+A config is built from layers, each a mapping of only what it changes: the defaults of the models below, the
+user's YAML file, the command line. Later layers win.
 """
 
 import difflib
 from collections.abc import Iterable, Iterator, Mapping
 from fractions import Fraction
-from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeGuard, TypeVar, get_args
+from typing import Annotated, Any, Literal, TypeGuard, TypeVar
 
 import yaml
 from cyclopts import Parameter
@@ -53,7 +52,7 @@ class WindowConfig(Config):
     size: Annotated[int | None, Field(ge=2)] = None
     """Frames in a window [default: what the model was trained with]."""
     overlap: Annotated[int | None, Field(ge=0)] = None
-    """Frames that neighbouring windows share [default: a quarter of the window]."""
+    """Frames that neighbouring windows share [default: the model's]."""
     plan: Annotated[Literal["even", "reference"], Hidden] = "even"
     """`even`: equal windows, ramped blending, reference frame in each. `reference`: as published."""
 
@@ -107,7 +106,7 @@ class AnimateConfig(ClipConfig):
     model: str = "demo"
     """demo, tiny-random, svd-xt-1.1, or a folder that `train` or `convert` wrote."""
     preset: Literal["preview", "default", "best"] = "default"
-    """Quality against time: decides steps and overlap where you do not."""
+    """Quality against time: scales the model's own steps and overlap where you name none."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     """The same seed gives the same video."""
     width: Annotated[int | None, Field(ge=1)] = None
@@ -130,7 +129,7 @@ ConfigT = TypeVar("ConfigT", bound=Config)
 
 
 def resolve(model: type[ConfigT], cli: Config, config_file: Path | None = None) -> ConfigT:
-    """Merge defaults, preset, YAML file and command line, and validate the whole.
+    """Merge defaults, YAML file and command line, and validate the whole.
 
     `cli` holds what the command line set (its `model_fields_set`). Raises ConfigError with one line that
     names the file, the key and the near match.
@@ -138,11 +137,6 @@ def resolve(model: type[ConfigT], cli: Config, config_file: Path | None = None) 
     layers: list[tuple[str, Mapping[str, Any]]] = [("the command line", cli.model_dump(exclude_unset=True))]
     if config_file is not None:
         layers.insert(0, (str(config_file), read_yaml(config_file)))
-    preset = next((layer["preset"] for _, layer in reversed(layers) if "preset" in layer), "default")
-    if "preset" in model.model_fields and preset in get_args(model.model_fields["preset"].annotation):
-        shipped = resources.files("posedance.configs") / "animate" / f"{preset}.yaml"
-        if shipped.is_file():
-            layers.insert(0, (f"preset {preset}", yaml.safe_load(shipped.read_text())))
     merged: dict[str, Any] = {}
     for source, layer in layers:
         for key in unknown_keys(model, layer):

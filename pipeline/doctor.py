@@ -13,7 +13,7 @@ PACKAGES = (
 
 
 def versions() -> dict[str, str]:
-    """Installed versions of Python and of what posedance works with; packages that are missing are left out."""
+    """Versions of Python and of the installed packages that posedance works with."""
     found = {"python": platform.python_version()}
     for package in PACKAGES:
         try:

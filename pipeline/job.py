@@ -18,11 +18,13 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from ..stages.atomic import atomic_path
 from ..stages.errors import OutputError
+from .progress import say
 
 Key = str
 """SHA-256, in hex, of what decides a step's result."""
@@ -74,13 +76,18 @@ class Job:
         files: Sequence[Path],
         make: Callable[[], Mapping[str, Any] | None],
     ) -> bool:
-        """Call `make` unless `step` is done under `key`, then commit. Returns whether it was called."""
-        if self.is_done(step, key):
-            return False
-        self.record_path(step).unlink(missing_ok=True)
-        facts = make()
-        self.commit(step, key, files, facts)
-        return True
+        """Call `make` unless `step` is done under `key`, then commit. Returns whether it was called.
+
+        Its facts' `notes`, lines for the user, are said in either case.
+        """
+        needed = not self.is_done(step, key)
+        if needed:
+            self.record_path(step).unlink(missing_ok=True)
+            facts = make()
+            self.commit(step, key, files, facts)
+        for note in self.facts(step).get("notes", ()):
+            say(f"{step}: {note}")
+        return needed
 
 
 @contextmanager
@@ -117,8 +124,10 @@ def open_job(folder: Path) -> Iterator[Job]:
 
 
 def key_of(step: str, **inputs: Any) -> Key:
-    """Key of a step from its name and everything that decides its result, as plain data."""
-    text = json.dumps({"step": step, **inputs}, sort_keys=True, default=str)
+    """Key of a step: hash of its name, posedance's version, and all that decides its result, as plain data."""
+    text = json.dumps(
+        {"step": step, "posedance": version("posedance"), **inputs}, sort_keys=True, default=str
+    )
     return hashlib.sha256(text.encode()).hexdigest()
 
 

@@ -10,6 +10,8 @@ import av
 import numpy as np
 import pytest
 
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command line sets it, before torch loads
+
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 

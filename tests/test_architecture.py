@@ -74,6 +74,7 @@ def test_import_does_nothing(tmp_path: Path) -> None:
     ]
     script = f"""
 import importlib, os, sys
+import cv2  # it sets LD_LIBRARY_PATH for itself
 before = dict(os.environ)
 for name in {modules!r}:
     importlib.import_module(name)

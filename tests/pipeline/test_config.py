@@ -9,13 +9,12 @@ from posedance.pipeline.config import AnimateConfig, ClipConfig, WindowConfig, r
 from posedance.stages.errors import ConfigError
 
 
-def test_command_line_wins_over_file_over_preset(tmp_path: Path) -> None:
+def test_command_line_wins_over_file_over_defaults(tmp_path: Path) -> None:
     file = tmp_path / "job.yaml"
     file.write_text("preset: preview\nsteps: 7\nwindow: {overlap: 1}\n")
     config = resolve(AnimateConfig, AnimateConfig(window=WindowConfig(size=9)), file)
     assert (config.steps, config.window.overlap, config.window.size) == (7, 1, 9)
-    assert resolve(AnimateConfig, AnimateConfig(preset="preview")).steps is not None
-    assert resolve(AnimateConfig, AnimateConfig(preset="preview", steps=3)).steps == 3
+    assert (config.preset, config.seed) == ("preview", 0)
 
 
 def test_written_config_reads_back_equal(tmp_path: Path) -> None:
