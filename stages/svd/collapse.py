@@ -10,7 +10,7 @@ from typing import Any
 from diffusers.models.attention_processor import Attention
 from torch import Tensor, nn
 
-ROWS = 32
+ROWS = 16
 """Copies of a token that are multiplied together: few enough to cost nothing, and enough for CPU libraries to
 take the kernel that they take for the whole product, so that the bits are the same."""
 

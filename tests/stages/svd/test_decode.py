@@ -1,0 +1,70 @@
+import pytest
+import torch
+
+from posedance.stages.errors import ConfigError
+from posedance.stages.generate import load_generator
+from posedance.stages.svd.decode import decode, to_uint8
+
+
+@pytest.fixture(scope="module")
+def vae():
+    return load_generator("tiny-random").vae
+
+
+@pytest.fixture(scope="module")
+def latents():
+    return torch.randn(11, 4, 2, 2, generator=torch.Generator().manual_seed(0))
+
+
+def together(vae, latents):
+    with torch.no_grad():
+        return vae.decode(latents / vae.config.scaling_factor, num_frames=len(latents)).sample
+
+
+@pytest.mark.parametrize(("chunk", "overlap"), [(2, 0), (4, 0), (4, 1), (4, 3), (8, 2), (20, 5)])
+def test_every_frame_comes_once_in_order(vae, latents, chunk, overlap):
+    frames = torch.stack(list(decode(vae, latents, chunk, overlap)))
+    assert frames.shape == (11, 3, 16, 16)
+    whole = together(vae, latents)
+    # each frame resembles its own decoding more than any other's
+    distance = torch.cdist(frames.flatten(1), whole.flatten(1))
+    assert (distance.argmin(1) == torch.arange(11)).all()
+
+
+def test_one_chunk_is_one_call(vae, latents):
+    for overlap in (0, 2):
+        assert torch.equal(torch.stack(list(decode(vae, latents, 11, overlap))), together(vae, latents))
+
+
+def test_plain_chunks_are_the_published_ones(vae, latents):
+    frames = torch.stack(list(decode(vae, latents, 4, 0)))
+    assert torch.equal(frames[4:8], together(vae, latents[4:8]))
+    assert torch.equal(frames[8:], together(vae, latents[8:]))
+
+
+def test_overlapped_chunks_fade(vae, latents):
+    frames = torch.stack(list(decode(vae, latents[:6], 4, 2)))
+    first, second = together(vae, latents[:4]), together(vae, latents[2:6])
+    assert torch.allclose(frames[:2], first[:2], atol=1e-6)
+    assert torch.allclose(frames[2], first[2] * 2 / 3 + second[0] / 3, atol=1e-5)
+    assert torch.allclose(frames[3], first[3] / 3 + second[1] * 2 / 3, atol=1e-5)
+    assert torch.allclose(frames[4:], second[2:], atol=1e-6)
+
+
+def test_decoding_is_streamed(vae, latents):
+    calls = []
+    hook = vae.decoder.register_forward_pre_hook(lambda module, args: calls.append(len(args[0])))
+    frames = decode(vae, latents, 4, 1)
+    next(frames)
+    hook.remove()
+    assert calls == [4]
+
+
+def test_impossible_overlap(vae, latents):
+    with pytest.raises(ConfigError, match="overlap 4"):
+        next(decode(vae, latents, 4, 4))
+
+
+def test_to_uint8_clips_and_rounds():
+    values = torch.tensor([-2.0, -1.0, 0.0, 1.0, 2.0]).expand(3, 1, 5)
+    assert to_uint8(values)[0, :, 0].tolist() == [0, 0, 128, 255, 255]

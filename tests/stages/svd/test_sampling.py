@@ -1,0 +1,108 @@
+from collections import Counter
+
+import numpy as np
+import pytest
+import torch
+
+from posedance.stages.controlnext.model import ControlNeXt
+from posedance.stages.svd.denoiser import timestep_of
+from posedance.stages.svd.sampling import ControlCache, denoise, guidance_ramp
+from posedance.stages.svd.schedule import SVD_SCHEDULER, euler_step, sampling_sigmas
+from posedance.stages.windows import even, reference
+
+
+@pytest.fixture(scope="module")
+def controlnext():
+    torch.manual_seed(0)
+    model = ControlNeXt(
+        time_embed_dim=16,
+        in_channels=(16, 16),
+        out_channels=(16, 16),
+        stem_channels=8,
+        control_channels=32,
+        time_proj_channels=16,
+    )
+    return model.eval().requires_grad_(False)
+
+
+@pytest.fixture(scope="module")
+def frames():
+    return np.random.default_rng(0).integers(0, 256, (12, 32, 32, 3), np.uint8)
+
+
+SIGMAS = torch.tensor([5.0, 1.0, 0.2])
+WINDOWS = even(12, 5, 1)
+
+
+def sweep(cache):
+    """Control of all windows at all steps."""
+    return [[cache(step, sigma, w.control) for w in WINDOWS] for step, sigma in enumerate(SIGMAS)]
+
+
+@pytest.mark.parametrize("keep_bytes", [0, 20_000, 1 << 30])
+@pytest.mark.parametrize("chunk", [1, 3])
+def test_cache_gives_what_the_module_gives(controlnext, frames, keep_bytes, chunk):
+    cache = ControlCache(controlnext, frames, keep_bytes, chunk)
+    for step, controls in enumerate(sweep(cache)):
+        for window, control in zip(WINDOWS, controls, strict=True):
+            pixels = torch.from_numpy(frames[list(window.control)]).permute(0, 3, 1, 2) / 255
+            direct = controlnext(pixels[None], timestep_of(SIGMAS[step]))
+            assert torch.allclose(control, direct, atol=1e-5)
+    assert cache.kept_bytes <= keep_bytes
+
+
+def test_cache_gives_the_same_bits_whatever_was_asked_before(controlnext, frames):
+    everything = sweep(ControlCache(controlnext, frames))
+    only_last = ControlCache(controlnext, frames, keep_bytes=0)(2, SIGMAS[2], WINDOWS[-1].control)
+    assert torch.equal(everything[2][-1], only_last)
+
+
+def test_cache_works_once_for_each_frame_and_step(controlnext, frames):
+    counts = Counter()
+    hooks = [
+        controlnext.embedding.register_forward_hook(lambda m, a, o: counts.update(stem=len(o))),
+        controlnext.mid_convs[1].register_forward_hook(lambda m, a, o: counts.update(rest=len(o))),
+    ]
+    sweep(ControlCache(controlnext, frames))
+    for hook in hooks:
+        hook.remove()
+    assert counts == {"stem": len(frames), "rest": len(frames) * len(SIGMAS)}
+
+
+def test_cache_holds_no_more_features_than_one_window_needs(controlnext, frames):
+    long = np.concatenate([frames] * 4)
+    cache = ControlCache(controlnext, long, keep_bytes=0)
+    for window in even(len(long), 5, 1):
+        cache(0, SIGMAS[0], window.control)
+        assert len(cache._control) == 5
+    assert not cache._kept
+
+
+def test_euler_over_windows_equals_stepping_each_window_and_averaging():
+    generator = torch.Generator().manual_seed(0)
+    sigmas = sampling_sigmas(SVD_SCHEDULER, 3)
+    windows = reference(9, 4, 2)
+    start = 700 * torch.randn(9, 4, 2, 2, generator=generator)
+    vs = torch.randn(3, len(windows), 4, 4, 2, 2, generator=generator)
+    ours = denoise(start, sigmas, windows, lambda step, latents: vs[step])
+    theirs = start
+    for step in range(3):
+        merged = torch.zeros_like(theirs)
+        for v, w in zip(vs[step], windows, strict=True):
+            stepped = euler_step(theirs[list(w.frames)], v, sigmas[step], sigmas[step + 1])
+            merged[list(w.frames)] += stepped * torch.tensor(w.weights).reshape(-1, 1, 1, 1)
+        theirs = merged
+    assert torch.allclose(ours, theirs, rtol=1e-5, atol=1e-3)
+
+
+def test_start_latents_are_left_alone():
+    start = torch.ones(4, 4, 2, 2)
+    denoise(start, torch.tensor([2.0, 0.0]), even(4, 4, 0), lambda step, latents: [torch.ones(4, 4, 2, 2)])
+    assert (start == 1).all()
+
+
+def test_guidance_ramp():
+    assert guidance_ramp(1.0, 3.0, 3).tolist() == [1, 2, 3]
+    assert guidance_ramp(1.0, 1.0, 3) is None
+    assert guidance_ramp(0.5, 0.9, 3) is None
+    assert guidance_ramp(0.5, 1.0, 3) is not None
