@@ -21,6 +21,7 @@ from . import steps
 from .config import AnimateConfig, write_yaml
 from .doctor import devices, versions
 from .job import Job, Key, file_digest, key_of, open_job, write_text
+from .memory import expected_memory
 from .pose import driving_audio, poses_key
 from .progress import say
 from .report import write_comparison
@@ -40,7 +41,8 @@ class Preset:
 PRESETS = {"preview": Preset(0.4, 0.5), "default": Preset(1, 1), "best": Preset(1.6, 1.5)}
 """What `--preset` does: time is proportional to steps, and grows with overlap."""
 
-STEPS = ("poses", "reference", "control", "latents", "result", "comparison")
+STEPS = ("reference", "poses", "control", "latents", "result", "comparison")
+"""In the order of work: the reference first, since a picture without a person is told soonest."""
 
 
 def animate(config: AnimateConfig) -> list[Path]:
@@ -109,8 +111,8 @@ def make(job: Job, config: AnimateConfig, keys: dict[str, Key]) -> None:
         shown = None if driving is None else (driving, clip)
         write_comparison(shown, control, reference, result, job.folder, audio, encode)
 
-    job.run("poses", keys["poses"], [poses], find_poses)
     job.run("reference", keys["reference"], [own_pose], find_own_pose)
+    job.run("poses", keys["poses"], [poses], find_poses)
     job.run("control", keys["control"], [control], draw)
     job.run("latents", keys["latents"], [latents], denoise)
     job.run("result", keys["result"], [result], write_result)
@@ -150,7 +152,7 @@ def step_keys(config: AnimateConfig) -> dict[str, Key]:
     sound = file_digest(config.driving) if config.driving and config.encode.audio else None
     result = key_of("result", latents=latents, encode=config.encode.model_dump(), sound=sound)
     comparison = key_of("comparison", result=result, control=control)
-    return dict(zip(STEPS, (source, own, control, latents, result, comparison), strict=True))
+    return dict(zip(STEPS, (own, source, control, latents, result, comparison), strict=True))
 
 
 def plan(config: AnimateConfig) -> str:
@@ -163,12 +165,14 @@ def plan(config: AnimateConfig) -> str:
     settings = settings_of(generator.settings(), config)
     num_frames = 1 + (DEMO_FRAMES if is_demo(config) else count_driving_frames(config))
     windows = plan_windows(settings.window_plan, num_frames, settings.window_size, settings.window_overlap)
+    weights, work = expected_memory(generator, settings, num_frames, width, height)
     return "\n".join(
         [
             f"model    {generator.name} on {generator.unet.device}, {generator.unet.dtype}",
             f"frames   {num_frames - 1} of {width}x{height}",
             f"windows  {len(windows)} of {settings.window_size}, overlap at least {settings.window_overlap}",
             f"steps    {settings.steps}: {settings.steps * len(windows)} calls of the UNet",
+            f"memory   about {(weights + work) / 2**30:.1f} GiB, of which weights {weights / 2**30:.1f} GiB",
         ]
     )
 

@@ -49,7 +49,7 @@ def report() -> str:
         lines.append(f"  ! {', '.join(flavours)} own the same cv2 folder: keep one (see requirements.lock)")
     lines += ["devices", *(f"  {line}" for line in devices())]
     lines += ["pose estimators", *(usable(name, why_no_estimator(name)) for name in ESTIMATORS)]
-    lines += ["models", *(usable(name, why_no_generator(name)) for name in GENERATORS)]
+    lines += ["models", *(usable(name, why_no_generator(name) or None) for name in GENERATORS)]
     lines.append(f"free space here: {shutil.disk_usage(Path.cwd()).free / 2**30:.1f} GiB")
     return "\n".join(lines)
 
