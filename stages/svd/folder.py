@@ -5,6 +5,7 @@ config of these classes records: how many groups their norms have, and how the m
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
@@ -13,7 +14,7 @@ from accelerate import init_empty_weights
 from diffusers.models.autoencoders.autoencoder_kl_temporal_decoder import AutoencoderKLTemporalDecoder
 from diffusers.models.unets.unet_spatio_temporal_condition import UNetSpatioTemporalConditionModel
 from diffusers.schedulers.scheduling_euler_discrete import EulerDiscreteScheduler
-from torch import nn
+from torch import Tensor, nn
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from ..controlnext.model import ControlNeXt
@@ -21,6 +22,7 @@ from ..errors import WeightsError
 from ..generate import Defaults
 from .conditioning import MicroConditioning
 from .generator import SvdGenerator
+from .names import is_original, to_diffusers
 from .norms import norm_groups, set_norm_groups
 from .weights import find_weights, load_strict, read_weights
 
@@ -35,6 +37,9 @@ NETWORKS: dict[str, type[nn.Module]] = {
     "image_encoder": CLIPVisionModelWithProjection,
 }
 """Subfolders of a model folder."""
+
+VERSION_1_CHANNELS = 1280
+"""Outputs of the first published control module; the second has 320."""
 
 SVD_DEFAULTS = Defaults(576, 1024, window_size=24, window_overlap=6, steps=25, guidance_scale=3.0)
 """Of the published ControlNeXt-SVD-v2 script."""
@@ -90,11 +95,16 @@ def load_published(base: str, controlnext: Path, unet: Path) -> SvdGenerator:
     """Stable Video Diffusion from `base` with the published ControlNeXt and UNet weights, as svd-xt-1.1."""
     folder = find_base(base)
     control = ControlNeXt()
-    load_strict(control, read_weights(controlnext), str(controlnext))
+    control_state = read_weights(controlnext)
+    refuse_version_1(control_state, controlnext)
+    load_strict(control, control_state, str(controlnext))
     config = _read_json(folder / "unet" / "config.json")
     with init_empty_weights():
         empty_unet = _build("unet", config)
-    load_strict(empty_unet, read_weights(unet), str(unet))
+    unet_state = read_weights(unet)
+    if is_original(unet_state):
+        unet_state = to_diffusers(unet_state, list(empty_unet.state_dict()), config["layers_per_block"])
+    load_strict(empty_unet, unet_state, str(unet))
     return SvdGenerator(
         "svd-xt-1.1",
         cast(UNetSpatioTemporalConditionModel, empty_unet),
@@ -104,6 +114,16 @@ def load_published(base: str, controlnext: Path, unet: Path) -> SvdGenerator:
         SVD_DEFAULTS,
         _read_json(folder / "scheduler" / "scheduler_config.json"),
     )
+
+
+def refuse_version_1(state: Mapping[str, Tensor], path: Path) -> None:
+    """WeightsError for ControlNeXt-SVD v1, whose files have the names of v2's and fit no other way."""
+    output = state.get("mid_convs.1.weight")
+    if output is not None and len(output) == VERSION_1_CHANNELS:
+        raise WeightsError(
+            f"{path} is ControlNeXt-SVD v1 ({VERSION_1_CHANNELS} output channels, added before the middle "
+            "block): use the files of v2, in ControlNeXt-SVD/v2 of Pbihao/ControlNeXt"
+        )
 
 
 def find_base(base: str) -> Path:

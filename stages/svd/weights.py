@@ -83,4 +83,5 @@ def load_strict(module: nn.Module, state: Mapping[str, Tensor], source: str) -> 
     ]
     if found:
         raise WeightsError(f"{source} does not fit {type(module).__name__}: {'; '.join(found)}")
-    module.load_state_dict(given, strict=True, assign=True)
+    # copies: a mapped file may change under us, and its alignment changes the last bits of products
+    module.load_state_dict({key: value.clone() for key, value in given.items()}, strict=True, assign=True)
