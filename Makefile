@@ -7,7 +7,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 TORCH := torch==2.13.0
 
-.PHONY: demo test check clean
+.PHONY: demo test check clean demo-model
 
 demo: $(READY)
 	$(BIN)/python run.py animate
@@ -17,6 +17,15 @@ test: $(READY)
 
 check: $(READY)
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/basedpyright
+
+# Remakes the weights that are shipped in stages/demo: hours on a CPU.
+demo-model: $(READY)
+	$(BIN)/python run.py train vae --config configs/train/demo_vae.yaml
+	$(BIN)/python run.py train vae --config configs/train/demo_decoder.yaml
+	$(BIN)/python run.py train image-encoder --config configs/train/demo_encoder.yaml
+	$(BIN)/python run.py train --config configs/train/demo_image.yaml
+	$(BIN)/python run.py train --config configs/train/demo_video.yaml
+	rm -rf stages/demo && cp -r out/demo/video/model stages/demo
 
 clean:
 	rm -rf .venv build *.egg-info

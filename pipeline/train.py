@@ -26,6 +26,7 @@ from ..stages.svd.denoiser import Conditioning, Denoiser, Dropout, Loss
 from ..stages.svd.noise import CosineInterpolated, LogNormal, SigmaDistribution
 from ..stages.svd.temporal import is_temporal, without_temporal
 from .config import Config
+from .model_card import training_notes
 from .progress import say
 from .train_encoder import palette_loss, presence
 from .train_loop import LoopConfig, run_loop
@@ -316,6 +317,19 @@ class VideoTask:
         return decoded.clamp(-1, 1)
 
 
+def memory_plan(task: VideoTask, config: TrainConfig) -> str:
+    """What the networks take before the first step; activations come on top."""
+    learning = sum(p.numel() for _, p in task.trainable())
+    networks = (task.parts.unet, task.parts.controlnext, task.parts.vae, task.parts.image_encoder)
+    weights = sum(p.numel() for network in networks for p in network.parameters())
+    gigabytes = (4 * weights + (4 + 8 + 4) * learning) / 1e9
+    frames = config.data.frames + 1 if config.video else config.targets
+    return (
+        f"memory: {gigabytes:.2f} GB for weights, gradients, AdamW and the average in float32, "
+        f"and the activations of {config.batch * frames} frames"
+    )
+
+
 def unused(name: str) -> bool:
     """Whether a parameter cannot matter: the queries and keys of attention to a single token."""
     return any(part in name for part in (".attn2.to_q.", ".attn2.to_k.", ".norm2.")) and "resnets" not in name
@@ -335,8 +349,10 @@ def by_sigma(loss: Loss) -> dict[str, float]:
 def train(config: TrainConfig) -> Path:
     """Train; returns the folder OUTPUT/model with the averaged weights, ready for `animate --model`."""
     task = VideoTask(config)
+    say(memory_plan(task, config))
     identity = config.model_dump(mode="json")
     averaged = run_loop(task, config.loop, config.output, identity)
     averaged.swap()
     task.injection.detach()
-    return save_model(config.output / "model", task.parts, config.model, {"training": identity})
+    notes = training_notes(config.output)
+    return save_model(config.output / "model", task.parts, config.model, notes, {"training": identity})

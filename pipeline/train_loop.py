@@ -157,8 +157,6 @@ def run_loop(
     say(f"learning {total:,} parameters in {len(parameters)} tensors, {config.steps - start} steps to go")
     if start >= config.steps:
         return averaged
-    from torch.utils.tensorboard import SummaryWriter  # heavy, and only a training needs it
-
     micros = range(accelerator.process_index, config.accumulation, accelerator.num_processes)
     if config.accumulation % accelerator.num_processes:
         raise ConfigError(
@@ -169,9 +167,15 @@ def run_loop(
     optimizer = accelerator.prepare_optimizer(optimizer)
     began = time.monotonic()
     with (
-        SummaryWriter(str(folder / "tensorboard"), purge_step=start) as board,
-        (folder / "log.jsonl").open("a", encoding="utf-8") as log,
-        tqdm(total=config.steps, initial=start, desc="train", unit="step", mininterval=LOG_INTERVAL_S) as bar,
+        Log(folder, start, accelerator.is_main_process) as log,
+        tqdm(
+            total=config.steps,
+            initial=start,
+            desc="train",
+            unit="step",
+            mininterval=LOG_INTERVAL_S,
+            disable=not accelerator.is_main_process,
+        ) as bar,
     ):
         for step in range(start, config.steps):
             logs: dict[str, float] = {}
@@ -207,10 +211,10 @@ def run_loop(
                     "steps_per_s": rate,
                 } | logs
                 bar.set_postfix(loss=f"{mean_loss:.4f}")
-                write_log(log, board, done, values)
+                log.write(done, values)
             if done % config.validate_every == 0 or done == config.steps:
                 averaged.swap()
-                write_log(log, board, done, task.validate(done, board))
+                log.write(done, task.validate(done, log.board))
                 averaged.swap()
             if done % config.checkpoint_every == 0 or done == config.steps:
                 save_checkpoint(task, named, optimizer, averaged, folder, done, mean_loss, identity)
@@ -240,14 +244,33 @@ def sum_gradients(accelerator: Accelerator, parameters: list[nn.Parameter]) -> N
         offset += p.numel()
 
 
-def write_log(log: Any, board: Any, step: int, values: Mapping[str, float]) -> None:
-    """One line of JSON and one point for each tensorboard curve."""
-    if not values:
-        return
-    log.write(json.dumps({"step": step, **values}) + "\n")
-    log.flush()
-    for name, value in values.items():
-        board.add_scalar(name, value, step)
+class Log:
+    """`log.jsonl`, one line of JSON for each entry, and the same numbers as tensorboard's curves.
+
+    Only the main process writes.
+    """
+
+    def __init__(self, folder: Path, start: int, main: bool) -> None:
+        self.board: Any = None
+        if main:
+            from torch.utils.tensorboard import SummaryWriter  # heavy, and only a training needs it
+
+            self.board = SummaryWriter(str(folder / "tensorboard"), purge_step=start or None)
+            self.lines = (folder / "log.jsonl").open("a", encoding="utf-8")
+
+    def write(self, step: int, values: Mapping[str, float]) -> None:
+        self.lines.write(json.dumps({"step": step, **values}) + "\n")
+        self.lines.flush()
+        for name, value in values.items():
+            self.board.add_scalar(name, value, step)
+
+    def __enter__(self) -> "Log":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.board is not None:
+            self.board.close()
+            self.lines.close()
 
 
 def checkpoints(folder: Path) -> list[Path]:

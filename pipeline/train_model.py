@@ -24,6 +24,7 @@ from ..stages.svd.norms import set_norm_groups
 from ..stages.svd.schedule import SVD_SCHEDULER
 from ..stages.svd.start import start_unet_as_reference
 from .config import Config
+from .model_card import model_card
 
 DIFFUSERS_GROUPS = 32
 """Groups of every norm unless a model folder says otherwise."""
@@ -190,17 +191,16 @@ def new_controlnext(config: ControlNeXtConfig, channels: int) -> ControlNeXt:
     )
 
 
-def save_model(folder: Path, parts: Parts, config: ModelConfig, more: Mapping[str, Any]) -> Path:
+def save_model(folder: Path, parts: Parts, config: ModelConfig, notes: str, more: Mapping[str, Any]) -> Path:
     """Write a model folder in float16 that `load_generator` reads. Replaces an older one whole.
 
-    `more` are further facts, each written as NAME.json.
+    `notes` go into the model card (README.md); `more` are further facts, each written as NAME.json.
     """
     partial = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    networks = [
-        copy.deepcopy(part) for part in (parts.unet, parts.controlnext, parts.vae, parts.image_encoder)
-    ]
+    trained = (parts.unet, parts.controlnext, parts.vae, parts.image_encoder)
+    networks = [copy.deepcopy(part) for part in trained]
     generator = SvdGenerator(
         folder.name,
         *networks,
@@ -218,6 +218,11 @@ def save_model(folder: Path, parts: Parts, config: ModelConfig, more: Mapping[st
         control_strength=config.strength,
     )
     save_generator(generator.to("cpu", torch.float16), partial)
+    names = ("unet", "controlnext", "vae", "image_encoder")
+    sizes = {
+        name: sum(p.numel() for p in part.parameters()) for name, part in zip(names, trained, strict=True)
+    }
+    (partial / "README.md").write_text(model_card(folder.name, sizes, notes, {}))
     for name, content in more.items():
         (partial / f"{name}.json").write_text(json.dumps(content, indent=1) + "\n")
     shutil.rmtree(folder, ignore_errors=True)

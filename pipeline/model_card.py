@@ -1,0 +1,51 @@
+"""The README of a trained model folder: what it is, what it learned from, for how long, how good it is."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+TITLE = "# posedance {name}"
+
+BODY = """
+ControlNeXt on a Stable Video Diffusion network, trained by posedance: `run.py animate --model FOLDER`.
+
+- Networks: unmodified `UNetSpatioTemporalConditionModel`, `AutoencoderKLTemporalDecoder`,
+  `CLIPVisionModelWithProjection` (diffusers, transformers) and posedance's `ControlNeXt`, float16.
+  The group counts of their norms are in `posedance.json`; without them the weights mean something else.
+- Data: dancers drawn by `datasets/puppets.py`, no picture of any person.
+- Licence: Apache-2.0, as posedance.
+"""
+
+
+def model_card(name: str, sizes: Mapping[str, int], notes: str, figures: Mapping[str, Any]) -> str:
+    """The text. `sizes` are parameter counts, `notes` a paragraph about the training."""
+    lines = [TITLE.format(name=name), BODY]
+    lines += ["| network | parameters |", "|---|---|"]
+    lines += [f"| {network} | {count:,} |" for network, count in sizes.items()]
+    lines += ["", "## Training", "", notes, ""]
+    if figures:
+        lines += ["## Figures", "", "`run.py evaluate model` on held-out characters and motions:", ""]
+        lines += ["| figure | value |", "|---|---|"]
+        lines += [f"| {key} | {shown(value)} |" for key, value in figures.items()]
+    return "\n".join(lines) + "\n"
+
+
+def shown(value: Any) -> str:
+    return f"{value:.3f}" if isinstance(value, float) else str(value)
+
+
+def training_notes(folder: Path) -> str:
+    """Steps and losses of a run, from its `log.jsonl`."""
+    lines = (folder / "log.jsonl").read_text().splitlines()
+    entries = [json.loads(line) for line in lines]
+    losses = [entry for entry in entries if "loss_mean" in entry]
+    checked = [entry for entry in entries if any(key.startswith("validation") for key in entry)]
+    first, last = losses[0], losses[-1]
+    text = (
+        f"{last['step']} steps; running mean of the loss {first['loss_mean']:.3f} -> {last['loss_mean']:.3f}."
+    )
+    if checked:
+        figures = {key: value for key, value in checked[-1].items() if key != "step"}
+        text += " At the end: " + ", ".join(f"{key} {value:.3f}" for key, value in figures.items()) + "."
+    return text
