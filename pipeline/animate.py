@@ -1,18 +1,15 @@
-"""`animate`: one graph, read from top to bottom. Each step runs only if its inputs changed since it last ran.
+"""`animate`: one driving video and one picture of a character -> the character doing the dance.
 
-driving video ── poses ───────┐
-reference ────── its pose ────┴── control frames ── latents ── result.mp4 ── comparison.mp4, contact sheet
+The steps are in `graph.py`. Each runs only if its inputs changed since it last ran.
 """
 
 import json
-from dataclasses import dataclass, replace
-from importlib import resources
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ..datasets.puppets import DEMO_FRAMES, write_demo
 from ..stages.errors import ConfigError
-from ..stages.generate import DEMO_FOLDER, Settings, check_size, load_generator, why_unusable
+from ..stages.generate import why_unusable
 from ..stages.picture import read_picture
 from ..stages.pose.files import load_poses
 from ..stages.video import count_frames, probe
@@ -20,29 +17,23 @@ from ..stages.windows import plan as plan_windows
 from . import steps
 from .config import AnimateConfig, write_yaml
 from .doctor import devices, versions
-from .job import Job, Key, file_digest, key_of, open_job, write_text
+from .graph import (
+    STEPS,
+    compare,
+    denoise,
+    digests,
+    draw,
+    files_of,
+    find_pose,
+    model_files,
+    open_generator,
+    shape_of,
+    step_keys,
+    write_result,
+)
+from .job import Job, Key, key_of, open_job, write_text
 from .memory import expected_memory
-from .pose import driving_audio, poses_key
 from .progress import say
-from .report import write_comparison
-
-if TYPE_CHECKING:
-    from ..stages.svd.generator import SvdGenerator
-
-
-@dataclass(frozen=True, slots=True)
-class Preset:
-    """Factors on the model's own number of steps and window overlap."""
-
-    steps: float
-    overlap: float
-
-
-PRESETS = {"preview": Preset(0.4, 0.5), "default": Preset(1, 1), "best": Preset(1.6, 1.5)}
-"""What `--preset` does: time is proportional to steps, and grows with overlap."""
-
-STEPS = ("reference", "poses", "control", "latents", "result", "comparison")
-"""In the order of work: the reference first, since a picture without a person is told soonest."""
 
 
 def animate(config: AnimateConfig) -> list[Path]:
@@ -67,92 +58,28 @@ def animate(config: AnimateConfig) -> list[Path]:
 def make(job: Job, config: AnimateConfig, keys: dict[str, Key]) -> None:
     """Run the steps that are not done."""
     generator = open_generator(config)
-    width, height = config.width or generator.defaults.width, config.height or generator.defaults.height
-    check_size(generator, width, height)
-    settings = settings_of(generator.settings(), config)
+    shape = shape_of(generator, config)
+    settings = shape.settings
     num_frames = 1 + count_driving_frames(config)
     windows = plan_windows(settings.window_plan, num_frames, settings.window_size, settings.window_overlap)
     say(
-        f"{generator.name} on {generator.unet.device}: {num_frames - 1} frames of {width}x{height} in "
-        f"{len(windows)} windows of {settings.window_size}, {settings.steps} steps"
+        f"{generator.name} on {generator.unet.device}: {num_frames - 1} frames of "
+        f"{shape.width}x{shape.height} in {len(windows)} windows of {settings.window_size}, {settings.steps} steps"
     )
+    write_environment(job, config)
+    for step in ("reference", "poses"):
+        (output,) = files = files_of(job, step)
+        job.run(step, keys[step], files, partial(find_pose, step, config, output))
+    draw(job, config, keys["control"], shape)
+    denoise(job, config, keys["latents"], shape, generator)
+    write_result(job, config, keys["result"], shape, generator)
+    compare(job, config, keys["comparison"])
+
+
+def write_environment(job: Job, config: AnimateConfig) -> None:
+    """Keep what the result was made with: versions, devices, digests of the weights."""
     environment = {"versions": versions(), "devices": devices(), "weights": digests(model_files(config))}
     write_text(job.folder / "environment.json", json.dumps(environment, indent=1))
-
-    reference, estimator, encode = config.reference, config.estimator, config.encode
-    driving, clip, pose = config.driving, steps.clip_of(config), config.pose
-    assert reference is not None
-    poses, result = job.folder / "poses.npz", job.folder / "result.mp4"
-    own_pose, control = job.work / "reference.npz", job.work / "control.zip"
-    latents, checkpoint = job.work / "latents.safetensors", job.work / "checkpoint.safetensors"
-    compared = [job.folder / "comparison.mp4", job.folder / "contact_sheet.png"]
-    audio = driving_audio(config)
-
-    def find_poses() -> steps.Facts:
-        if pose is not None:
-            return steps.copy_poses(pose, poses)
-        assert driving is not None
-        return steps.driving_poses(driving, clip, estimator, poses)
-
-    def find_own_pose() -> steps.Facts:
-        return steps.reference_pose(reference, estimator, config.align == "none", own_pose)
-
-    def draw() -> steps.Facts:
-        canvas = generator.defaults.control_canvas
-        return steps.draw_control(poses, own_pose, config.align, (width, height), canvas, control)
-
-    def denoise() -> None:
-        steps.denoise(generator, reference, control, settings, latents, checkpoint, keys["latents"])
-
-    def write_result() -> None:
-        steps.write_result(generator, latents, settings, load_poses(poses).fps, result, audio, encode)
-
-    def compare() -> None:
-        shown = None if driving is None else (driving, clip)
-        write_comparison(shown, control, reference, result, job.folder, audio, encode)
-
-    job.run("reference", keys["reference"], [own_pose], find_own_pose)
-    job.run("poses", keys["poses"], [poses], find_poses)
-    job.run("control", keys["control"], [control], draw)
-    job.run("latents", keys["latents"], [latents], denoise)
-    job.run("result", keys["result"], [result], write_result)
-    job.run("comparison", keys["comparison"], compared, compare)
-
-
-def step_keys(config: AnimateConfig) -> dict[str, Key]:
-    """Key of each step: of everything that decides its result, and of nothing else."""
-    reference = config.reference
-    assert reference is not None
-    beside = steps.keypoints_beside(reference)
-    picture, model = file_digest(reference), [config.model, digests(model_files(config))]
-    source = key_of("poses", file=file_digest(config.pose)) if config.pose else poses_key(config)
-    own = key_of(
-        "reference",
-        picture=picture,
-        keypoints=file_digest(beside) if beside else None,
-        estimator=config.estimator.model_dump(mode="json"),
-        may_lack=config.align == "none",
-    )
-    size = [config.width, config.height, model]
-    control = key_of("control", poses=source, reference=own, align=config.align, size=size)
-    latents = key_of(
-        "latents",
-        control=control,
-        picture=picture,
-        model=model,
-        settings=[
-            config.preset,
-            config.seed,
-            config.steps,
-            config.guidance_scale,
-            config.window.model_dump(),
-        ],
-        device=config.device,
-    )
-    sound = file_digest(config.driving) if config.driving and config.encode.audio else None
-    result = key_of("result", latents=latents, encode=config.encode.model_dump(), sound=sound)
-    comparison = key_of("comparison", result=result, control=control)
-    return dict(zip(STEPS, (own, source, control, latents, result, comparison), strict=True))
 
 
 def plan(config: AnimateConfig) -> str:
@@ -160,9 +87,8 @@ def plan(config: AnimateConfig) -> str:
     check_request(config)
     config = with_usable_model(config)
     generator = open_generator(config)
-    width, height = config.width or generator.defaults.width, config.height or generator.defaults.height
-    check_size(generator, width, height)
-    settings = settings_of(generator.settings(), config)
+    shape = shape_of(generator, config)
+    width, height, settings = shape.width, shape.height, shape.settings
     num_frames = 1 + (DEMO_FRAMES if is_demo(config) else count_driving_frames(config))
     windows = plan_windows(settings.window_plan, num_frames, settings.window_size, settings.window_overlap)
     weights, work = expected_memory(generator, settings, num_frames, width, height)
@@ -228,43 +154,3 @@ def with_usable_model(config: AnimateConfig) -> AnimateConfig:
         return config
     say(f"the model demo is missing ({reason}): tiny-random is used, and its pictures are noise")
     return config.model_copy(update={"model": "tiny-random"})
-
-
-def open_generator(config: AnimateConfig) -> "SvdGenerator":
-    """The generator that a config asks for, on its device."""
-    import torch
-
-    best = "cuda" if torch.cuda.is_available() else "cpu"
-    device = best if config.device == "auto" else config.device
-    return load_generator(config.model, device=device, **config.weights.model_dump())
-
-
-def settings_of(defaults: Settings, config: AnimateConfig) -> Settings:
-    """The model's own settings, scaled by the preset, replaced by what the config names."""
-    preset, window = PRESETS[config.preset], config.window
-    size = window.size or defaults.window_size
-    overlap = min(round(defaults.window_overlap * preset.overlap), size // 2)
-    guidance = config.guidance_scale
-    return replace(
-        defaults,
-        seed=config.seed,
-        steps=config.steps or max(1, round(defaults.steps * preset.steps)),
-        guidance_scale=defaults.guidance_scale if guidance is None else guidance,
-        window_size=size,
-        window_overlap=overlap if window.overlap is None else window.overlap,
-        window_plan=window.plan,
-    )
-
-
-def model_files(config: AnimateConfig) -> list[Path]:
-    """Every file of the model, so that a changed weight counts as a changed option."""
-    named = [config.weights.base, config.weights.controlnext, config.weights.unet, config.model]
-    roots = [Path(name) for name in named if name is not None]
-    if config.model == "demo":
-        roots.append(Path(str(resources.files("posedance.stages") / DEMO_FOLDER)))
-    return sorted({file for root in roots for file in (root, *root.rglob("*")) if file.is_file()})
-
-
-def digests(files: list[Path]) -> dict[str, str]:
-    """SHA-256 of each file by its path."""
-    return {str(path): file_digest(path) for path in files}

@@ -15,9 +15,11 @@ import hashlib
 import json
 import os
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -28,6 +30,9 @@ from .progress import say
 
 Key = str
 """SHA-256, in hex, of what decides a step's result."""
+
+LOCK_POLL_S = 0.1
+"""How often a lock that another holds is tried again, in seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,40 +96,61 @@ class Job:
 
 
 @contextmanager
-def open_job(folder: Path) -> Iterator[Job]:
+def open_job(folder: Path, patience_s: float = 0) -> Iterator[Job]:
     """Make or reopen a job folder and hold its lock, so that two runs never write to it at once.
 
     The lock is the kernel's: it goes with the process, however that ends. Temporary files that a killed run
-    left are removed. Raises OutputError when the folder cannot be written or another run holds it.
+    left are removed. Raises OutputError when the folder cannot be written or another run holds it for longer
+    than `patience_s` seconds.
     """
-    try:
-        (folder / ".work" / "records").mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-        lock = (folder / ".work" / "lock").open("a+")
-    except OSError as error:
-        raise OutputError(
-            f"cannot write to output folder {folder}: {error.strerror}: name another with --output"
-        ) from error
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            lock.seek(0)
-            raise OutputError(
-                f"output folder {folder} is in use by process {lock.read().strip() or '?'}: "
-                "wait for it, or name another with --output"
-            ) from error
-        lock.truncate(0)
-        lock.write(str(os.getpid()))
-        lock.flush()
+    make_folder(folder)
+    with hold(folder, folder / ".work" / "lock", patience_s):
         for leftover in (*folder.glob(".*.tmp*"), *(folder / ".work").rglob(".*.tmp*")):
             leftover.unlink()
         yield Job(folder)
 
 
+def make_folder(folder: Path) -> None:
+    """Make a job folder. Raises OutputError where nothing can be written."""
+    try:
+        (folder / ".work" / "records").mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise OutputError(
+            f"cannot write to output folder {folder}: {error.strerror}: name another with --output"
+        ) from error
+
+
+@contextmanager
+def hold(folder: Path, path: Path, patience_s: float = 0, shared: bool = False) -> Iterator[None]:
+    """Hold the lock file `path` that guards `folder`, alone or with others who hold it `shared`.
+
+    Raises OutputError when another process holds it for longer than `patience_s` seconds.
+    """
+    deadline = time.monotonic() + patience_s
+    with path.open("a+") as lock:
+        while True:
+            try:
+                fcntl.flock(lock, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+                break
+            except BlockingIOError as error:
+                if time.monotonic() < deadline:
+                    time.sleep(LOCK_POLL_S)
+                    continue
+                lock.seek(0)
+                raise OutputError(
+                    f"output folder {folder} is in use by process {lock.read().strip() or '?'}: "
+                    "wait for it, or name another with --output"
+                ) from error
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+        yield
+
+
 def key_of(step: str, **inputs: Any) -> Key:
-    """Key of a step: hash of its name, posedance's version, and all that decides its result, as plain data."""
+    """Key of a step: hash of its name, posedance's version, and plain data: all that decides its result."""
     text = json.dumps(
         {"step": step, "posedance": version("posedance"), **inputs}, sort_keys=True, default=str
     )
@@ -135,6 +161,17 @@ def file_digest(path: Path) -> str:
     """SHA-256 of a file's bytes, in hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def source_digest(path: Path) -> str:
+    """SHA-256 of an input file, in hex; read again only when its size or its time of change differs."""
+    about = path.stat()
+    return _digest_at(path, about.st_size, about.st_mtime_ns, about.st_ino)
+
+
+@cache
+def _digest_at(path: Path, size: int, changed: int, inode: int) -> str:
+    return file_digest(path)
 
 
 def matches(path: Path, entry: Mapping[str, Any]) -> bool:

@@ -8,7 +8,7 @@ from ..stages.pose.files import load_poses, save_poses
 from ..stages.video import clip_start, probe
 from . import steps
 from .config import ClipConfig, write_yaml
-from .job import Key, file_digest, key_of, open_job, write_text
+from .job import Key, key_of, open_job, source_digest, write_text
 from .report import write_overlay
 
 
@@ -41,10 +41,10 @@ def poses_key(config: ClipConfig) -> Key:
     models = [path for path in (config.estimator.model, config.estimator.detector) if path is not None]
     return key_of(
         "poses",
-        video=file_digest(config.driving),
+        video=source_digest(config.driving),
         clip=[config.start, config.duration, config.stride],
         estimator=config.estimator.model_dump(mode="json"),
-        models=[file_digest(path) for path in models],
+        models=[source_digest(path) for path in models],
     )
 
 

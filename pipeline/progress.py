@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 
 from tqdm import tqdm
 
@@ -10,14 +11,36 @@ LOG_INTERVAL_S = 10.0
 """Where there is no terminal, a bar is written this often, in seconds."""
 
 
+Observer = Callable[[str, int, int | None], None]
+"""Told (stage, units done, units in all) whenever a stage goes on."""
+
+_observer: ContextVar[Observer | None] = ContextVar("observer", default=None)
+
+
+@contextmanager
+def observed(observer: Observer) -> Iterator[None]:
+    """Within this, stages report to `observer` and show nothing: what a worker of a batch does."""
+    token = _observer.set(observer)
+    try:
+        yield
+    finally:
+        _observer.reset(token)
+
+
 def say(line: str) -> None:
     """One line for the user, on standard error so that standard output stays for results."""
+    if _observer.get() is not None:
+        return
     tqdm.write(line, file=sys.stderr)
 
 
 @contextmanager
 def stage(title: str, total: int | None, unit: str = "frame") -> Iterator[Callable[[int], object]]:
     """Show a bar while a stage works. Yields a function to call with the number of units just done."""
+    observer = _observer.get()
+    if observer is not None:
+        yield counter(observer, title, total)
+        return
     interval = 0.2 if sys.stderr.isatty() else LOG_INTERVAL_S
     with tqdm(
         total=total,
@@ -28,3 +51,16 @@ def stage(title: str, total: int | None, unit: str = "frame") -> Iterator[Callab
         maxinterval=interval,
     ) as bar:
         yield bar.update
+
+
+def counter(observer: Observer, title: str, total: int | None) -> Callable[[int], object]:
+    """A function to call with the number of units just done, which tells `observer` of the sum."""
+    done = 0
+
+    def advance(units: int) -> None:
+        nonlocal done
+        done += units
+        observer(title, done, total)
+
+    observer(title, 0, total)
+    return advance

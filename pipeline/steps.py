@@ -5,7 +5,7 @@ outputs whole or not at all and returns facts about them, as plain data that a r
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing
+from contextlib import AbstractContextManager, closing, contextmanager
 from fractions import Fraction
 from itertools import chain
 from pathlib import Path
@@ -48,16 +48,33 @@ def estimator_of(options: EstimatorConfig) -> PoseEstimator:
     return make_estimator(options.name, model=options.model, detector=options.detector)
 
 
-def driving_poses(driving: Path, clip: Clip, options: EstimatorConfig, output: Path) -> Facts:
+@contextmanager
+def opened(options: EstimatorConfig) -> Iterator[PoseEstimator]:
+    """The pose estimator that a config asks for, set up, and closed at the end."""
+    with closing(estimator_of(options)) as estimator:
+        estimator.setup()
+        yield estimator
+
+
+OpenEstimator = Callable[[EstimatorConfig], AbstractContextManager[PoseEstimator]]
+"""Where a step gets its pose estimator: `opened`, or a worker that keeps one."""
+
+
+def driving_poses(
+    driving: Path,
+    clip: Clip,
+    options: EstimatorConfig,
+    output: Path,
+    open_estimator: OpenEstimator = opened,
+) -> Facts:
     """Poses of a driving video -> pose file `output`."""
-    info, decoding, estimator = probe(driving), DecodeReport(), estimator_of(options)
+    info, decoding = probe(driving), DecodeReport()
     frames = read_frames(driving, clip, decoding)
 
     def found_one(count: int) -> None:
         advance(1)
 
-    with closing(estimator), stage("pose", count_frames(info, clip)) as advance:
-        estimator.setup()
+    with open_estimator(options) as estimator, stage("pose", count_frames(info, clip)) as advance:
         poses, found = estimate_poses(
             frames,
             estimator,
@@ -103,7 +120,13 @@ def copy_poses(source: Path, output: Path) -> Facts:
     return {"notes": [f"no person in {missing} of {len(poses)} frames of {source}"] if missing else []}
 
 
-def reference_pose(reference: Path, options: EstimatorConfig, may_lack: bool, output: Path) -> Facts:
+def reference_pose(
+    reference: Path,
+    options: EstimatorConfig,
+    may_lack: bool,
+    output: Path,
+    open_estimator: OpenEstimator = opened,
+) -> Facts:
     """Pose of the character in a picture -> pose file `output`: read from beside it, or estimated.
 
     With `may_lack` a picture without a person gives a pose of score 0 throughout; otherwise PoseError.
@@ -120,10 +143,8 @@ def reference_pose(reference: Path, options: EstimatorConfig, may_lack: bool, ou
             )
         save_poses(output, poses[:1])
         return {"notes": [f"keypoints of the character read from {beside}"]}
-    estimator = estimator_of(options)
     notes = []
-    with closing(estimator):
-        estimator.setup()
+    with open_estimator(options) as estimator:
         try:
             poses, found = estimate_picture(
                 image, estimator, min_score=options.min_score, name=str(reference)

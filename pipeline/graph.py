@@ -1,0 +1,216 @@
+"""The steps that make one video: what each reads and writes, and the key that decides whether it is done.
+
+driving video ── poses ───────┐
+reference ────── its pose ────┴── control frames ── latents ── result.mp4 ── comparison.mp4, contact sheet
+
+`animate` runs them one after the other, `batch` those of many videos on many workers.
+"""
+
+from dataclasses import dataclass, replace
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..stages.generate import DEMO_FOLDER, Settings, check_size, load_generator
+from ..stages.pose.files import load_poses
+from . import steps
+from .config import AnimateConfig
+from .job import Job, Key, key_of, source_digest
+from .pose import driving_audio, poses_key
+from .report import write_comparison
+
+if TYPE_CHECKING:
+    from ..stages.svd.generator import SvdGenerator
+
+
+@dataclass(frozen=True, slots=True)
+class Preset:
+    """Factors on the model's own number of steps and window overlap."""
+
+    steps: float
+    overlap: float
+
+
+PRESETS = {"preview": Preset(0.4, 0.5), "default": Preset(1, 1), "best": Preset(1.6, 1.5)}
+"""What `--preset` does: time is proportional to steps, and grows with overlap."""
+
+STEPS = ("reference", "poses", "control", "latents", "result", "comparison")
+"""In the order of work: the reference first, since a picture without a person is told soonest."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What a model makes of a config: sizes in pixels, the short side of the drawing, and how it samples."""
+
+    width: int
+    height: int
+    canvas: int
+    settings: Settings
+
+
+def shape_of(generator: "SvdGenerator", config: AnimateConfig) -> Shape:
+    """The shape of the video that `config` asks for. Raises ConfigError for a size the model cannot make."""
+    defaults = generator.defaults
+    width, height = config.width or defaults.width, config.height or defaults.height
+    check_size(generator, width, height)
+    return Shape(width, height, defaults.control_canvas, settings_of(generator.settings(), config))
+
+
+def files_of(job: Job, step: str) -> list[Path]:
+    """The files that a step writes."""
+    names = {
+        "reference": [job.work / "reference.npz"],
+        "poses": [job.folder / "poses.npz"],
+        "control": [job.work / "control.zip"],
+        "latents": [job.work / "latents.safetensors"],
+        "result": [job.folder / "result.mp4"],
+        "comparison": [job.folder / "comparison.mp4", job.folder / "contact_sheet.png"],
+    }
+    return names[step]
+
+
+def find_pose(
+    step: str,
+    config: AnimateConfig,
+    output: Path,
+    open_estimator: steps.OpenEstimator = steps.opened,
+) -> steps.Facts:
+    """Steps `reference` and `poses`: the character's pose or the dance -> pose file `output`."""
+    if step == "reference":
+        assert config.reference is not None
+        may_lack = config.align == "none"
+        return steps.reference_pose(config.reference, config.estimator, may_lack, output, open_estimator)
+    if config.pose is not None:
+        return steps.copy_poses(config.pose, output)
+    assert config.driving is not None
+    return steps.driving_poses(
+        config.driving, steps.clip_of(config), config.estimator, output, open_estimator
+    )
+
+
+def draw(job: Job, config: AnimateConfig, key: Key, shape: Shape) -> bool:
+    """Step `control`."""
+    (poses,), (own,) = files_of(job, "poses"), files_of(job, "reference")
+    (control,) = files = files_of(job, "control")
+    size = (shape.width, shape.height)
+    return job.run(
+        "control",
+        key,
+        files,
+        lambda: steps.draw_control(poses, own, config.align, size, shape.canvas, control),
+    )
+
+
+def denoise(job: Job, config: AnimateConfig, key: Key, shape: Shape, generator: "SvdGenerator") -> bool:
+    """Step `latents`."""
+    reference, (control,) = config.reference, files_of(job, "control")
+    assert reference is not None
+    (latents,) = files = files_of(job, "latents")
+    checkpoint = job.work / "checkpoint.safetensors"
+    return job.run(
+        "latents",
+        key,
+        files,
+        lambda: steps.denoise(generator, reference, control, shape.settings, latents, checkpoint, key),
+    )
+
+
+def write_result(job: Job, config: AnimateConfig, key: Key, shape: Shape, generator: "SvdGenerator") -> bool:
+    """Step `result`."""
+    (poses,), (latents,) = files_of(job, "poses"), files_of(job, "latents")
+    (result,) = files = files_of(job, "result")
+
+    def make() -> None:
+        fps, audio = load_poses(poses).fps, driving_audio(config)
+        steps.write_result(generator, latents, shape.settings, fps, result, audio, config.encode)
+
+    return job.run("result", key, files, make)
+
+
+def compare(job: Job, config: AnimateConfig, key: Key) -> bool:
+    """Step `comparison`."""
+    reference, (control,), (result,) = config.reference, files_of(job, "control"), files_of(job, "result")
+    assert reference is not None
+    shown = None if config.driving is None else (config.driving, steps.clip_of(config))
+
+    def make() -> None:
+        audio = driving_audio(config)
+        write_comparison(shown, control, reference, result, job.folder, audio, config.encode)
+
+    return job.run("comparison", key, files_of(job, "comparison"), make)
+
+
+def step_keys(config: AnimateConfig) -> dict[str, Key]:
+    """Key of each step: of everything that decides its result, and of nothing else."""
+    reference = config.reference
+    assert reference is not None
+    beside = steps.keypoints_beside(reference)
+    picture, model = source_digest(reference), [config.model, digests(model_files(config))]
+    source = key_of("poses", file=source_digest(config.pose)) if config.pose else poses_key(config)
+    own = key_of(
+        "reference",
+        picture=picture,
+        keypoints=source_digest(beside) if beside else None,
+        estimator=config.estimator.model_dump(mode="json"),
+        may_lack=config.align == "none",
+    )
+    size = [config.width, config.height, model]
+    control = key_of("control", poses=source, reference=own, align=config.align, size=size)
+    latents = key_of(
+        "latents",
+        control=control,
+        picture=picture,
+        model=model,
+        settings=[
+            config.preset,
+            config.seed,
+            config.steps,
+            config.guidance_scale,
+            config.window.model_dump(),
+        ],
+        device=config.device,
+    )
+    sound = source_digest(config.driving) if config.driving and config.encode.audio else None
+    result = key_of("result", latents=latents, encode=config.encode.model_dump(), sound=sound)
+    comparison = key_of("comparison", result=result, control=control)
+    return dict(zip(STEPS, (own, source, control, latents, result, comparison), strict=True))
+
+
+def open_generator(config: AnimateConfig) -> "SvdGenerator":
+    """The generator that a config asks for, on its device."""
+    import torch
+
+    best = "cuda" if torch.cuda.is_available() else "cpu"
+    device = best if config.device == "auto" else config.device
+    return load_generator(config.model, device=device, **config.weights.model_dump())
+
+
+def settings_of(defaults: Settings, config: AnimateConfig) -> Settings:
+    """The model's own settings, scaled by the preset, replaced by what the config names."""
+    preset, window = PRESETS[config.preset], config.window
+    size = window.size or defaults.window_size
+    overlap = min(round(defaults.window_overlap * preset.overlap), size // 2)
+    guidance = config.guidance_scale
+    return replace(
+        defaults,
+        seed=config.seed,
+        steps=config.steps or max(1, round(defaults.steps * preset.steps)),
+        guidance_scale=defaults.guidance_scale if guidance is None else guidance,
+        window_size=size,
+        window_overlap=overlap if window.overlap is None else window.overlap,
+        window_plan=window.plan,
+    )
+
+
+def model_files(config: AnimateConfig) -> list[Path]:
+    """Every file of the model, so that a changed weight counts as a changed option."""
+    named = [config.weights.base, config.weights.controlnext, config.weights.unet, config.model]
+    roots = [Path(name) for name in named if name is not None]
+    if config.model == "demo":
+        roots.append(Path(str(resources.files("posedance.stages") / DEMO_FOLDER)))
+    return sorted({file for root in roots for file in (root, *root.rglob("*")) if file.is_file()})
+
+
+def digests(files: list[Path]) -> dict[str, str]:
+    """SHA-256 of each file by its path."""
+    return {str(path): source_digest(path) for path in files}
