@@ -62,6 +62,14 @@ class Settings:
     """Frames that are decoded together."""
     decode_overlap: int = 2
     """Frames shared and cross-faded by neighbouring decoder chunks (plan `even`)."""
+    align_your_steps: bool = False
+    """Approximate: the noise levels of Align Your Steps, made for SVD in 10 steps."""
+    guidance_interval: tuple[float, float] = (0.0, 1.0)
+    """Approximate: the part of the steps, from 0 to 1, in which the prediction is guided. Outside it there is
+    only the conditional prediction, at half the work (Kynkaanniemi et al. 2024, arXiv:2404.07724)."""
+    cache_interval: int = 1
+    """Approximate: the UNet's deep features are computed at every `cache_interval`-th step and reused at the
+    others. A resumed run begins with a full step and may differ a little."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,10 +23,11 @@ from ..windows import plan
 from .collapse import collapse
 from .conditioning import MicroConditioning, condition, image_noise, initial_noise, published_noise
 from .decode import decode, to_uint8
+from .deep_cache import cache_deep_features
 from .denoiser import Denoiser
 from .published import denoise_as_published
 from .sampling import ControlCache, ControlFrames, Sampler, denoise
-from .schedule import SVD_SCHEDULER, initial_deviation, sampling_sigmas
+from .schedule import SVD_SCHEDULER, aligned_sigmas, initial_deviation, sampling_sigmas
 
 
 @dataclass
@@ -46,6 +47,8 @@ class SvdGenerator:
     control_strength: float = POSE_STRENGTH
     keep_control_bytes: int = 1 << 30
     """How much of the control module's work may be kept between steps."""
+    keep_deep_bytes: int = 4 << 30
+    """How much of the UNet's work may be kept between steps where `cache_interval` is above 1."""
 
     def __post_init__(self) -> None:
         for module in (self.unet, self.controlnext, self.vae, self.image_encoder):
@@ -78,6 +81,8 @@ class SvdGenerator:
 
     def sigmas(self, settings: Settings) -> Tensor:
         """Noise levels [steps + 1]."""
+        if settings.align_your_steps:
+            return aligned_sigmas(self.scheduler, settings.steps)
         return sampling_sigmas(self.scheduler, settings.steps)
 
     def _noise(self, num_frames: int, width: int, height: int, settings: Settings) -> tuple[Tensor, Tensor]:
@@ -104,6 +109,7 @@ class SvdGenerator:
             raise ConfigError(f"{num_frames} control frames: give the reference's pose and at least one more")
         height, width = control_frames[0:1].shape[1:3]
         check_size(self, width, height)
+        check_levers(settings)
         windows = plan(settings.window_plan, num_frames, settings.window_size, settings.window_overlap)
         noise = self._noise(1, width, height, settings)[0]
         with torch.no_grad():
@@ -115,6 +121,10 @@ class SvdGenerator:
             injection = stack.enter_context(attach(self.unet, self.control_strength))
             if settings.schedule == "fast":
                 stack.callback(collapse(self.unet).detach)
+            cache = None
+            if settings.cache_interval > 1:
+                cache = cache_deep_features(self.unet, self.keep_deep_bytes)
+                stack.callback(cache.detach)
             yield Sampler(
                 Denoiser(self.unet, self.controlnext, injection),
                 conditioning,
@@ -122,6 +132,9 @@ class SvdGenerator:
                 windows,
                 self.sigmas(settings),
                 (settings.guidance_scale if first is None else first, settings.guidance_scale),
+                settings.guidance_interval,
+                cache,
+                settings.cache_interval,
             )
 
     def denoise(
@@ -164,3 +177,19 @@ class SvdGenerator:
         else:
             frames = decode(self.vae, latents[1:], settings.decode_chunk, settings.decode_overlap)
         return map(to_uint8, frames)
+
+
+def check_levers(settings: Settings) -> None:
+    """ConfigError for approximate settings that mean nothing, or that the published order of work lacks."""
+    low, high = settings.guidance_interval
+    if not 0 <= low <= high <= 1:
+        raise ConfigError(
+            f"guidance interval {low:g} to {high:g}: give two numbers from 0 to 1, the lower first"
+        )
+    if settings.cache_interval < 1:
+        raise ConfigError(f"cache interval {settings.cache_interval}: 1 computes every step, use 1 or more")
+    if settings.schedule == "reference" and (settings.cache_interval > 1 or (low, high) != (0, 1)):
+        raise ConfigError(
+            "the order of work `reference` computes every step in full: leave the guidance interval and the "
+            "cache interval at their defaults, or use the order `fast`"
+        )

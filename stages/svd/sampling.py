@@ -5,6 +5,7 @@ a `Sampler` here, or workers elsewhere, each with a `Sampler` of the same video.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from ..controlnext.model import ControlNeXt, FrameFeatures
 from ..windows import Window, blend
+from .deep_cache import DeepCache
 from .denoiser import Conditioning, Denoiser, timestep_of
 from .schedule import euler_step
 
@@ -97,25 +99,46 @@ class Sampler:
     """float32 [steps + 1] on the CPU."""
     guidance: tuple[float, float]
     """Guidance scale of a window's first and last slot."""
+    guidance_interval: tuple[float, float] = (0.0, 1.0)
+    """The part of the steps that is guided."""
+    cache: DeepCache | None = None
+    """Where deep features are kept, and after how many steps they are computed anew."""
+    cache_interval: int = 1
+
+    def guidance_at(self, step: int, num_slots: int) -> Tensor | None:
+        """Guidance scale [num_slots] of each slot of a window at `step`; None where it is not guided."""
+        low, high = self.guidance_interval
+        if not low <= step / (len(self.sigmas) - 1) < high:
+            return None
+        return guidance_ramp(*self.guidance, num_slots)
 
     @torch.no_grad()
     def predict(self, step: int, index: int, latents: Tensor) -> Tensor:
         """v [F, 4, h, w], float32 on the CPU, of window `index` at `step` from its latents [F, 4, h, w].
 
-        One window is one call of the UNet, so the result does not depend on what else a worker does.
+        One window is one call of the UNet, so the result does not depend on what else a worker does. Where
+        deep features are cached, it depends on the steps of this window that were predicted here before.
         """
         device = self.conditioning.token.device
         window, sigma = self.windows[index], self.sigmas[step].to(device)
-        control = self.control(step, sigma, window.control)
-        guidance = guidance_ramp(*self.guidance, len(window))
-        v = self.denoiser.guided(
-            latents[None].to(device),
-            sigma,
-            self.conditioning,
-            control,
-            None if guidance is None else guidance.to(device),
-        )
+        guidance = self.guidance_at(step, len(window))
+        rows = len(window) * (1 if guidance is None else 2)
+        reused = step % self.cache_interval > 0 and self.cache is not None and self.cache.has(index, rows)
+        control = None if reused else self.control(step, sigma, window.control)
+        with self._cached(index, rows, reused):
+            v = self.denoiser.guided(
+                latents[None].to(device),
+                sigma,
+                self.conditioning,
+                control,
+                None if guidance is None else guidance.to(device),
+            )
         return v[0].cpu()
+
+    def _cached(self, index: int, rows: int, reused: bool) -> AbstractContextManager[None]:
+        if self.cache is None:
+            return nullcontext()
+        return self.cache.reuse(index, rows) if reused else self.cache.fill(index)
 
     def predict_all(
         self, step: int, latents: Tensor, on_window: Callable[[int, int], None] | None = None

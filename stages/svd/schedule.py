@@ -3,10 +3,13 @@
 from collections.abc import Mapping
 from typing import Any, cast
 
+import numpy as np
 import torch
 from diffusers.schedulers.scheduling_euler_discrete import EulerDiscreteScheduler
+from diffusers.schedulers.scheduling_utils import AysSchedules
 from torch import Tensor
 
+from ..errors import ConfigError
 from .denoiser import denoised
 
 SVD_SCHEDULER: dict[str, Any] = {
@@ -31,6 +34,24 @@ def sampling_sigmas(config: Mapping[str, Any], steps: int) -> Tensor:
     scheduler = cast(EulerDiscreteScheduler, EulerDiscreteScheduler.from_config(dict(config)))
     scheduler.set_timesteps(steps)
     return scheduler.sigmas.to("cpu", torch.float32)
+
+
+def aligned_sigmas(config: Mapping[str, Any], steps: int) -> Tensor:
+    """Noise levels of Align Your Steps for SVD, float32 [steps + 1] on the CPU. Approximate, off by default.
+
+    Sabour et al. 2024 (arXiv:2404.14507): 10 levels that were optimized for SVD, interpolated in the logarithm
+    for another number of steps, and 0. ConfigError for a model that was not trained up to their largest level.
+    """
+    levels = np.array(AysSchedules["StableDiffusionVideoSigmas"][:-1])
+    largest = config.get("sigma_max")
+    if largest != levels[0]:
+        raise ConfigError(
+            f"the noise levels of Align Your Steps begin at {levels[0]:g}, where Stable Video Diffusion does, "
+            f"and this model's at {largest}: leave align_your_steps off"
+        )
+    places = np.linspace(0, len(levels) - 1, steps)
+    sigmas = np.exp(np.interp(places, np.arange(len(levels)), np.log(levels)))
+    return torch.tensor([*sigmas, 0.0], dtype=torch.float32)
 
 
 def initial_deviation(config: Mapping[str, Any], sigmas: Tensor) -> Tensor:

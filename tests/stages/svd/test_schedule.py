@@ -1,7 +1,18 @@
+from dataclasses import replace
+
 import numpy as np
+import pytest
 import torch
 
-from posedance.stages.svd.schedule import SVD_SCHEDULER, euler_step, initial_deviation, sampling_sigmas
+from posedance.stages.errors import ConfigError
+from posedance.stages.svd.schedule import (
+    SVD_SCHEDULER,
+    aligned_sigmas,
+    euler_step,
+    initial_deviation,
+    sampling_sigmas,
+)
+from posedance.stages.svd.tiny import tiny_random
 
 
 def test_golden_tables(golden, read_json):
@@ -36,3 +47,28 @@ def test_golden_trajectories(golden, read_json):
         np.testing.assert_allclose(
             torch.stack(trajectory), tables[f"trajectory_{steps}"], rtol=1e-6, atol=1e-5
         )
+
+
+def test_align_your_steps_levels_and_between_them():
+    ten = aligned_sigmas(SVD_SCHEDULER, 10)
+    assert ten.tolist() == pytest.approx(
+        [700, 54.5, 15.886, 7.977, 4.248, 1.789, 0.981, 0.403, 0.173, 0.034, 0]
+    )
+    nineteen = aligned_sigmas(SVD_SCHEDULER, 19)
+    assert nineteen[::2][:10].tolist() == pytest.approx(ten[:10].tolist())
+    assert nineteen[1].item() == pytest.approx((700 * 54.5) ** 0.5, rel=1e-5)
+    for steps in (1, 2, 7, 25):
+        sigmas = aligned_sigmas(SVD_SCHEDULER, steps)
+        assert len(sigmas) == steps + 1 and sigmas[0] == 700 and sigmas[-1] == 0
+        assert (sigmas.diff() < 0).all()
+
+
+def test_align_your_steps_needs_the_noise_levels_of_svd():
+    with pytest.raises(ConfigError, match="this model's at 80"):
+        aligned_sigmas(SVD_SCHEDULER | {"sigma_max": 80.0}, 10)
+
+
+def test_align_your_steps_reaches_the_sampler():
+    generator = tiny_random()
+    settings = replace(generator.settings(), steps=10, align_your_steps=True)
+    assert torch.equal(generator.sigmas(settings), aligned_sigmas(SVD_SCHEDULER, 10))

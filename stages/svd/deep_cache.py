@@ -1,0 +1,115 @@
+"""Deep features kept from step to step: approximate, off by default.
+
+Ma et al., "DeepCache: Accelerating Diffusion Models for Free", 2023 (arXiv:2312.00858). What enters the last
+layer of the UNet's last block changes slowly from step to step. A step that takes it from the step before
+computes only `conv_in`, that last layer and the output. All that lies between is skipped, the place where the
+control joins included.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any, cast
+
+from torch import Tensor, nn
+
+
+class DeepCache:
+    """Made by `cache_deep_features`; `detach` gives the UNet back as it was.
+
+    Features are kept for each `key` (a window), as many as fit into `keep_bytes`; the others are computed at
+    every step.
+    """
+
+    def __init__(self, unet: nn.Module, keep_bytes: int) -> None:
+        self.keep_bytes = keep_bytes
+        self.kept_bytes = 0
+        self._kept: dict[int, Tensor] = {}
+        self._key: int | None = None
+        self._reused: Tensor | None = None
+        self._changed: list[nn.Module] = []
+        down = list(cast(Any, unet.down_blocks))
+        *up, last = cast(Any, unet.up_blocks)
+        for block in down:
+            count = len(block.resnets) + (block.downsamplers is not None)
+            self._replace(block, lambda hidden, count=count: (hidden, (hidden,) * count))
+        for block in (cast(nn.Module, unet.mid_block), *up):
+            self._replace(block, lambda hidden: hidden)
+        attentions = list(last.attentions) if getattr(last, "has_cross_attention", False) else []
+        skipped = [*list(last.resnets)[:-1], *attentions[:-1]]
+        entrance = skipped[-1]
+        for module in skipped:
+            self._replace(module, partial(self._skip, module in attentions, module is entrance))
+        self._hook = entrance.register_forward_hook(self._keep)
+
+    def _replace(self, module: nn.Module, stand_in: Callable[[Tensor], Any]) -> None:
+        """Let `stand_in`, given the hidden states, answer for `module` while features are reused."""
+        original = module.forward
+
+        def chosen(*args: Any, **kwargs: Any) -> Any:
+            if self._reused is None:
+                return original(*args, **kwargs)
+            return stand_in(args[0] if args else kwargs["hidden_states"])
+
+        module.forward = chosen
+        self._changed.append(module)
+
+    def _skip(self, gives_tuple: bool, is_entrance: bool, hidden: Tensor) -> Any:
+        result = self._reused if is_entrance else hidden
+        return (result,) if gives_tuple else result
+
+    def _keep(self, module: nn.Module, args: object, output: Tensor | tuple[Tensor, ...]) -> None:
+        if self._key is None or self._reused is not None:
+            return
+        features = output if isinstance(output, Tensor) else output[0]
+        before = self._kept.pop(self._key, None)
+        self.kept_bytes -= 0 if before is None else before.nbytes
+        if self.kept_bytes + features.nbytes <= self.keep_bytes:
+            self._kept[self._key] = features.detach()
+            self.kept_bytes += features.nbytes
+
+    def has(self, key: int, rows: int) -> bool:
+        """Whether features are kept for the last `rows` frames of the batch of `key`."""
+        return key in self._kept and len(self._kept[key]) >= rows
+
+    @contextmanager
+    def fill(self, key: int) -> Iterator[None]:
+        """While this is open, a call of the UNet is computed in full and its deep features are kept."""
+        self._key = key
+        try:
+            yield
+        finally:
+            self._key = None
+
+    @contextmanager
+    def reuse(self, key: int, rows: int) -> Iterator[None]:
+        """While this is open, a call of the UNet with `rows` frames in its batch reuses what is kept.
+
+        The last `rows` of it: the conditional half where the unconditional is not asked for any more.
+        """
+        self._reused = self._kept[key][-rows:]
+        try:
+            yield
+        finally:
+            self._reused = None
+
+    def detach(self) -> None:
+        """Undo `cache_deep_features` and forget what is kept."""
+        self._hook.remove()
+        for module in self._changed:
+            module.__dict__.pop("forward", None)
+        self._changed.clear()
+        self._kept.clear()
+        self.kept_bytes = 0
+
+
+def cache_deep_features(unet: nn.Module, keep_bytes: int) -> DeepCache:
+    """Prepare an unmodified diffusers `UNetSpatioTemporalConditionModel` to reuse deep features.
+
+    cache = cache_deep_features(unet, keep_bytes)
+    with cache.fill(window):
+        unet(...)                     # in full
+    with cache.reuse(window, rows):   # if cache.has(window, rows)
+        unet(...)                     # shallow
+    """
+    return DeepCache(unet, keep_bytes)
