@@ -5,7 +5,7 @@ whose loss is minimized are the very objects that `animate` samples with.
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -31,7 +31,7 @@ from .progress import say
 from .train_encoder import palette_loss, presence
 from .train_loop import LoopConfig, run_loop
 from .train_model import ModelConfig, Parts, load_parts, save_model
-from .train_vae import DataConfig, clip_batches, psnr, seeded
+from .train_vae import DataConfig, clip_batches, decoded_by, posterior, psnr, seeded
 
 VALIDATION_CLIPS = 8
 SIGMA_BINS = (0.5, 2.0, 8.0)
@@ -130,13 +130,17 @@ class VideoTask:
         self.injection = attach(self.parts.unet, config.model.strength)
         collapse(self.parts.unet)
         self.denoiser = Denoiser(self.parts.unet, self.parts.controlnext, self.injection)
-        self.modules: dict[str, nn.Module] = {
+        self.modules: Mapping[str, nn.Module] = {
             "unet": self.parts.unet,
             "controlnext": self.parts.controlnext,
         }
         if config.palette > 0:
             self.reader = nn.Linear(self.parts.image_encoder.config.projection_dim, 4 * len(PARTS))
-            self.modules |= {"image_encoder": self.parts.image_encoder, "reader": self.reader}
+            self.modules = {
+                **self.modules,
+                "image_encoder": self.parts.image_encoder,
+                "reader": self.reader,
+            }
         self.sigmas = config.sigma.distribution()
         self.kept: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
 
@@ -175,8 +179,9 @@ class VideoTask:
         if key in self.kept:
             return self.kept[key]
         picture = clip.frames[frame]
-        latents = self.parts.vae.encode(to_signed(picture[None])).latent_dist.mode()[0]
-        pixels = clip_pixels(picture, self.parts.image_encoder.config.image_size)[0]
+        latents = posterior(self.parts.vae, to_signed(picture[None])).mode()[0]
+        encoder: Any = self.parts.image_encoder
+        pixels = clip_pixels(picture, encoder.config.image_size)[0]
         if self.config.cache_latents:
             self.kept[key] = latents, pixels
         return latents, pixels
@@ -186,7 +191,7 @@ class VideoTask:
         """Latents [C, h, w] of a reference uint8 [H, W, 3] with the model's augmentation noise."""
         pixels = to_signed(frame[None])
         noise = torch.randn(pixels.shape, generator=generator)
-        return self.parts.vae.encode(pixels + self.config.model.noise_aug * noise).latent_dist.mode()[0]
+        return posterior(self.parts.vae, pixels + self.config.model.noise_aug * noise).mode()[0]
 
     def draw(self, clip: Clip, generator: torch.Generator) -> list[tuple[int, list[int]]]:
         """What to learn from a clip: pairs of a reference and the frames to make from it."""
@@ -233,7 +238,8 @@ class VideoTask:
                 else:
                     references.append(encoded)
         x0 = torch.stack(latents) * float(self.parts.vae.config["scaling_factor"])
-        weight = F.adaptive_avg_pool2d(torch.stack(weights), x0.shape[-2:])[:, :, None]
+        height, width = x0.shape[-2:]
+        weight = F.adaptive_avg_pool2d(torch.stack(weights), (height, width))[:, :, None]
         count = len(x0)
         tokens = self.parts.image_encoder(torch.stack(seen)).image_embeds
         if config.palette > 0:
@@ -313,7 +319,7 @@ class VideoTask:
         square = ONE_STEP_SIGMA**2 + 1
         x0 = noise * ONE_STEP_SIGMA / square - v * ONE_STEP_SIGMA / square**0.5
         with without_temporal(self.parts.vae):
-            decoded = self.parts.vae.decode(x0.flatten(0, 1) / scale, num_frames=len(frames)).sample
+            decoded = decoded_by(self.parts.vae, x0.flatten(0, 1) / scale)
         return decoded.clamp(-1, 1)
 
 

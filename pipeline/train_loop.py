@@ -11,7 +11,7 @@ import shutil
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Protocol
+from typing import Annotated, Any, Literal, Protocol, cast
 
 import torch
 from accelerate import Accelerator
@@ -117,7 +117,8 @@ class Averaged:
 
     @torch.no_grad()
     def update(self, decay: float) -> None:
-        torch._foreach_lerp_(self.average, [p.detach() for p in self.parameters], 1 - decay)
+        for average, parameter in zip(self.average, self.parameters, strict=True):
+            average.lerp_(parameter.detach(), 1 - decay)
 
     @torch.no_grad()
     def swap(self) -> None:
@@ -185,12 +186,13 @@ def run_loop(
                     loss, logs = task.loss(step, micro, next(batches))
                 accelerator.backward(loss / config.accumulation)
                 loss_sum += float(loss.detach()) / config.accumulation
-            loss_sum = float(accelerator.reduce(torch.tensor(loss_sum), reduction="sum"))
+            loss_sum = float(summed(accelerator, torch.tensor(loss_sum)))
             check_loss(loss_sum, mean_loss, step, config, folder)
             mean_loss = loss_sum if mean_loss is None else 0.98 * mean_loss + 0.02 * loss_sum
             if accelerator.num_processes > 1:
                 sum_gradients(accelerator, parameters)
-            norm = float(accelerator.clip_grad_norm_(parameters, config.clip))
+            norm = accelerator.clip_grad_norm_(parameters, config.clip)
+            norm = float(norm) if norm is not None else 0.0
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate_at(step, config)
             optimizer.step()
@@ -233,11 +235,15 @@ def check_loss(loss: float, mean: float | None, step: int, config: LoopConfig, f
     )
 
 
+def summed(accelerator: Accelerator, values: Tensor) -> Tensor:
+    """Sum over the processes."""
+    return cast(Tensor, accelerator.reduce(values, reduction="sum"))
+
+
 def sum_gradients(accelerator: Accelerator, parameters: list[nn.Parameter]) -> None:
     """Sum of the gradients over the processes, in one message."""
     flat = torch.cat([(p.grad if p.grad is not None else torch.zeros_like(p)).flatten() for p in parameters])
-    reduced = accelerator.reduce(flat, reduction="sum")
-    assert isinstance(reduced, Tensor)
+    reduced = summed(accelerator, flat)
     offset = 0
     for p in parameters:
         p.grad = reduced[offset : offset + p.numel()].view_as(p).clone()

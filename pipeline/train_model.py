@@ -200,7 +200,7 @@ def save_model(folder: Path, parts: Parts, config: ModelConfig, notes: str, more
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     trained = (parts.unet, parts.controlnext, parts.vae, parts.image_encoder)
-    networks = [copy.deepcopy(part) for part in trained]
+    networks: list[Any] = [copy.deepcopy(part) for part in trained]
     generator = SvdGenerator(
         folder.name,
         *networks,

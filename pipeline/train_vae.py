@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import numpy as np
 import torch
 from diffusers.models.autoencoders.autoencoder_kl_temporal_decoder import AutoencoderKLTemporalDecoder
+from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -99,11 +100,9 @@ def seeded(seed: int, *keys: int) -> torch.Generator:
 def clip_order(clips: int, seed: int, start: int, stop: int) -> list[int]:
     """Clip numbers of positions start..stop in an endless sequence of shuffled epochs."""
     order: list[int] = []
-    for position in range(start, stop):
-        epoch, place = divmod(position, clips)
-        if not order or place == 0 or position == start:
-            shuffled = np.random.default_rng([seed, epoch, 7]).permutation(clips)
-        order.append(int(shuffled[place]))
+    for epoch in range(start // clips, -(-stop // clips)):
+        shuffled = np.random.default_rng([seed, epoch, 7]).permutation(clips).tolist()
+        order += shuffled[max(start - epoch * clips, 0) : stop - epoch * clips]
     return order
 
 
@@ -176,17 +175,17 @@ class VaeTask:
         image = torch.cat(images)
         weight = torch.from_numpy(np.concatenate(weights))[:, None]
         with without_temporal(self.vae):
-            posterior = self.vae.encode(image).latent_dist
-            latents = posterior.sample(generator=generator)
+            encoded = posterior(self.vae, image)
+            latents = encoded.sample(generator=generator)
             noise = torch.randn(latents.shape, generator=generator)
             latents = latents + config.latent_noise * float(latents.detach().std()) * noise
-            decoded = self.vae.decode(latents, num_frames=len(latents)).sample
+            decoded = decoded_by(self.vae, latents)
         error = decoded - image
         total = (weight * (error.abs() + 2 * error**2)).mean()
         edges = (error[..., 1:, :] - error[..., :-1, :]).abs().mean() + (
             error[..., 1:] - error[..., :-1]
         ).abs().mean()
-        divergence = posterior.kl().mean() / latents[0].numel()
+        divergence = encoded.kl().mean() / latents[0].numel()
         squared = float(F.mse_loss(decoded.detach(), image))
         loss = total + config.gradient * edges + config.kl * divergence
         return loss, {"psnr": psnr(squared), "latent_std": float(latents.detach().std())}
@@ -205,8 +204,17 @@ class VaeTask:
 
     def reconstruct(self, image: Tensor) -> Tensor:
         with without_temporal(self.vae):
-            latents = self.vae.encode(image).latent_dist.mode()
-            return self.vae.decode(latents, num_frames=len(latents)).sample
+            return decoded_by(self.vae, posterior(self.vae, image).mode())
+
+
+def posterior(vae: AutoencoderKLTemporalDecoder, pictures: Tensor) -> DiagonalGaussianDistribution:
+    """Of pictures [N, 3, H, W] in -1..1."""
+    return vae.encode(pictures, return_dict=False)[0]
+
+
+def decoded_by(vae: AutoencoderKLTemporalDecoder, latents: Tensor) -> Tensor:
+    """Pictures [N, 3, H, W] around -1..1 of the N latents of one video."""
+    return vae.decode(latents, num_frames=len(latents), return_dict=False)[0]
 
 
 def psnr(squared: float) -> float:
@@ -217,7 +225,7 @@ def psnr(squared: float) -> float:
 @torch.no_grad()
 def latent_deviation(vae: AutoencoderKLTemporalDecoder, clips: PuppetClips) -> float:
     """Standard deviation of the latents around zero: 1 / it is the scaling factor."""
-    latents = [vae.encode(to_signed(clips[i].frames)).latent_dist.mode() for i in range(len(clips))]
+    latents = [posterior(vae, to_signed(clips[i].frames)).mode() for i in range(len(clips))]
     return float(torch.cat(latents).square().mean().sqrt())
 
 

@@ -34,6 +34,7 @@ def silence_temporal(model: nn.Module) -> None:
             _zero(module.temporal_res_block.conv2)
         elif isinstance(module, TransformerSpatioTemporalModel):
             _zero(module.time_pos_embed.linear_2)
+            block: Any
             for block in module.temporal_transformer_blocks:
                 _zero(block.ff_in.net[2])
                 _zero(block.attn1.to_out[0])
