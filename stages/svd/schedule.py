@@ -39,15 +39,16 @@ def sampling_sigmas(config: Mapping[str, Any], steps: int) -> Tensor:
 def aligned_sigmas(config: Mapping[str, Any], steps: int) -> Tensor:
     """Noise levels of Align Your Steps for SVD, float32 [steps + 1] on the CPU. Approximate, off by default.
 
-    Sabour et al. 2024 (arXiv:2404.14507): 10 levels that were optimized for SVD, interpolated in the logarithm
-    for another number of steps, and 0. ConfigError for a model that was not trained up to their largest level.
+    Sabour et al. 2024 (arXiv:2404.14507): 10 levels that were optimized for SVD, interpolated in the
+    logarithm for another number of steps, and 0. ConfigError for a model that does not start at their
+    largest level.
     """
     levels = np.array(AysSchedules["StableDiffusionVideoSigmas"][:-1])
     largest = config.get("sigma_max")
     if largest != levels[0]:
         raise ConfigError(
-            f"the noise levels of Align Your Steps begin at {levels[0]:g}, where Stable Video Diffusion does, "
-            f"and this model's at {largest}: leave align_your_steps off"
+            f"the noise levels of Align Your Steps begin at {levels[0]:g}, as Stable Video Diffusion's do, and "
+            f"this model's at {largest}: leave align_your_steps off"
         )
     places = np.linspace(0, len(levels) - 1, steps)
     sigmas = np.exp(np.interp(places, np.arange(len(levels)), np.log(levels)))
