@@ -57,6 +57,17 @@ class WindowConfig(Config):
     """`even`: equal windows, ramped blending, reference frame in each. `reference`: as published."""
 
 
+class ApproximateConfig(Config):
+    """Less work for a result that is near, not the same; off by default. `run.py bench` prints how near."""
+
+    align_your_steps: bool | None = None
+    """Noise levels made for SVD in 10 steps [default: with preset `preview`, for models that they fit]."""
+    guidance_interval: tuple[float, float] = (0.0, 1.0)
+    """The part of the steps, from 0 to 1, in which the prediction is guided."""
+    cache_interval: Annotated[int, Field(ge=1)] = 1
+    """Compute the UNet's deep features at every n-th step and reuse them at the others."""
+
+
 class WeightsConfig(Config):
     """Where the published weights of `--model svd-xt-1.1` are."""
 
@@ -120,6 +131,7 @@ class AnimateConfig(ClipConfig):
     align: Literal["robust", "reference", "none"] = "robust"
     """Fit the dancer's skeleton to the character's: `robust`, `reference` (as published), or `none`."""
     window: WindowConfig = WindowConfig()
+    approximate: Annotated[ApproximateConfig, Hidden] = ApproximateConfig()
     weights: Annotated[WeightsConfig, Hidden] = WeightsConfig()
     device: Annotated[str, Hidden] = "auto"
     """auto, cpu, cuda or cuda:N."""

@@ -29,9 +29,15 @@ class Preset:
 
     steps: float
     overlap: float
+    align_your_steps: bool = False
+    """Whether models that start at SVD's noise level take the levels made for few steps."""
 
 
-PRESETS = {"preview": Preset(0.4, 0.5), "default": Preset(1, 1), "best": Preset(1.6, 1.5)}
+PRESETS = {
+    "preview": Preset(0.4, 0.5, align_your_steps=True),
+    "default": Preset(1, 1),
+    "best": Preset(1.6, 1.5),
+}
 """What `--preset` does: time is proportional to steps, and grows with overlap."""
 
 STEPS = ("reference", "poses", "control", "latents", "result", "comparison")
@@ -53,7 +59,7 @@ def shape_of(generator: "SvdGenerator", config: AnimateConfig) -> Shape:
     defaults = generator.defaults
     width, height = config.width or defaults.width, config.height or defaults.height
     check_size(generator, width, height)
-    return Shape(width, height, defaults.control_canvas, settings_of(generator.settings(), config))
+    return Shape(width, height, defaults.control_canvas, settings_of(generator, config))
 
 
 def files_of(job: Job, step: str) -> list[Path]:
@@ -167,6 +173,7 @@ def step_keys(config: AnimateConfig) -> dict[str, Key]:
             config.steps,
             config.guidance_scale,
             config.window.model_dump(),
+            config.approximate.model_dump(),
         ],
         device=config.device,
     )
@@ -185,9 +192,13 @@ def open_generator(config: AnimateConfig) -> "SvdGenerator":
     return load_generator(config.model, device=device, **config.weights.model_dump())
 
 
-def settings_of(defaults: Settings, config: AnimateConfig) -> Settings:
+def settings_of(generator: "SvdGenerator", config: AnimateConfig) -> Settings:
     """The model's own settings, scaled by the preset, replaced by what the config names."""
+    from ..stages.svd.schedule import can_align
+
+    defaults, approximate = generator.settings(), config.approximate
     preset, window = PRESETS[config.preset], config.window
+    aligned = approximate.align_your_steps
     size = window.size or defaults.window_size
     overlap = min(round(defaults.window_overlap * preset.overlap), size // 2)
     guidance = config.guidance_scale
@@ -199,6 +210,11 @@ def settings_of(defaults: Settings, config: AnimateConfig) -> Settings:
         window_size=size,
         window_overlap=overlap if window.overlap is None else window.overlap,
         window_plan=window.plan,
+        align_your_steps=preset.align_your_steps and can_align(generator.scheduler)
+        if aligned is None
+        else aligned,
+        guidance_interval=approximate.guidance_interval,
+        cache_interval=approximate.cache_interval,
     )
 
 

@@ -36,6 +36,11 @@ def sampling_sigmas(config: Mapping[str, Any], steps: int) -> Tensor:
     return scheduler.sigmas.to("cpu", torch.float32)
 
 
+def can_align(config: Mapping[str, Any]) -> bool:
+    """Whether Align Your Steps fits: sampling starts at the largest noise level of SVD."""
+    return config.get("sigma_max") == AysSchedules["StableDiffusionVideoSigmas"][0]
+
+
 def aligned_sigmas(config: Mapping[str, Any], steps: int) -> Tensor:
     """Noise levels of Align Your Steps for SVD, float32 [steps + 1] on the CPU. Approximate, off by default.
 
@@ -44,11 +49,10 @@ def aligned_sigmas(config: Mapping[str, Any], steps: int) -> Tensor:
     largest level.
     """
     levels = np.array(AysSchedules["StableDiffusionVideoSigmas"][:-1])
-    largest = config.get("sigma_max")
-    if largest != levels[0]:
+    if not can_align(config):
         raise ConfigError(
-            f"the noise levels of Align Your Steps begin at {levels[0]:g}, as Stable Video Diffusion's do, and "
-            f"this model's at {largest}: leave align_your_steps off"
+            f"the noise levels of Align Your Steps begin at {levels[0]:g}, as Stable Video Diffusion's do, "
+            f"and this model's at {config.get('sigma_max')}: leave align_your_steps off"
         )
     places = np.linspace(0, len(levels) - 1, steps)
     sigmas = np.exp(np.interp(places, np.arange(len(levels)), np.log(levels)))
