@@ -8,8 +8,8 @@ if TYPE_CHECKING:
     from ..stages.svd.generator import SvdGenerator
 
 UNET_MAPS = 50
-"""Feature maps of the UNet's first level that are alive at its peak. Measured as resident memory of one call on
-the CPU: 51 to 58 with windows of 8 at 256x384 and 512x768, 48 with 24."""
+"""Feature maps of the UNet's first level that are alive at its peak. Measured as resident memory of one call
+on the CPU: 51 to 58 with windows of 8 at 256x384 and 512x768, 48 with 24."""
 DECODER_MAPS = 12
 """The same for the VAE's decoder and its first level at full resolution: 8 to 13."""
 
