@@ -3,7 +3,6 @@
 The steps are in `graph.py`. Each runs only if its inputs changed since it last ran.
 """
 
-import json
 from functools import partial
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from ..stages.video import count_frames, probe
 from ..stages.windows import plan as plan_windows
 from . import steps
 from .config import AnimateConfig, write_yaml
-from .doctor import devices, versions
+from .doctor import environment
 from .graph import (
     STEPS,
     compare,
@@ -64,9 +63,10 @@ def make(job: Job, config: AnimateConfig, keys: dict[str, Key]) -> None:
     windows = plan_windows(settings.window_plan, num_frames, settings.window_size, settings.window_overlap)
     say(
         f"{generator.name} on {generator.unet.device}: {num_frames - 1} frames of "
-        f"{shape.width}x{shape.height} in {len(windows)} windows of {settings.window_size}, {settings.steps} steps"
+        f"{shape.width}x{shape.height} in {len(windows)} windows of "
+        f"{settings.window_size}, {settings.steps} steps"
     )
-    write_environment(job, config)
+    write_text(job.folder / "environment.json", environment(digests(model_files(config))))
     for step in ("reference", "poses"):
         (output,) = files = files_of(job, step)
         job.run(step, keys[step], files, partial(find_pose, step, config, output))
@@ -74,12 +74,6 @@ def make(job: Job, config: AnimateConfig, keys: dict[str, Key]) -> None:
     denoise(job, config, keys["latents"], shape, generator)
     write_result(job, config, keys["result"], shape, generator)
     compare(job, config, keys["comparison"])
-
-
-def write_environment(job: Job, config: AnimateConfig) -> None:
-    """Keep what the result was made with: versions, devices, digests of the weights."""
-    environment = {"versions": versions(), "devices": devices(), "weights": digests(model_files(config))}
-    write_text(job.folder / "environment.json", json.dumps(environment, indent=1))
 
 
 def plan(config: AnimateConfig) -> str:

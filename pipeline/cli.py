@@ -15,7 +15,7 @@ from cyclopts import App, CycloptsError, Parameter
 from pydantic import ValidationError
 
 from ..stages.errors import PosedanceError
-from .config import AnimateConfig, ClipConfig, explain, resolve
+from .config import AnimateConfig, BatchConfig, ClipConfig, explain, resolve
 
 ConfigFile = Annotated[Path | None, Parameter(name="--config")]
 """YAML file with any of these options; `config.yaml` in a job folder repeats that job."""
@@ -75,6 +75,40 @@ def pose(
 
 
 @app.command
+def batch(
+    *,
+    options: Annotated[BatchConfig, Parameter(name="*")] = BatchConfig(),  # noqa: B008 (immutable)
+    config: ConfigFile = None,
+) -> int:
+    """Make many videos: the rows of a manifest, or every driving video with every reference image.
+
+    Exit code 0 when all are done, 3 when some were given up, 2 for a request that cannot be run.
+
+    Parameters
+    ----------
+    config
+        YAML file with any of these options.
+    """
+    from .batch import batch as make_all
+
+    return make_all(resolve(BatchConfig, options, config))
+
+
+@app.command
+def status(folder: Path) -> None:
+    """Show how far a batch is, running or not, from any terminal.
+
+    Parameters
+    ----------
+    folder
+        Output folder of the batch.
+    """
+    from .status import status as look
+
+    print(look(folder))
+
+
+@app.command
 def doctor() -> None:
     """Show versions, devices, and which pose estimators and models work here, or why not."""
     from .doctor import report
@@ -83,11 +117,14 @@ def doctor() -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command. Returns its exit code: 0 done, 2 a mistake to mend, 130 stopped by the user."""
+    """Run one command. Returns its exit code: 0 done, 2 a mistake to mend, 130 stopped by the user.
+
+    A batch that gave up some videos returns 3.
+    """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # waiting threads sleep: shared cores stay usable
     try:
-        app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
+        code = app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
     except PosedanceError as error:
         return complain(str(error))
     except CycloptsError as error:
@@ -103,7 +140,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("\nstopped: run the same command again to go on from here", file=sys.stderr)
         return 130
-    return 0
+    return code if isinstance(code, int) else 0
 
 
 def complain(line: str) -> int:

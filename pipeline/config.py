@@ -137,6 +137,51 @@ class AnimateConfig(ClipConfig):
     """auto, cpu, cuda or cuda:N."""
 
 
+class PoolConfig(Config):
+    """Workers of one stage of a batch, and what each takes; what is not given fits itself to the machine."""
+
+    workers: Annotated[int | None, Field(ge=1)] = None
+    cpus: Annotated[float | None, Field(gt=0)] = None
+    gpus: Annotated[float | None, Field(ge=0)] = None
+    """Whole numbers, or a fraction where several workers share a GPU."""
+
+
+class PoolsConfig(Config):
+    """The stages of a batch: poses, control frames, the model, comparison videos."""
+
+    pose: PoolConfig = PoolConfig()
+    draw: PoolConfig = PoolConfig()
+    denoise: PoolConfig = PoolConfig()
+    compare: PoolConfig = PoolConfig()
+
+
+class BatchConfig(AnimateConfig):
+    """What a batch makes, and how it runs; the options of `animate` hold for every video."""
+
+    driving: Path | None = None
+    """Folder of driving videos, or one: each dances with every reference image."""
+    reference: Path | None = None
+    """Folder of reference images, or one. Keypoints are read from NAME.npz beside each when that exists."""
+    manifest: Path | None = None
+    """CSV, JSONL or YAML: one row for each video, with driving (or pose), reference, any option of animate,
+    and name. Paths are relative to the manifest. A row wins over the command line."""
+    executor: Literal["ray", "local"] = "ray"
+    """`ray`: many workers, here or on a cluster. `local`: one task at a time in this process."""
+    ray_address: str | None = None
+    """Ray cluster to work on: `auto` inside one, or HOST:PORT [default: Ray on this machine alone]."""
+    attempts: Annotated[int, Field(ge=1)] = 3
+    """How often a step is tried before its video is quarantined."""
+    timeout: Annotated[float, Field(gt=0)] = 1800
+    """Seconds without progress after which a worker is killed and replaced."""
+    retry_quarantined: bool = False
+    """Try again what an earlier run gave up."""
+    limit: Annotated[int | None, Field(ge=1)] = None
+    """Make at most this many of the videos that are not done."""
+    shard: Annotated[str | None, Field(pattern=r"^\d+/\d+$")] = None
+    """i/n with i from 0: only the i-th of n parts, for n runs side by side on one output folder."""
+    pools: Annotated[PoolsConfig, Hidden] = PoolsConfig()
+
+
 ConfigT = TypeVar("ConfigT", bound=Config)
 
 

@@ -1,5 +1,6 @@
 """`run.py doctor`: what is here, what works, and why the rest does not."""
 
+import json
 import platform
 import shutil
 from importlib.metadata import PackageNotFoundError, version
@@ -33,6 +34,11 @@ def devices() -> list[str]:
         for index in range(torch.cuda.device_count())
     ]
     return [*lines, f"cpu: {platform.machine()}, {torch.get_num_threads()} threads"]
+
+
+def environment(weights: dict[str, str]) -> str:
+    """What a result was made with, as JSON: versions, devices, and the given digests of the weights."""
+    return json.dumps({"versions": versions(), "devices": devices(), "weights": weights}, indent=1)
 
 
 def report() -> str:

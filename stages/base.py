@@ -16,7 +16,7 @@ class Stage(Protocol[In, Out]):
     def setup(self) -> None:
         """Load weights and open devices."""
 
-    def __call__(self, item: In) -> Out: ...
+    def __call__(self, item: In, /) -> Out: ...
 
     def close(self) -> None:
         """Release what `setup` took."""

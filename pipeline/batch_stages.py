@@ -1,0 +1,213 @@
+"""The stages of a batch: each a part of the graph of `animate`, on a worker that loads its models once.
+
+What several videos share is made once and kept in the batch's own `.work/shared`, by key: poses of a driving
+video, poses of a reference image, and what the model makes of a config. The rest goes to each video's own
+job folder, the same that `animate` would make.
+"""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..stages.atomic import atomic_path
+from ..stages.base import Stage
+from ..stages.generate import Settings
+from ..stages.pose.base import PoseEstimator
+from ..stages.types import Resources
+from . import graph, steps
+from .config import AnimateConfig, EstimatorConfig, write_yaml
+from .doctor import environment
+from .job import Job, Key, hold, open_job, write_text
+
+if TYPE_CHECKING:
+    from ..stages.svd.generator import SvdGenerator
+
+PATIENCE_S = 60.0
+"""How long a step waits for the lock of a job folder: a killed worker's is freed in a moment."""
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """One step of one video. `root` is the batch's folder, `config.output` the video's."""
+
+    step: str
+    root: Path
+    config: AnimateConfig
+    keys: dict[str, Key]
+    """Key of each step, and of the video's `shape`."""
+
+    @property
+    def key(self) -> Key:
+        return self.keys[self.step]
+
+
+def shared_name(step: str, key: Key) -> str:
+    """Name of the record, and stem of the file, of what videos share."""
+    return f"{step}-{key[:16]}"
+
+
+@contextmanager
+def shared(work: Work) -> Iterator[tuple[Job, str, Path]]:
+    """The batch as a job, the name of a shared step, and its file; nobody else makes it meanwhile."""
+    name, job = shared_name(work.step, work.key), Job(work.root)
+    locks, store = job.work / "locks", job.work / "shared"
+    for folder in (locks, store):
+        folder.mkdir(exist_ok=True)
+    with hold(work.root, locks / name, patience_s=float("inf")):
+        yield job, name, store / f"{name}.npz"
+
+
+@dataclass
+class PoseStage:
+    """Poses of driving videos and of reference images -> the batch's shared store."""
+
+    resources: Resources
+    _stack: ExitStack = field(default_factory=ExitStack, repr=False)
+    _options: EstimatorConfig | None = None
+    _estimator: PoseEstimator | None = None
+
+    def setup(self) -> None:
+        """Estimators are loaded when a video needs one: pose files need none."""
+
+    def __call__(self, work: Work) -> None:
+        with shared(work) as (job, name, path):
+            make = partial(graph.find_pose, work.step, work.config, path, self._open)
+            job.run(name, work.key, [path], make)
+
+    def close(self) -> None:
+        self._stack.close()
+        self._options = None
+
+    @contextmanager
+    def _open(self, options: EstimatorConfig) -> Iterator[PoseEstimator]:
+        """The estimator of the last video if it is the same; one that failed is not used again."""
+        if self._estimator is None or options != self._options:
+            self.close()
+            self._estimator = self._stack.enter_context(steps.opened(options))
+            self._options = options
+        try:
+            yield self._estimator
+        except BaseException:
+            self.close()
+            raise
+
+
+@dataclass
+class DrawStage:
+    """The video's own poses, out of the shared store, and its control frames."""
+
+    resources: Resources
+
+    def setup(self) -> None:
+        """Nothing to load."""
+
+    def __call__(self, work: Work) -> None:
+        with open_job(work.config.output, PATIENCE_S) as job:
+            write_text(job.folder / "config.yaml", write_yaml(work.config))
+            for step in ("reference", "poses"):
+                (path,) = files = graph.files_of(job, step)
+                job.run(step, work.keys[step], files, partial(take, work, step, path))
+            graph.draw(job, work.config, work.key, shape_for(work))
+
+    def close(self) -> None:
+        """Nothing to release."""
+
+
+def take(work: Work, step: str, output: Path) -> steps.Facts:
+    """Copy a file out of the shared store -> `output`, and what was recorded of it."""
+    name, store = shared_name(step, work.keys[step]), Job(work.root)
+    with atomic_path(output) as temporary:
+        shutil.copyfile(store.work / "shared" / f"{name}.npz", temporary)
+    return store.facts(name)
+
+
+def shape_for(work: Work) -> graph.Shape:
+    """The video's shape as step `shape` recorded it, with the video's own seed."""
+    facts = Job(work.root).facts(shared_name("shape", work.keys["shape"]))
+    values: dict[str, Any] = {
+        key: tuple(value) if isinstance(value, list) else value for key, value in facts["settings"].items()
+    }
+    settings = replace(Settings(**values), seed=work.config.seed)
+    return graph.Shape(facts["width"], facts["height"], facts["canvas"], settings)
+
+
+@dataclass
+class DenoiseStage:
+    """Steps that need the model: `shape`, `latents` and `result`. `config` names the model to begin with."""
+
+    resources: Resources
+    config: AnimateConfig
+    _generator: "SvdGenerator | None" = None
+    _model: Any = None
+
+    def setup(self) -> None:
+        self._open(self.config)
+
+    def __call__(self, work: Work) -> None:
+        generator = self._open(work.config)
+        if work.step == "shape":
+            with shared(work) as (job, name, _):
+                job.run(name, work.key, [], lambda: asdict(graph.shape_of(generator, work.config)))
+            return
+        with open_job(work.config.output, PATIENCE_S) as job:
+            if work.step == "latents":
+                about = environment(graph.digests(graph.model_files(work.config)))
+                write_text(job.folder / "environment.json", about)
+                graph.denoise(job, work.config, work.key, shape_for(work), generator)
+            else:
+                graph.write_result(job, work.config, work.key, shape_for(work), generator)
+
+    def close(self) -> None:
+        self._generator = None
+
+    def _open(self, config: AnimateConfig) -> "SvdGenerator":
+        """The generator of the last video if it is the same."""
+        model = (config.model, config.weights, config.device)
+        if self._generator is None or model != self._model:
+            self._generator = None
+            self._generator = graph.open_generator(config)
+            self._model = model
+        return self._generator
+
+
+@dataclass
+class CompareStage:
+    """The comparison video and the contact sheet."""
+
+    resources: Resources
+
+    def setup(self) -> None:
+        """Nothing to load."""
+
+    def __call__(self, work: Work) -> None:
+        with open_job(work.config.output, PATIENCE_S) as job:
+            graph.compare(job, work.config, work.key)
+
+    def close(self) -> None:
+        """Nothing to release."""
+
+
+STAGE_OF = {
+    "reference": "pose",
+    "poses": "pose",
+    "shape": "denoise",
+    "control": "draw",
+    "latents": "denoise",
+    "result": "denoise",
+    "comparison": "compare",
+}
+"""Which stage makes a step."""
+
+
+def make_stages(resources: dict[str, Resources], config: AnimateConfig) -> dict[str, Stage[Work, None]]:
+    """Stages in the order of the graph. `config` names the model that is loaded first."""
+    return {
+        "pose": PoseStage(resources["pose"]),
+        "draw": DrawStage(resources["draw"]),
+        "denoise": DenoiseStage(resources["denoise"], config),
+        "compare": CompareStage(resources["compare"]),
+    }
