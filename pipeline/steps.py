@@ -4,6 +4,7 @@ No function here knows what was done before or what comes next; `animate.py` dec
 outputs whole or not at all and returns facts about them, as plain data that a record can keep.
 """
 
+import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
 from fractions import Fraction
@@ -15,7 +16,7 @@ import numpy as np
 
 from ..stages.atomic import atomic_path
 from ..stages.encode import AudioSource, VideoWriter
-from ..stages.errors import PoseError
+from ..stages.errors import OutputError, PoseError
 from ..stages.frames import StoredFrames, write_frames
 from ..stages.generate import Checkpoint, Settings
 from ..stages.picture import fit_cover, read_picture
@@ -36,6 +37,9 @@ if TYPE_CHECKING:
     from ..stages.svd.generator import SvdGenerator
 
 Facts = dict[str, Any]
+
+CUT_WORTH_SAYING = 0.2
+"""Part of the reference picture that may be cut off at its sides without a word."""
 
 
 def clip_of(config: ClipConfig) -> Clip:
@@ -181,10 +185,16 @@ def draw_control(
     pose, the driver's follow. A character without a pose of its own is taken to stand in the driver's first.
     """
     driver, own = load_poses(driving_poses), load_poses(reference_pose)
-    own = cover_alignment(own.size, *size).apply(own)
+    cover = cover_alignment(own.size, *size)
+    own = cover.apply(own)
     fit = fit_alignment(driver, own, align)
     aligned = fit.apply(driver)
     notes = [fit.note] if fit.note else []
+    if (cut := 1 - 1 / math.prod(cover.scale)) > CUT_WORTH_SAYING:
+        notes.append(
+            f"{cut:.0%} of the picture is cut away to fit {size[0]}x{size[1]}: "
+            "choose --width and --height nearer to its shape"
+        )
     if not own.scores.any():
         first = int(np.argmax(aligned.scores.any(1)))
         own = aligned[first : first + 1]
@@ -230,11 +240,15 @@ def denoise(
 
 
 def save_tensors(path: Path, tensors: "dict[str, Tensor]", facts: dict[str, str]) -> None:
-    """Write a safetensors file whole or not at all."""
+    """Write a safetensors file whole or not at all. Raises OutputError where it cannot."""
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     with atomic_path(path) as temporary:
-        save_file(tensors, temporary, facts)
+        try:
+            save_file(tensors, temporary, facts)
+        except SafetensorError as error:
+            raise OutputError(f"cannot write {path}: {error}: free some space, then run again") from error
 
 
 def load_checkpoint(path: Path, key: str) -> Checkpoint | None:
