@@ -109,6 +109,20 @@ def status(folder: Path) -> None:
 
 
 @app.command
+def bench(*, json: Annotated[Path | None, Parameter(name="--json")] = None) -> None:
+    """Measure what is gained over the published way and print the ratios. Leave the machine idle meanwhile.
+
+    Parameters
+    ----------
+    json
+        File that gets the same numbers.
+    """
+    from .bench import bench as measure
+
+    print(measure(json))
+
+
+@app.command
 def doctor() -> None:
     """Show versions, devices, and which pose estimators and models work here, or why not."""
     from .doctor import report

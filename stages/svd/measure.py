@@ -3,21 +3,26 @@
 Ratios of processor time on the CPU, measured in turns, medians; the numerical difference stands beside them.
 """
 
-import statistics
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import Any, cast
 
 import numpy as np
 import torch
 from diffusers.models.unets.unet_spatio_temporal_condition import UNetSpatioTemporalConditionModel
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
+from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from ..controlnext.model import ControlNeXt
+from ..generate import Settings
+from ..measure import Comparison, in_turns
 from .collapse import collapse
 from .denoiser import timestep_of
 from .generator import SvdGenerator
+from .published import step_windows
+from .sampling import ControlCache
+from .schedule import can_align, euler_step
 from .tiny import tiny_random
 
 SVD_UNET = {
@@ -26,19 +31,6 @@ SVD_UNET = {
     "num_frames": 25,
 }
 """SVD-XT 1.1 where it differs from the defaults of its class, or where these must not be trusted."""
-
-
-@dataclass(frozen=True, slots=True)
-class Comparison:
-    """Seconds of the published way and of ours, and the largest difference relative to the largest value."""
-
-    published_s: float
-    ours_s: float
-    max_rel_diff: float
-
-    @property
-    def ratio(self) -> float:
-        return self.published_s / self.ours_s
 
 
 def small_generator() -> SvdGenerator:
@@ -61,11 +53,7 @@ def compare_schedules(
         generator.settings(), steps=steps, window_size=window, window_overlap=overlap, guidance_scale=3.0
     )
     published = replace(settings, schedule="reference")
-    return _compare(
-        lambda: generator.denoise(pixels[0], pixels, published),
-        lambda: generator.denoise(pixels[0], pixels, settings),
-        repeats,
-    )
+    return _compare(generator, pixels, published, settings, repeats)
 
 
 def compare_control(
@@ -88,12 +76,80 @@ def compare_control(
             return torch.cat(results)
 
         def ours() -> torch.Tensor:
-            cache = type(sampler.control)(generator.controlnext, pixels)
+            cache = ControlCache(generator.controlnext, pixels)
             return torch.cat(
                 [cache(step, sigma, w.control) for step, sigma in enumerate(sigmas) for w in windows]
             )
 
-        return _compare(published, ours, repeats)
+        return in_turns(published, ours, _difference, repeats)
+
+
+APPROXIMATIONS: dict[str, dict[str, Any]] = {
+    "Align Your Steps, 10 for 25 steps": {"align_your_steps": True, "steps": 10},
+    "guidance on steps 0.2 to 0.8": {"guidance_interval": (0.2, 0.8)},
+    "deep features every 2nd step": {"cache_interval": 2},
+    "deep features every 3rd step": {"cache_interval": 3},
+}
+"""Levers that change the result, as changes of settings."""
+
+
+def compare_approximations(
+    generator: SvdGenerator, *, side: int = 64, steps: int = 25, repeats: int = 1
+) -> dict[str, Comparison]:
+    """Each approximate lever against our exact sampling of one window of square frames, by its name.
+
+    Levers that do not fit the generator are left out. With random weights the distance only tells that a
+    lever acts, for trained weights it tells how near the result is.
+    """
+    settings = replace(generator.settings(), steps=steps)
+    pixels = _random_frames(settings.window_size, side)
+    results = {}
+    for name, changes in APPROXIMATIONS.items():
+        unguided = settings.guidance_scale == 1 and "guidance_interval" in changes
+        if unguided or ("align_your_steps" in changes and not can_align(generator.scheduler)):
+            continue
+        results[name] = _compare(generator, pixels, settings, replace(settings, **changes), repeats)
+    return results
+
+
+def full_generator(device: str = "cuda", dtype: torch.dtype = torch.bfloat16) -> SvdGenerator:
+    """The UNet and the control module at their published sizes with random weights; the rest tiny."""
+    tiny = tiny_random()
+    with torch.device(device):
+        unet = UNetSpatioTemporalConditionModel(**SVD_UNET)  # pyright: ignore[reportArgumentType]
+        controlnext = ControlNeXt()
+        config = {
+            **cast(Any, tiny.image_encoder).config.to_dict(),
+            "projection_dim": unet.config["cross_attention_dim"],
+        }
+        image_encoder = CLIPVisionModelWithProjection(CLIPVisionConfig(**config))
+    full = replace(tiny, unet=unet, controlnext=controlnext, image_encoder=image_encoder)
+    return full.to(device, dtype)
+
+
+def compare_windows(
+    generator: SvdGenerator, width: int = 576, height: int = 1024, num_frames: int = 24, repeats: int = 3
+) -> Comparison:
+    """One window of `num_frames` at one step under guidance, on the generator's device, by the wall clock."""
+    pixels = np.random.default_rng(0).integers(0, 256, (num_frames, height, width, 3), np.uint8)
+    settings = replace(
+        generator.settings(), steps=2, window_size=num_frames, window_overlap=0, guidance_scale=3.0
+    )
+    latents = generator.initial_latents(num_frames, width, height, settings)
+
+    def clock() -> float:
+        if generator.unet.device.type == "cuda":
+            torch.cuda.synchronize()
+        return time.perf_counter()
+
+    with generator.sampler(pixels[0], pixels, settings) as sampler, torch.no_grad():
+        sigma, next_sigma = sampler.sigmas[0], sampler.sigmas[1]
+
+        def ours() -> torch.Tensor:
+            sampler.control = ControlCache(generator.controlnext, pixels, generator.keep_control_bytes)
+            return euler_step(latents, sampler.predict(0, 0, latents), sigma, next_sigma)
+
+        return in_turns(lambda: next(step_windows(sampler, 0, latents)), ours, _difference, repeats, clock)
 
 
 def forward_tflop(width: int = 576, height: int = 1024, num_frames: int = 24) -> float:
@@ -116,18 +172,15 @@ def _random_frames(num_frames: int, side: int) -> np.ndarray:
 
 
 def _compare(
-    published: Callable[[], torch.Tensor], ours: Callable[[], torch.Tensor], repeats: int
+    generator: SvdGenerator, pixels: np.ndarray, published: Settings, ours: Settings, repeats: int
 ) -> Comparison:
-    seconds: tuple[list[float], list[float]] = ([], [])
-    results: list[torch.Tensor] = []
-    published()
-    ours()
-    for _ in range(repeats):
-        results = []
-        for run, times in zip((published, ours), seconds, strict=True):
-            started = time.process_time()
-            results.append(run())
-            times.append(time.process_time() - started)
-    expected, result = results
-    difference = (expected - result).abs().max() / expected.abs().max()
-    return Comparison(statistics.median(seconds[0]), statistics.median(seconds[1]), difference.item())
+    return in_turns(
+        lambda: generator.denoise(pixels[0], pixels, published),
+        lambda: generator.denoise(pixels[0], pixels, ours),
+        _difference,
+        repeats,
+    )
+
+
+def _difference(expected: torch.Tensor, result: torch.Tensor) -> float:
+    return ((expected - result).abs().max() / expected.abs().max()).item()

@@ -1,6 +1,5 @@
 """Control frames: the recorded drawings pixel for pixel, and the same pixels as the plain way of drawing."""
 
-import importlib.util
 from fractions import Fraction
 from pathlib import Path
 
@@ -9,6 +8,7 @@ import numpy as np
 import pytest
 
 from posedance.stages.pose import skeleton
+from posedance.stages.pose.measure import draw_plainly, random_people
 from posedance.stages.pose.render import (
     ControlCanvas,
     OpenPosePeople,
@@ -20,13 +20,6 @@ from posedance.stages.pose.render import (
 from posedance.stages.types import PoseSequence
 
 FIELDS = ("candidate", "score", "hands", "hands_score", "faces", "faces_score")
-
-_spec = importlib.util.spec_from_file_location(
-    "bench_drawing", Path(__file__).parents[2] / "bench" / "bench_drawing.py"
-)
-assert _spec is not None and _spec.loader is not None
-bench_drawing = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(bench_drawing)
 
 
 def load_people(arrays: np.lib.npyio.NpzFile, prefix: str) -> OpenPosePeople:
@@ -97,8 +90,8 @@ def test_any_size_has_the_pixels_of_the_plain_drawing(width: int, height: int):
     rng = np.random.default_rng(width)
     canvas = ControlCanvas(width, height)
     for count in (1, 2, 0):
-        people = bench_drawing.random_people(rng, count)
-        assert np.array_equal(canvas.draw(people), bench_drawing.draw_plainly(people, width, height))
+        people = random_people(rng, count)
+        assert np.array_equal(canvas.draw(people), draw_plainly(people, width, height))
 
 
 def test_frames_of_a_sequence_do_not_depend_on_each_other():

@@ -1,19 +1,14 @@
-"""Draw control frames the published way and ours, interleaved: `python tests/bench/bench_drawing.py`.
-
-Prints the median milliseconds a frame of both, their ratio, and the largest pixel difference.
-"""
+"""What the drawing of control frames gains: the published way, step by step, against ours."""
 
 import colorsys
 import math
-import statistics
-import sys
-import time
 
 import cv2
 import numpy as np
 
-from posedance.stages.pose.render import ControlCanvas, OpenPosePeople
-from posedance.stages.pose.skeleton import BODY_LIMBS, HAND_EDGES, PALETTE
+from ..measure import Comparison, in_turns
+from .render import ControlCanvas, OpenPosePeople
+from .skeleton import BODY_LIMBS, HAND_EDGES, PALETTE
 
 
 def draw_plainly(people: OpenPosePeople, width: int, height: int) -> np.ndarray:
@@ -31,7 +26,8 @@ def draw_plainly(people: OpenPosePeople, width: int, height: int) -> np.ndarray:
             angle = int(math.degrees(math.atan2(ya - yb, xa - xb)))
             centre = (int((xa + xb) / 2), int((ya + yb) / 2))
             colour = [int(level * score[a] * score[b]) for level in PALETTE[limb]]
-            cv2.fillConvexPoly(canvas, cv2.ellipse2Poly(centre, axes, angle, 0, 360, 1), colour)
+            outline = cv2.ellipse2Poly(centre, axes, angle, 0, 360, 1)
+            cv2.fillConvexPoly(canvas, np.array(outline), colour)
     canvas = (canvas * 0.6).astype(np.uint8)
     for joint in range(18):
         for person, score in enumerate(people.body_scores):
@@ -43,8 +39,9 @@ def draw_plainly(people: OpenPosePeople, width: int, height: int) -> np.ndarray:
         pixels = [(int(x * wide), int(y * high)) for x, y in points]
         for edge, (a, b) in enumerate(HAND_EDGES):
             if min(*pixels[a], *pixels[b]) > 0:
-                hue = np.array(colorsys.hsv_to_rgb(edge / 20, 1, 1))
-                cv2.line(canvas, pixels[a], pixels[b], hue * int(scores[a] * scores[b] * 255), 2)
+                brightness = int(scores[a] * scores[b] * 255)
+                hue = [level * brightness for level in colorsys.hsv_to_rgb(edge / 20, 1, 1)]
+                cv2.line(canvas, pixels[a], pixels[b], hue, 2)
         for pixel, score in zip(pixels, scores, strict=True):
             if min(pixel) > 0:
                 cv2.circle(canvas, pixel, 4, (0, 0, int(score * 255)), -1)
@@ -70,28 +67,17 @@ def random_people(rng: np.random.Generator, count: int = 1) -> OpenPosePeople:
     )
 
 
-def main(width: int = 576, height: int = 1024, frames: int = 15) -> None:
+def compare_drawing(width: int = 576, height: int = 1024, repeats: int = 15) -> Comparison:
+    """One control frame of one person, drawn both ways."""
     rng = np.random.default_rng(0)
     canvas = ControlCanvas(width, height)
-    canvas.draw(random_people(rng))
-    times: tuple[list[float], list[float]] = ([], [])
-    worst = 0
-    for _ in range(frames):
-        people = random_people(rng)
-        clock = [time.perf_counter()]
-        plain = draw_plainly(people, width, height)
-        clock.append(time.perf_counter())
-        ours = canvas.draw(people)
-        clock.append(time.perf_counter())
-        for side, spent in zip(times, np.diff(clock), strict=True):
-            side.append(1000 * float(spent))
-        worst = max(worst, int(cv2.absdiff(ours, np.ascontiguousarray(plain)).max()))
-    published, mine = (statistics.median(side) for side in times)
-    sys.stdout.write(
-        f"{width}x{height}: published way {published:.1f} ms, ours {mine:.1f} ms a frame: "
-        f"{published / mine:.1f}x, largest pixel difference {worst}\n"
+    people = random_people(rng)
+
+    def difference(published: np.ndarray, ours: np.ndarray) -> float:
+        nonlocal people
+        people = random_people(rng)  # both have drawn these
+        return float(cv2.absdiff(ours, np.ascontiguousarray(published)).max()) / 255
+
+    return in_turns(
+        lambda: draw_plainly(people, width, height), lambda: canvas.draw(people), difference, repeats
     )
-
-
-if __name__ == "__main__":
-    main(*(int(argument) for argument in sys.argv[1:]))

@@ -1,0 +1,152 @@
+"""`bench`: what is gained over the published way, as ratios, both sides measured in turns in one run.
+
+Nothing here is a result of its own: the ratios depend on the machine, which should be idle.
+"""
+
+import json
+import os
+import platform
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..datasets.puppets import make_character, make_motion, render
+from ..stages.encode import VideoWriter
+from ..stages.generate import load_generator, why_unusable
+from ..stages.measure import Comparison
+from ..stages.pose.measure import compare_drawing
+from ..stages.video import Clip, read_frames
+from .config import EncodeConfig
+from .doctor import devices, versions
+from .job import write_text
+from .progress import say
+
+DECODE_S = 0.1
+"""Seconds between frames that leave the VAE's decoder, assumed: at 576x1024 it has 7 TFLOP a frame to do."""
+
+SCHEDULE, CONTROL, DRAW, ENCODE = "denoising loop", "control module", "drawing", "encoding, waited for"
+
+
+def bench(json_file: Path | None = None, say: Callable[[str], None] = say) -> str:
+    """Measure everything and return the table; also write it to `json_file` if one is named."""
+    from ..stages.svd import measure
+
+    comparisons: dict[str, Comparison] = {}
+
+    def compared(name: str, compare: Callable[[], Comparison]) -> None:
+        say(f"bench: {name}")
+        comparisons[name] = compare()
+
+    compared(SCHEDULE, measure.compare_schedules)
+    compared(CONTROL, measure.compare_control)
+    compared(DRAW, compare_drawing)
+    frames = dancing_frames(48)
+    compared(ENCODE, lambda: compare_encoding(frames))
+    compared("encoding, processor time", lambda: compare_encoding(frames, 0, time.process_time))
+    say("bench: one forward pass, counted")
+    tflop = measure.forward_tflop()
+    generators = {"random weights": measure.small_generator()}
+    if not why_unusable("demo"):
+        generators["demo"] = load_generator("demo")
+    approximations: dict[str, Comparison] = {}
+    for name, generator in generators.items():
+        say(f"bench: approximations, {name}")
+        for lever, comparison in measure.compare_approximations(generator).items():
+            approximations[f"{lever}, {name}"] = comparison
+    on_gpu = gpu_rows(say)
+
+    report = {
+        "schedule_ratio": comparisons[SCHEDULE].ratio,
+        "control_ratio": comparisons[CONTROL].ratio,
+        "max_rel_diff": max(comparisons[name].max_rel_diff for name in (SCHEDULE, CONTROL)),
+        "forward_tflop": tflop,
+        "draw_ratio": comparisons[DRAW].ratio,
+        "encode_ratio": comparisons[ENCODE].ratio,
+        "exact": as_json(comparisons),
+        "approximate": as_json(approximations),
+        "gpu": as_json(on_gpu),
+        "machine": machine(),
+    }
+    if json_file is not None:
+        write_text(json_file, json.dumps(report, indent=1) + "\n")
+    lines = table({**comparisons, **on_gpu}, "published s")
+    lines.append(f"{'one forward of the UNet, 24 frames, counted':<48}{tflop:>12.2f} TFLOP")
+    lines += ["", *table(approximations, "exact s")]
+    return "\n".join(lines)
+
+
+def table(comparisons: dict[str, Comparison], published: str) -> list[str]:
+    """One line for each comparison, under a heading."""
+    lines = [f"{'':<48}{published:>12}{'ours s':>10}{'ratio':>8}{'max rel. diff':>15}"]
+    for name, c in comparisons.items():
+        numbers = f"{c.published_s:>12.3f}{c.ours_s:>10.3f}{c.ratio:>8.2f}{c.max_rel_diff:>15.1e}"
+        lines.append(f"{name:<48}{numbers}")
+    return lines
+
+
+def as_json(comparisons: dict[str, Comparison]) -> dict[str, dict[str, float]]:
+    """Times, ratio and difference by name."""
+    return {name: asdict(c) | {"ratio": c.ratio} for name, c in comparisons.items()}
+
+
+def machine() -> dict[str, Any]:
+    """What a reader must know of where it was measured."""
+    import torch
+
+    threads = {"processors": os.cpu_count(), "threads": torch.get_num_threads()}
+    return {"system": platform.platform(), "devices": devices(), "versions": versions()} | threads
+
+
+def dancing_frames(num_frames: int, width: int = 576, height: int = 1024) -> list[np.ndarray]:
+    """A drawn dancer, uint8 [height, width, 3] each."""
+    character, motion = make_character(0), make_motion(0, Fraction(15))
+    return [render(character, motion, frame, width, height).image for frame in range(num_frames)]
+
+
+def compare_encoding(
+    frames: list[np.ndarray], decode_s: float = DECODE_S, clock: Callable[[], float] = time.perf_counter
+) -> Comparison:
+    """Encoding frames that leave a decoder one by one, `decode_s` apart: what it adds to the decoding.
+
+    The published way collects all frames and then encodes them twice with x264's preset slow; ours encodes
+    them once, with our defaults, as they come.
+    """
+    height, width = frames[0].shape[:2]
+    ours = EncodeConfig()
+
+    def write(path: Path, crf: int, preset: str, pace: float) -> float:
+        started, slept = clock(), 0.0
+        with VideoWriter(path, width, height, Fraction(15), crf=crf, preset=preset) as writer:
+            for frame in frames:
+                if pace:
+                    before = clock()
+                    time.sleep(pace)
+                    slept += clock() - before
+                writer.write(frame)
+        return clock() - started - slept
+
+    with tempfile.TemporaryDirectory() as folder:
+        files = [Path(folder) / name for name in ("published.mp4", "again.mp4", "ours.mp4")]
+        published_s = sum(write(file, ours.crf, "slow", 0) for file in files[:2])
+        ours_s = write(files[2], ours.crf, ours.preset, decode_s)
+        pairs = zip(read_frames(files[0], Clip()), read_frames(files[2], Clip()), strict=True)
+        difference = max(int(np.abs(a.astype(int) - b).max()) for a, b in pairs) / 255
+    return Comparison(published_s, ours_s, difference)
+
+
+def gpu_rows(say: Callable[[str], None]) -> dict[str, Comparison]:
+    """One guided window of the full networks, with random bfloat16 weights, where there is a GPU."""
+    import torch
+
+    if not torch.cuda.is_available():
+        return {}
+    from ..stages.svd.measure import compare_windows, full_generator
+
+    say("bench: the full networks on the GPU")
+    return {"one window at one step, bfloat16, GPU": compare_windows(full_generator())}
