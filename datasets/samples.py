@@ -133,6 +133,12 @@ def loss_weights(parts: np.ndarray, body: float, face: float, small: float, reac
     return weights
 
 
+def has_gloves(character_seed: int) -> bool:
+    """Whether a character's hands have a colour of their own."""
+    outfit = make_character(character_seed).outfit
+    return outfit.hands != outfit.skin
+
+
 class PuppetClips(Dataset[Clip]):
     """`count` clips of different characters; item i is drawn on first use and kept in `cache` if given."""
 
@@ -155,7 +161,9 @@ class PuppetClips(Dataset[Clip]):
             with np.load(path, allow_pickle=False) as kept:
                 return Clip(index, kept["frames"], kept["control"], kept["parts"], kept["palette"])
         rng = np.random.default_rng([self.seed, self.first, index])
-        character, motion, noise = (self.first + int(n) for n in rng.integers(0, HELD_OUT, 3))
+        motion, noise, *candidates = (self.first + int(n) for n in rng.integers(0, HELD_OUT, 4))
+        # Of two characters the one with gloves: hands are small, and their own colour is hard to learn.
+        character = next((seed for seed in candidates if has_gloves(seed)), candidates[0])
         clip = draw_clip(self.spec, character, motion, None if self.first >= HELD_OUT else noise, index)
         if path is not None:
             partial = path.with_suffix(f".{os.getpid()}.npz")

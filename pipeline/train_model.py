@@ -12,6 +12,7 @@ import torch
 from diffusers.models.autoencoders.autoencoder_kl_temporal_decoder import AutoencoderKLTemporalDecoder
 from diffusers.models.unets.unet_spatio_temporal_condition import UNetSpatioTemporalConditionModel
 from pydantic import Field
+from torch import nn
 from transformers import CLIPVisionModelWithProjection
 
 from ..stages.controlnext.inject import POSE_STRENGTH
@@ -127,9 +128,8 @@ def load_parts(config: ModelConfig) -> Parts:
         controlnext = ControlNeXt.from_pretrained(source(None, config.base, "controlnext"))
     else:
         controlnext = new_controlnext(config.controlnext, unet.config["block_out_channels"][0])
-    for name, network in (("UNet", unet), ("VAE", vae), ("ControlNeXt", controlnext)):
-        if not isinstance(network, torch.nn.Module):
-            raise ConfigError(f"{name} did not load as a network")
+    for network in (unet, controlnext, vae, encoder):
+        nn.Module.float(network)  # model folders are saved in half precision
     return Parts(unet, controlnext, vae, encoder, groups)
 
 

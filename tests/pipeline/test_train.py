@@ -51,9 +51,7 @@ def base(tmp_path_factory):
 
 
 def small_data(folder: Path) -> DataConfig:
-    return DataConfig(
-        width=32, height=32, canvas=96, clips=3, frames=2, cache=folder / "clips", workers=0
-    )
+    return DataConfig(width=32, height=32, canvas=96, clips=3, frames=2, cache=folder / "clips", workers=0)
 
 
 def config(base, output: Path, **changes) -> TrainConfig:
@@ -138,7 +136,7 @@ def test_only_the_last_checkpoints_stay_and_are_whole(base, tmp_path):
 
 
 def test_another_run_in_the_same_folder_is_refused(base, whole):
-    with pytest.raises(ConfigError, match="loop.learning_rate"):
+    with pytest.raises(ConfigError, match=r"loop\.learning_rate"):
         train(config(base, whole, loop={"learning_rate": 5e-4, "steps": STEPS + 1}))
 
 
@@ -168,7 +166,8 @@ def test_pictures_leave_the_temporal_layers_at_rest(base, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("learn", "within"), [("none", ()), ("to_out+to_v", ("to_out", "to_v")), ("temporal", ("tempor", "time_"))]
+    ("learn", "within"),
+    [("none", ()), ("to_out+to_v", ("to_out", "to_v")), ("temporal", ("tempor", "time_"))],
 )
 def test_what_learns_is_chosen_by_name(base, tmp_path, learn, within):
     named = VideoTask(config(base, tmp_path, learn=learn)).trainable()
@@ -181,9 +180,18 @@ def test_what_learns_is_chosen_by_name(base, tmp_path, learn, within):
 def test_a_run_can_go_on_from_a_model_folder(base, whole, tmp_path):
     settings = config(base, tmp_path)
     model = settings.model.model_copy(
-        update={"base": whole / "model", "unet": None, "controlnext": None, "vae": None, "image_encoder": None}
+        update={
+            "base": whole / "model",
+            "unet": None,
+            "controlnext": None,
+            "vae": None,
+            "image_encoder": None,
+        }
     )
-    task = VideoTask(settings.model_copy(update={"model": model}))
+    settings = settings.model_copy(update={"model": model})
+    task = VideoTask(settings)
+    loss, _ = task.loss(0, 0, next(iter(task.batches(0, 1, range(1)))))
+    assert torch.isfinite(loss)
     trained = load_file(whole / "model" / "unet" / "diffusion_pytorch_model.safetensors")
     assert torch.equal(task.parts.unet.conv_in.weight.half(), trained["conv_in.weight"])
     assert {module.num_groups for module in task.parts.unet.modules() if hasattr(module, "num_groups")} == {1}
