@@ -167,3 +167,25 @@ def test_a_full_disk_is_one_line_and_leaves_no_torn_file(tmp_path: Path) -> None
         assert not list(disk.rglob("*.tmp")) and not list(disk.rglob("*.mp4"))
     finally:
         subprocess.run(["umount", str(disk)], check=True)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["animate"],
+        ["pose"],
+        ["batch"],
+        ["status"],
+        ["train"],
+        ["train", "vae"],
+        ["train", "image-encoder"],
+        ["evaluate", "model"],
+        ["convert"],
+        ["bench"],
+        ["doctor"],
+    ],
+    ids=" ".join,
+)
+def test_every_command_teaches(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*command, "--help"]) == 0
+    assert f"Usage: run.py {' '.join(command)}" in capsys.readouterr().out

@@ -1,0 +1,114 @@
+"""The commands `train`, `evaluate` and `convert`; loaded only when one of them is used."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import App, Parameter
+
+from .config import resolve
+from .evaluate import EvaluateConfig, evaluate_model
+from .train import TrainConfig, train
+from .train_encoder import EncoderConfig, train_encoder
+from .train_vae import VaeConfig, train_vae
+
+ConfigFile = Annotated[Path | None, Parameter(name="--config")]
+
+train_app = App(name="train", help="Train ControlNeXt, or one of the small networks around it.")
+evaluate_app = App(name="evaluate", help="Measure a model.")
+
+
+@train_app.default
+def controlnext(
+    *,
+    options: Annotated[TrainConfig, Parameter(name="*")] = TrainConfig(),  # noqa: B008 (immutable)
+    config: ConfigFile = None,
+) -> None:
+    """Train ControlNeXt, and as much of the UNet as wanted, on drawn dancers. A stopped run goes on.
+
+    Parameters
+    ----------
+    config
+        YAML file with any of these options; configs/train/ has those of the shipped model.
+    """
+    print(train(resolve(TrainConfig, options, config)))
+
+
+@train_app.command
+def vae(
+    *,
+    options: Annotated[VaeConfig, Parameter(name="*")] = VaeConfig(),  # noqa: B008 (immutable)
+    config: ConfigFile = None,
+) -> None:
+    """Train a small VAE on drawn dancers.
+
+    Parameters
+    ----------
+    config
+        YAML file with any of these options.
+    """
+    print(train_vae(resolve(VaeConfig, options, config)))
+
+
+@train_app.command
+def image_encoder(
+    *,
+    options: Annotated[EncoderConfig, Parameter(name="*")] = EncoderConfig(),  # noqa: B008 (immutable)
+    config: ConfigFile = None,
+) -> None:
+    """Train a small image encoder on drawn dancers.
+
+    Parameters
+    ----------
+    config
+        YAML file with any of these options.
+    """
+    print(train_encoder(resolve(EncoderConfig, options, config)))
+
+
+@evaluate_app.command
+def model(
+    *,
+    options: Annotated[EvaluateConfig, Parameter(name="*")] = EvaluateConfig(),  # noqa: B008 (immutable)
+    json: Annotated[Path | None, Parameter(name="--json")] = None,
+) -> None:
+    """Let a model dance on characters and motions it has never seen, and compare with the true drawings.
+
+    Parameters
+    ----------
+    json
+        File that gets the figures.
+    """
+    if json is not None:
+        options = options.model_copy(update={"json_file": json})
+    evaluate_model(options)
+
+
+def convert(
+    folder: Path,
+    /,
+    *,
+    base: str,
+    controlnext: Path,
+    unet: Path,
+    dtype: Literal["fp16", "bf16", "fp32"] = "fp16",
+) -> None:
+    """Turn published weight files into one folder that --model takes.
+
+    Parameters
+    ----------
+    folder
+        New folder to write.
+    base
+        Stable Video Diffusion in diffusers layout: a folder or a hub id.
+    controlnext
+        ControlNeXt weights, .bin or .safetensors.
+    unet
+        UNet weights published with them, .bin or .safetensors, with diffusers' or the original names.
+    dtype
+        Precision of what is written.
+    """
+    from ..stages.controlnext.convert import convert as write
+
+    for source in write(base, controlnext, unet, folder, dtype):
+        print(source)
+    print(folder)
