@@ -45,8 +45,8 @@ class Worker:
         self._last = 0.0
 
     def setup(self) -> Outcome:
-        self._tell("setup", 0, None)
         limit_threads(self._stage.resources.cpus)
+        self._tell("setup", 0, None)
         return attempt(self._stage.setup)
 
     def run(self, task: str, work: Any) -> Outcome:

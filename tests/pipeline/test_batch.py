@@ -1,0 +1,251 @@
+"""Batches end to end on the tiny generator: what is shared, what survives a kill, what is given up."""
+
+import signal
+import subprocess
+import sys
+import time
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from posedance.datasets.puppets import make_character, make_motion, reference_pose, render
+from posedance.pipeline.animate import animate
+from posedance.pipeline.batch import batch
+from posedance.pipeline.config import AnimateConfig, BatchConfig, PoolsConfig, resolve
+from posedance.pipeline.resources import share_out
+from posedance.pipeline.status import events, states_of, status
+from posedance.stages.errors import ConfigError, OutputError
+from posedance.stages.picture import write_png
+from posedance.stages.pose.files import save_poses
+from posedance.stages.types import PoseSequence, Resources
+
+FPS = Fraction(15)
+SIZE = (144, 256)
+FILES = ("result.mp4", "comparison.mp4", "contact_sheet.png", "poses.npz")
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two dances as pose files, two pictures with their keypoints, and manifest.csv: each with each."""
+    folder = tmp_path_factory.mktemp("inputs")
+    for dance in (1, 2):
+        frames = [render(make_character(5), make_motion(dance, FPS), frame, *SIZE) for frame in range(4)]
+        keypoints, scores = np.stack([f.keypoints for f in frames]), np.stack([f.scores for f in frames])
+        save_poses(folder / f"dance{dance}.npz", PoseSequence(keypoints, scores, SIZE, FPS))
+    for number in (6, 7):
+        add_picture(folder, f"ref{number}", number)
+    rows = [f"dance{dance}.npz,ref{number}.png" for dance in (1, 2) for number in (6, 7)]
+    (folder / "manifest.csv").write_text("\n".join(["pose,reference", *rows]))
+    return folder
+
+
+def add_picture(folder: Path, name: str, number: int) -> None:
+    """A drawn character and its keypoints."""
+    still = render(make_character(number), reference_pose(number), 0, *SIZE)
+    write_png(folder / f"{name}.png", still.image)
+    own = PoseSequence(still.keypoints[None], still.scores[None], SIZE, Fraction(1))
+    save_poses(folder / f"{name}.npz", own)
+
+
+def config(manifest: Path, output: Path, **changes: Any) -> BatchConfig:
+    """A small batch in this process."""
+    fields = {"model": "tiny-random", "steps": 2, "executor": "local", "attempts": 2, **changes}
+    return BatchConfig(manifest=manifest, output=output, **fields)
+
+
+def command_of(manifest: Path, output: Path, executor: str) -> list[str]:
+    """The same batch as a command, to be killed."""
+    options = {
+        "--manifest": manifest, "--output": output, "--model": "tiny-random", "--steps": 2,
+        "--attempts": 2, "--executor": executor,
+    }  # fmt: skip
+    run = [sys.executable, "-m", "posedance.pipeline", "batch"]
+    return run + [str(word) for option in options.items() for word in option]
+
+
+def made(output: Path) -> dict[str, bytes]:
+    """What users get, by path."""
+    return {f"{folder.name}/{name}": (folder / name).read_bytes()
+            for folder in output.glob("dance*") for name in FILES}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def whole(inputs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The batch, made in this process without disturbance."""
+    output = tmp_path_factory.mktemp("whole")
+    assert batch(config(inputs / "manifest.csv", output)) == 0
+    return output
+
+
+def test_each_item_is_a_job_folder_and_what_items_share_is_made_once(whole: Path) -> None:
+    assert len(made(whole)) == 4 * len(FILES)
+    done = [event["task"] for event in events(whole) if event["event"] == "done"]
+    assert sum(task.startswith("poses-") for task in done) == 2, "once for each dance, not for each video"
+    assert sum(task.startswith("reference-") for task in done) == 2
+    assert len(done) == len(set(done)) == 2 + 2 + 1 + 4 * 4
+    assert [state.status for state in states_of(whole)] == ["done"] * 4
+    assert "4 done, 0 given up" in status(whole) and "not running" in status(whole)
+    page = (whole / "index.html").read_text()
+    assert all(f"{folder.name}/comparison.mp4" in page for folder in whole.glob("dance*"))
+    assert not list(whole.rglob("*.tmp"))
+
+
+def test_animate_takes_a_folder_of_a_batch_for_its_own(
+    whole: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = whole / "dance1--ref6"
+    animate(resolve(AnimateConfig, AnimateConfig(), folder / "config.yaml"))
+    assert "is up to date" in capsys.readouterr().err
+
+
+def test_nothing_is_done_twice(inputs: Path, whole: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in whole.rglob("*.mp4")}
+    count = len(list(events(whole)))
+    assert batch(config(inputs / "manifest.csv", whole)) == 0
+    assert {path: path.stat().st_mtime_ns for path in whole.rglob("*.mp4")} == before
+    assert len(list(events(whole))) == count
+
+
+def test_limit_and_shards_add_up_to_the_whole(inputs: Path, whole: Path, tmp_path: Path) -> None:
+    manifest = inputs / "manifest.csv"
+    assert batch(config(manifest, tmp_path, limit=1)) == 0
+    assert len(list(tmp_path.glob("dance*/result.mp4"))) == 1
+    for shard in ("0/2", "1/2"):
+        assert batch(config(manifest, tmp_path, shard=shard)) == 0
+    assert made(tmp_path) == made(whole)
+    with pytest.raises(ConfigError, match=r"0/2 to 1/2"):
+        batch(config(manifest, tmp_path, shard="2/2"))
+
+
+def test_a_bad_picture_is_given_up_at_once_and_tried_again_when_it_changes(tmp_path: Path) -> None:
+    save_dance(tmp_path / "dance1.npz")
+    add_picture(tmp_path, "good", 6)
+    (tmp_path / "bad.png").write_bytes(b"no picture")
+    manifest = tmp_path / "m.csv"
+    manifest.write_text("pose,reference\ndance1.npz,good.png\ndance1.npz,bad.png\n")
+    output = tmp_path / "out"
+    assert batch(config(manifest, output)) == 3
+    states = {state.name: state for state in states_of(output)}
+    assert states["dance1--good"].status == "done"
+    bad = states["dance1--bad"]
+    assert (bad.status, bad.attempts) == ("quarantined", 1) and "bad.png" in bad.error
+    assert bad.stage.startswith("reference-") and "dance1--bad" in status(output)
+
+    def begun() -> int:
+        return sum(event["event"] == "start" for event in events(output))
+
+    before = begun()
+    assert batch(config(manifest, output)) == 3
+    assert begun() == before, "what was given up is left alone"
+    assert batch(config(manifest, output, retry_quarantined=True)) == 3
+    assert begun() > before
+    add_picture(tmp_path, "bad", 7)
+    assert batch(config(manifest, output)) == 0, "its input changed"
+
+
+def save_dance(path: Path) -> None:
+    frames = [render(make_character(5), make_motion(1, FPS), frame, *SIZE) for frame in range(4)]
+    keypoints, scores = np.stack([f.keypoints for f in frames]), np.stack([f.scores for f in frames])
+    save_poses(path, PoseSequence(keypoints, scores, SIZE, FPS))
+
+
+def test_a_damaged_file_of_the_shared_store_is_made_again(inputs: Path, tmp_path: Path, whole: Path) -> None:
+    manifest = inputs / "manifest.csv"
+    assert batch(config(manifest, tmp_path, limit=1)) == 0
+    for path in (tmp_path / ".work" / "shared").iterdir():
+        path.write_bytes(b"torn")
+    record = next((tmp_path / ".work" / "records").glob("shape*"))
+    record.write_text('{"key": ')
+    assert batch(config(manifest, tmp_path)) == 0
+    assert made(tmp_path) == made(whole)
+
+
+def test_a_second_driver_is_refused(inputs: Path, tmp_path: Path) -> None:
+    command = command_of(inputs / "manifest.csv", tmp_path, "local")
+    first = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        wait_for(first, tmp_path / "events.jsonl")
+        with pytest.raises(OutputError, match=f"in use by process {first.pid}"):
+            batch(config(inputs / "manifest.csv", tmp_path))
+        assert "; running" in status(tmp_path)
+    finally:
+        first.kill()
+        first.wait()
+
+
+def wait_for(run: "subprocess.Popen[Any]", path: Path) -> None:
+    """Until `path` is there, or the run has ended."""
+    while run.poll() is None and not path.exists():
+        time.sleep(0.005)
+
+
+@pytest.mark.slow
+def test_a_driver_killed_at_any_moment_goes_on_to_the_same_tree(
+    inputs: Path, whole: Path, tmp_path: Path
+) -> None:
+    """kill -9 one run after the other, each later in the work; one in between is stopped by Ctrl-C."""
+    command = command_of(inputs / "manifest.csv", tmp_path, "local")
+    first, last = tmp_path / "dance1--ref6", tmp_path / "dance2--ref7"
+    records = Path(".work", "records")
+    marks = [
+        first / records / "latents.json",
+        first / records / "comparison.json",
+        tmp_path / "dance2--ref6" / records / "control.json",
+        last / records / "latents.json",
+    ]
+    kills = 0
+    for number, mark in enumerate(marks):
+        run = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        wait_for(run, mark)
+        if run.poll() is None:
+            run.send_signal(signal.SIGINT if number == 1 else signal.SIGKILL)
+            kills += 1
+        _, said = run.communicate()
+        if number == 1:
+            assert run.returncode == 130 and "run the same command again" in said and "Traceback" not in said
+    assert kills >= 2, "the runs ended before they could be killed"
+    done = subprocess.run(command, capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stderr
+    assert made(tmp_path) == made(whole)
+    assert not list(tmp_path.rglob("*.tmp")), "torn files are left"
+
+
+@pytest.mark.slow
+def test_on_ray_the_same_bytes(inputs: Path, whole: Path, tmp_path: Path, ray_here: Any) -> None:
+    assert batch(config(inputs / "manifest.csv", tmp_path, executor="ray")) == 0
+    assert made(tmp_path) == made(whole)
+    assert not list((tmp_path / ".work" / "workers").iterdir())
+
+
+@pytest.mark.slow
+def test_on_ray_a_killed_driver_goes_on_to_the_same_tree(inputs: Path, whole: Path, tmp_path: Path) -> None:
+    command = command_of(inputs / "manifest.csv", tmp_path, "ray")
+    run = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    wait_for(run, tmp_path / "dance1--ref6" / ".work" / "records" / "latents.json")
+    assert run.poll() is None
+    run.kill()
+    run.wait()
+    done = subprocess.run(command, capture_output=True, text=True, timeout=250)
+    assert done.returncode == 0, done.stderr
+    assert made(tmp_path) == made(whole)
+    assert not list(tmp_path.rglob("*.tmp")), "torn files are left"
+
+
+@pytest.mark.parametrize("cpus", [1, 2, 4, 16, 64])
+@pytest.mark.parametrize("gpus", [0, 1, 8])
+def test_shares_fit_the_machine(cpus: int, gpus: int) -> None:
+    shares = share_out([(cpus, gpus)], PoolsConfig())
+    if cpus > gpus:
+        assert sum(workers * each.cpus for workers, each in shares.values()) <= max(cpus, gpus + cpus / 4)
+    assert sum(workers * each.gpus for workers, each in shares.values()) == gpus
+    assert all(workers >= 1 for workers, _ in shares.values())
+
+
+def test_named_shares_hold() -> None:
+    pools = PoolsConfig.model_validate({"denoise": {"gpus": 0.5}, "pose": {"workers": 3, "cpus": 2}})
+    shares = share_out([(16, 2), (16, 2)], pools)
+    assert shares["denoise"] == (8, Resources(1.0, 0.5)), "two share a GPU"
+    assert shares["pose"] == (3, Resources(2, 0.0))

@@ -1,0 +1,151 @@
+"""The scheduler and both executors, with stages that really fail: raise, abort, hang."""
+
+import os
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from posedance.pipeline.executor import Executor, InProcess, Outcome, Scheduler, Task
+from posedance.pipeline.workers import OnRay, Pool
+from posedance.stages.errors import ConfigError, PictureError
+from posedance.stages.types import Resources
+
+
+@dataclass
+class Toy:
+    """Does what its item, a word, says, and leaves a line in `folder` for each attempt and each result."""
+
+    folder: Path
+    resources: Resources = Resources(0.5)  # noqa: RUF009 (frozen)
+
+    def setup(self) -> None:
+        pass
+
+    def __call__(self, item: str) -> None:
+        fault = item.partition("-")[0]
+        tries = self.folder / f"tries-{item}"
+        first = not tries.exists()
+        with tries.open("a") as file:
+            file.write("x")
+        if fault == "raise":
+            raise KeyError("a", 1, "two")
+        if fault == "picture":
+            raise PictureError("not a picture")
+        if fault == "abort" or (fault == "abortonce" and first):
+            os.abort()
+        if fault == "hangonce" and first:
+            time.sleep(600)
+        with (self.folder / "results").open("a") as file:
+            file.write(f"{item}\n")
+
+    def close(self) -> None:
+        pass
+
+
+def run(executor: Executor, items: list[str], attempts: int = 2, **more: Any) -> Counter[tuple[str, str]]:
+    """Counts of (event, item) after a run over `items`."""
+    seen: Counter[tuple[str, str]] = Counter()
+
+    def listen(event: str, task: Task, outcome: Outcome | None, tries: int) -> None:
+        seen[event, task.name] += 1
+
+    tasks = [Task(item, "toy", 0, item, item=item) for item in items]
+    with closing(executor):
+        Scheduler(tasks, executor, ["toy"], attempts=attempts, max_live=2, listen=listen, **more).run()
+    return seen
+
+
+def results(folder: Path) -> list[str]:
+    return sorted((folder / "results").read_text().split())
+
+
+def test_failures_are_tried_again_and_then_given_up(tmp_path: Path) -> None:
+    seen = run(InProcess({"toy": Toy(tmp_path)}), ["ok-1", "raise-1", "picture-1", "ok-2"])
+    assert results(tmp_path) == ["ok-1", "ok-2"]
+    assert seen["retry", "raise-1"] == seen["quarantine", "raise-1"] == 1
+    assert seen["retry", "picture-1"] == 0 and seen["quarantine", "picture-1"] == 1, (
+        "bad input: once is enough"
+    )
+
+
+def test_tasks_wait_for_what_they_need_and_fall_with_it(tmp_path: Path) -> None:
+    order: list[str] = []
+
+    def listen(event: str, task: Task, outcome: Outcome | None, tries: int) -> None:
+        order.append(f"{event} {task.name}")
+
+    tasks = [
+        Task("b1", "toy", 1, "ok-b1", ("a",), "one"),
+        Task("b2", "toy", 2, "ok-b2", ("b1",), "one"),
+        Task("c1", "toy", 1, "ok-c1", ("a", "bad"), "two"),
+        Task("c2", "toy", 2, "ok-c2", ("c1",), "two"),
+        Task("a", "toy", 0, "ok-a"),
+        Task("bad", "toy", 0, "raise-1"),
+    ]
+    executor = InProcess({"toy": Toy(tmp_path)})
+    Scheduler(tasks, executor, ["toy"], attempts=1, max_live=1, listen=listen).run()
+    done = [line for line in order if not line.startswith("start")]
+    assert done == ["done a", "done b1", "done b2", "quarantine bad", "drop c1", "drop c2"]
+
+
+def test_no_more_items_live_than_allowed(tmp_path: Path) -> None:
+    live: set[str] = set()
+    most = 0
+
+    def listen(event: str, task: Task, outcome: Outcome | None, tries: int) -> None:
+        nonlocal most
+        assert task.item is not None
+        live.add(task.item)
+        most = max(most, len(live))
+        if event == "done" and task.rank == 2:
+            live.discard(task.item)
+
+    tasks = []
+    for item in "pqrstu":
+        tasks.append(Task(f"{item}1", "first", 1, f"ok-{item}1", (), item))
+        tasks.append(Task(f"{item}2", "second", 2, f"ok-{item}2", (f"{item}1",), item))
+    executor = InProcess({"first": Toy(tmp_path), "second": Toy(tmp_path)})
+    Scheduler(tasks, executor, ["first", "second"], attempts=1, max_live=2, listen=listen).run()
+    assert len(results(tmp_path)) == 12 and most <= 2
+
+
+@pytest.fixture(scope="module")
+def by_value(ray_here: Any) -> Iterator[Any]:
+    """Ray that sends this module's classes along, for workers cannot import it."""
+    ray_here.cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    yield ray_here
+    ray_here.cloudpickle.unregister_pickle_by_value(sys.modules[__name__])
+
+
+@pytest.mark.slow
+def test_on_ray_a_crash_a_hang_and_an_error_cost_only_their_own_item(by_value: Any, tmp_path: Path) -> None:
+    beats = tmp_path / "beats"
+    beats.mkdir()
+    executor = OnRay({"toy": Pool(Toy(tmp_path), 2)}, beats, timeout_s=6, attempts=2, owns_ray=False)
+    good = ["ok-1", "ok-2", "ok-3", "abortonce-1", "hangonce-1"]
+    seen = run(executor, ["ok-1", "abort-1", "abortonce-1", "raise-1", "hangonce-1", "ok-2", "ok-3"])
+    assert results(tmp_path) == sorted(good), "nothing lost, nothing twice"
+    for item in ("abort-1", "raise-1"):
+        assert seen["retry", item] == seen["quarantine", item] == 1
+    for item in ("abortonce-1", "hangonce-1"):
+        assert seen["retry", item] == seen["done", item] == 1
+    assert not list(beats.iterdir())
+
+
+class Unusable(Toy):
+    def setup(self) -> None:
+        raise ConfigError("no such model")
+
+
+@pytest.mark.slow
+def test_on_ray_a_stage_that_cannot_be_set_up_ends_the_run(by_value: Any, tmp_path: Path) -> None:
+    executor = OnRay({"toy": Pool(Unusable(tmp_path), 1)}, tmp_path, timeout_s=60, attempts=2, owns_ray=False)
+    with pytest.raises(ConfigError, match="no such model"):
+        run(executor, ["ok-1"])
