@@ -31,14 +31,17 @@ from .graph import (
     write_result,
 )
 from .job import Job, Key, key_of, open_job, write_text
+from .manifest import with_paths
 from .memory import expected_memory
 from .progress import say
+from .spread import Spread
 
 
-def animate(config: AnimateConfig) -> list[Path]:
+def animate(config: AnimateConfig, workers: int | None = None, ray_address: str | None = None) -> list[Path]:
     """Make the video that `config` asks for; returns what was written, the result first.
 
-    Run again, it does only what is not done yet. Raises PosedanceError with one line for the user.
+    With `workers` the windows are spread over so many Ray actors, to the same bytes. Run again, it does only
+    what is not done yet. Raises PosedanceError with one line for the user.
     """
     check_request(config)
     config = with_usable_model(config)
@@ -49,12 +52,14 @@ def animate(config: AnimateConfig) -> list[Path]:
         if all(job.is_done(step, keys[step]) for step in STEPS):
             say(f"everything in {job.folder} is up to date")
         else:
-            make(job, config, keys)
+            make(job, config, keys, workers, ray_address)
         names = ("result.mp4", "comparison.mp4", "contact_sheet.png", "poses.npz")
         return [job.folder / name for name in names]
 
 
-def make(job: Job, config: AnimateConfig, keys: dict[str, Key]) -> None:
+def make(
+    job: Job, config: AnimateConfig, keys: dict[str, Key], workers: int | None, ray_address: str | None
+) -> None:
     """Run the steps that are not done."""
     generator = open_generator(config)
     shape = shape_of(generator, config)
@@ -71,7 +76,12 @@ def make(job: Job, config: AnimateConfig, keys: dict[str, Key]) -> None:
         (output,) = files = files_of(job, step)
         job.run(step, keys[step], files, partial(find_pose, step, config, output))
     draw(job, config, keys["control"], shape)
-    denoise(job, config, keys["latents"], shape, generator)
+    run = generator.denoise
+    if workers is not None:
+        (control,) = files_of(job, "control")
+        there = AnimateConfig.model_validate(with_paths(config.model_dump(), Path.cwd()))
+        run = partial(Spread(there, control.resolve(), workers, ray_address).denoise, generator)
+    denoise(job, config, keys["latents"], shape, run)
     write_result(job, config, keys["result"], shape, generator)
     compare(job, config, keys["comparison"])
 

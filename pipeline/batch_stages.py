@@ -157,7 +157,7 @@ class DenoiseStage:
             if work.step == "latents":
                 about = environment(graph.digests(graph.model_files(work.config)))
                 write_text(job.folder / "environment.json", about)
-                graph.denoise(job, work.config, work.key, shape_for(work), generator)
+                graph.denoise(job, work.config, work.key, shape_for(work), generator.denoise)
             else:
                 graph.write_result(job, work.config, work.key, shape_for(work), generator)
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Annotated
 
 from cyclopts import App, CycloptsError, Parameter
+from cyclopts.validators import Number
 from pydantic import ValidationError
 
 from ..stages.errors import PosedanceError
@@ -41,6 +42,8 @@ def animate(
     options: Annotated[AnimateConfig, Parameter(name="*")] = AnimateConfig(),  # noqa: B008 (immutable)
     config: ConfigFile = None,
     dry_run: Annotated[bool, Parameter(negative="")] = False,
+    workers: Annotated[int | None, Parameter(validator=Number(gte=1))] = None,
+    ray_address: str | None = None,
 ) -> None:
     """Make a video of the character doing the dance. With no options: a demo with drawn dancers.
 
@@ -50,6 +53,10 @@ def animate(
         YAML file with any of these options; config.yaml in a job folder repeats that job.
     dry_run
         Print frames, windows, steps and memory, and stop.
+    workers
+        Spread the windows of a long video over this many workers (GPUs), by Ray [default: this process].
+    ray_address
+        Ray cluster of these workers: auto, or HOST:PORT [default: this machine alone].
     """
     from .animate import animate, plan
 
@@ -57,7 +64,7 @@ def animate(
     if dry_run:
         print(plan(resolved))
     else:
-        for path in animate(resolved):
+        for path in animate(resolved, workers, ray_address):
             print(path)
 
 

@@ -6,6 +6,7 @@ reference ────── its pose ────┴── control frames ─�
 `animate` runs them one after the other, `batch` those of many videos on many workers.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
@@ -20,6 +21,8 @@ from .pose import driving_audio, poses_key
 from .report import write_comparison
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from ..stages.svd.generator import SvdGenerator
 
 
@@ -107,8 +110,8 @@ def draw(job: Job, config: AnimateConfig, key: Key, shape: Shape) -> bool:
     )
 
 
-def denoise(job: Job, config: AnimateConfig, key: Key, shape: Shape, generator: "SvdGenerator") -> bool:
-    """Step `latents`."""
+def denoise(job: Job, config: AnimateConfig, key: Key, shape: Shape, run: "Callable[..., Tensor]") -> bool:
+    """Step `latents`, by `Generator.denoise` or what does the same."""
     reference, (control,) = config.reference, files_of(job, "control")
     assert reference is not None
     (latents,) = files = files_of(job, "latents")
@@ -117,7 +120,7 @@ def denoise(job: Job, config: AnimateConfig, key: Key, shape: Shape, generator: 
         "latents",
         key,
         files,
-        lambda: steps.denoise(generator, reference, control, shape.settings, latents, checkpoint, key),
+        lambda: steps.denoise(run, reference, control, shape.settings, latents, checkpoint, key),
     )
 
 

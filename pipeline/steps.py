@@ -206,7 +206,7 @@ def draw_control(
 
 
 def denoise(
-    generator: "SvdGenerator",
+    run: "Callable[..., Tensor]",
     reference: Path,
     control: Path,
     settings: Settings,
@@ -214,7 +214,7 @@ def denoise(
     checkpoint: Path,
     key: str,
 ) -> None:
-    """Latents of the video -> safetensors file `output`.
+    """Latents of the video -> safetensors file `output`. `run` is `Generator.denoise` or does the same.
 
     After each step they are kept in `checkpoint` under `key`, where a stopped run of the same key goes on.
     """
@@ -234,7 +234,7 @@ def denoise(
         if resume is not None:
             say(f"denoise: going on after step {resume.step} of {settings.steps}")
             advance(resume.step * windows)
-        latents = generator.denoise(image, frames, settings, resume=resume, on_window=predicted, on_step=keep)
+        latents = run(image, frames, settings, resume=resume, on_window=predicted, on_step=keep)
     save_tensors(output, {"latents": latents}, {"key": key})
     checkpoint.unlink(missing_ok=True)
 

@@ -1,0 +1,227 @@
+"""One long video over many workers: at every denoise step its windows are spread over Ray actors.
+
+The driver owns the latents of all frames. It sends a worker one window's latents and gets its prediction,
+blends predictions in the order of the windows whoever made them, and takes the step: the result is the same
+to the last bit for any number of workers, and without any. A worker that dies costs one window of one step.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..stages.errors import ConfigError, PosedanceError
+from ..stages.frames import StoredFrames
+from ..stages.generate import Checkpoint, Settings
+from ..stages.picture import fit_cover, read_picture
+from ..stages.windows import Window, plan
+from .config import AnimateConfig
+from .executor import limit_threads
+from .graph import open_generator
+from .workers import start_ray
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ..stages.svd.generator import SvdGenerator
+    from ..stages.svd.sampling import ControlFrames
+
+MAX_LOSSES = 5
+"""Workers that may die one after the other, without one prediction in between, before the run is given up."""
+
+
+class WindowWorker:
+    """What runs inside an actor: the model, ready to predict windows of one video."""
+
+    def __init__(self, video: "Spread", settings: Settings, threads: int) -> None:
+        self._video, self._settings, self._threads = video, settings, threads
+        self._stack = ExitStack()
+        self._sampler: Any = None
+
+    def setup(self) -> None:
+        limit_threads(self._threads)
+        frames = StoredFrames(self._video.control)
+        height, width = frames[0:1].shape[1:3]
+        config = self._video.config
+        assert config.reference is not None
+        image = fit_cover(read_picture(config.reference), width, height)
+        generator = open_generator(config)
+        self._sampler = self._stack.enter_context(generator.sampler(image, frames, self._settings))
+
+    def predict(self, step: int, window: int, latents: np.ndarray) -> np.ndarray:
+        """v [F, 4, h, w] of one window at `step`, from its latents [F, 4, h, w]; float32 both."""
+        import torch
+
+        return self._sampler.predict(step, window, torch.from_numpy(latents.copy())).numpy()
+
+
+@dataclass(slots=True)
+class Seat:
+    """A worker's place: its actor, the call it is in, and the window it predicts (None while set up)."""
+
+    number: int
+    actor: Any
+    call: Any
+    window: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """One video, its windows spread over `workers` actors.
+
+    All machines read the reference image of `config`, the model, and the control frames `control`.
+    """
+
+    config: AnimateConfig
+    control: Path
+    workers: int
+    ray_address: str | None = None
+    seats: list[Seat] = field(default_factory=list, compare=False)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Workers get the video without the seats."""
+        return Spread, (self.config, self.control, self.workers, self.ray_address)
+
+    def denoise(
+        self,
+        generator: "SvdGenerator",
+        reference: np.ndarray,
+        control_frames: "ControlFrames",
+        settings: Settings,
+        *,
+        resume: Checkpoint | None = None,
+        on_window: Callable[[int, int], None] | None = None,
+        on_step: "Callable[[int, Tensor], None] | None" = None,
+    ) -> "Tensor":
+        """Latents of all frames, as `generator.denoise` makes them. Workers read `reference` themselves."""
+        import ray
+        import torch
+
+        from ..stages.svd.sampling import denoise
+
+        check_settings(settings)
+        num_frames = len(control_frames)
+        height, width = control_frames[0:1].shape[1:3]
+        windows = plan(settings.window_plan, num_frames, settings.window_size, settings.window_overlap)
+        if resume is None:
+            resume = Checkpoint(0, generator.initial_latents(num_frames, width, height, settings))
+        owned = start_ray(self.ray_address)
+        options = actor_options(ray.cluster_resources(), self.workers, self.config.device)
+        pool = _Pool(self, ray, options, settings, torch.get_num_threads(), windows, on_window)
+        try:
+            sigmas = generator.sigmas(settings)
+            return denoise(
+                resume.latents, sigmas, windows, pool.predict_all, start=resume.step, on_step=on_step
+            )
+        finally:
+            pool.close()
+            if owned:
+                ray.shutdown()
+
+
+class _Pool:
+    """The actors of one video, and who does what."""
+
+    def __init__(
+        self,
+        video: Spread,
+        ray: Any,
+        options: dict[str, Any],
+        settings: Settings,
+        threads: int,
+        windows: tuple[Window, ...],
+        on_window: Callable[[int, int], None] | None,
+    ) -> None:
+        self._ray, self._windows, self._on_window = ray, windows, on_window
+        self._new_actor = lambda: ray.remote(WindowWorker).options(**options).remote(video, settings, threads)
+        self._seats, self._losses = video.seats, 0
+        for number in range(min(video.workers, len(windows))):
+            self._fill(number)
+
+    def predict_all(self, step: int, latents: "Tensor") -> "Iterator[Tensor]":
+        """Predictions of all windows in their order, from the latents of all frames."""
+        pending, found = list(range(len(self._windows))), {}
+        for index in range(len(self._windows)):
+            while index not in found:
+                self._hand_out(pending, step, latents)
+                self._collect(pending, found)
+            yield found.pop(index)
+            if self._on_window is not None:
+                self._on_window(step, index)
+
+    def close(self) -> None:
+        for seat in self._seats:
+            self._ray.kill(seat.actor, no_restart=True)
+        self._seats.clear()
+
+    def _fill(self, number: int) -> None:
+        actor = self._new_actor()
+        self._seats.append(Seat(number, actor, actor.setup.remote()))
+
+    def _hand_out(self, pending: list[int], step: int, latents: "Tensor") -> None:
+        """A window to each idle worker: the one nearest to its own part, whose control features it keeps."""
+        for seat in self._seats:
+            if seat.call is None and pending:
+                home = (seat.number + 0.5) * len(self._windows) / len(self._seats) - 0.5
+                seat.window = min(pending, key=lambda index: abs(index - home))
+                pending.remove(seat.window)
+                own = latents[list(self._windows[seat.window].frames)].numpy()
+                seat.call = seat.actor.predict.remote(step, seat.window, own)
+
+    def _collect(self, pending: list[int], found: "dict[int, Tensor]") -> None:
+        """Wait for one call and take what it brings; the window of a worker that died is pending again."""
+        import torch
+
+        calls = {seat.call: seat for seat in self._seats if seat.call is not None}
+        ready, _ = self._ray.wait(list(calls), num_returns=1)
+        for call in ready:
+            seat = calls[call]
+            window, seat.call, seat.window = seat.window, None, None
+            try:
+                prediction = self._ray.get(call)
+            except self._ray.exceptions.RayActorError as error:
+                self._lose(seat, error)
+                if window is not None:
+                    pending.append(window)
+                continue
+            if window is not None:
+                self._losses = 0
+                found[window] = torch.from_numpy(prediction.copy())
+
+    def _lose(self, seat: Seat, error: Exception) -> None:
+        """Replace a worker that died."""
+        self._losses += 1
+        if self._losses > MAX_LOSSES:
+            reason = " ".join(str(error).split())
+            raise PosedanceError(f"{self._losses} workers died one after the other: {reason}") from error
+        self._seats.remove(seat)
+        self._fill(seat.number)
+
+
+def check_settings(settings: Settings) -> None:
+    """ConfigError for settings whose result would depend on who predicts which window."""
+    if settings.schedule == "reference":
+        raise ConfigError("the published order of work runs in one process: leave --workers out")
+    if settings.cache_interval > 1:
+        raise ConfigError(
+            f"with --workers each window may be predicted by another worker at each step, so deep features "
+            f"cannot be reused (cache interval {settings.cache_interval}): use 1, or leave --workers out"
+        )
+
+
+def actor_options(resources: Mapping[str, float], workers: int, device: str) -> dict[str, Any]:
+    """What a worker takes of the cluster: a whole GPU where there are any, else its part of the cores."""
+    gpus = 0 if device == "cpu" else int(resources.get("GPU", 0))
+    if 0 < gpus < workers:
+        raise ConfigError(f"--workers {workers}: Ray has {gpus} GPUs, and each worker takes one")
+    cpus = min(1.0, resources.get("CPU", 1.0) / workers)
+    return {
+        "num_cpus": cpus,
+        "num_gpus": 1 if gpus else 0,
+        "max_restarts": 0,
+        "max_task_retries": 0,
+        "runtime_env": {"env_vars": {"OMP_WAIT_POLICY": "PASSIVE"}},
+    }
