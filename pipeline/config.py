@@ -15,6 +15,7 @@ from cyclopts import Parameter
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from ..stages.errors import ConfigError
+from ..stages.generate import WindowPlan
 
 Hidden = Parameter(show=False)
 """Marks what a config file may set but `--help` does not list."""
@@ -53,8 +54,9 @@ class WindowConfig(Config):
     """Frames in a window [default: what the model was trained with]."""
     overlap: Annotated[int | None, Field(ge=0)] = None
     """Frames that neighbouring windows share [default: the model's]."""
-    plan: Annotated[Literal["even", "reference"], Hidden] = "even"
-    """`even`: equal windows, ramped blending, reference frame in each. `reference`: as published."""
+    plan: Annotated[WindowPlan | None, Hidden] = None
+    """`even`: equal windows, ramped blending, reference frame in each. `reference` and `mimicmotion`: as
+    published with ControlNeXt and with MimicMotion [default: the model's]."""
 
 
 class ApproximateConfig(Config):
@@ -69,7 +71,7 @@ class ApproximateConfig(Config):
 
 
 class WeightsConfig(Config):
-    """Where the published weights of `--model svd-xt-1.1` are."""
+    """Where the published weights of `--model svd-xt-1.1` and `--model mimicmotion` are."""
 
     base: str | None = None
     """Folder in diffusers layout, or hub id, of Stable Video Diffusion."""
@@ -77,6 +79,8 @@ class WeightsConfig(Config):
     """ControlNeXt weights: controlnet.bin or .safetensors."""
     unet: Path | None = None
     """UNet weights trained with it: unet.bin or .safetensors."""
+    mimicmotion: Path | None = None
+    """MimicMotion's weights, UNet and PoseNet in one: MimicMotion_1-1.pth."""
 
 
 class EncodeConfig(Config):

@@ -212,7 +212,7 @@ def settings_of(generator: "SvdGenerator", config: AnimateConfig) -> Settings:
         guidance_scale=defaults.guidance_scale if guidance is None else guidance,
         window_size=size,
         window_overlap=overlap if window.overlap is None else window.overlap,
-        window_plan=window.plan,
+        window_plan=window.plan or defaults.window_plan,
         align_your_steps=preset.align_your_steps and can_align(generator.scheduler)
         if aligned is None
         else aligned,
@@ -223,7 +223,7 @@ def settings_of(generator: "SvdGenerator", config: AnimateConfig) -> Settings:
 
 def model_files(config: AnimateConfig) -> list[Path]:
     """Every file of the model, so that a changed weight counts as a changed option."""
-    named = [config.weights.base, config.weights.controlnext, config.weights.unet, config.model]
+    named = [*config.weights.model_dump().values(), config.model]
     roots = [Path(name) for name in named if name is not None]
     if config.model == "demo":
         roots.append(Path(str(resources.files("posedance.stages") / DEMO_FOLDER)))

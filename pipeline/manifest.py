@@ -38,6 +38,7 @@ PATHS = (
     "weights.base",
     "weights.controlnext",
     "weights.unet",
+    "weights.mimicmotion",
     "estimator.model",
     "estimator.detector",
 )

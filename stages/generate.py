@@ -7,7 +7,7 @@ heavy libraries are imported when one is loaded.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from importlib.resources.abc import Traversable
@@ -29,6 +29,10 @@ DEMO_FOLDER = "demo"
 """Where the shipped model lies inside the package `posedance.stages`."""
 
 
+WindowPlan = Literal["even", "reference", "mimicmotion"]
+"""Names of window plans (`windows.PLANS`): ours, and those of the published ControlNeXt and MimicMotion."""
+
+
 @dataclass(frozen=True, slots=True)
 class Defaults:
     """What a generator was trained for, and how it is best used."""
@@ -41,6 +45,7 @@ class Defaults:
     guidance_scale: float
     control_canvas: int = 2160
     """Short side at which control frames are drawn; small models name less (`draw_control_frames`)."""
+    window_plan: WindowPlan = "even"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +59,8 @@ class Settings:
     seed: int = 0
     min_guidance_scale: float | None = None
     """If given, guidance rises over the slots of each window from this to `guidance_scale`."""
-    window_plan: Literal["even", "reference"] = "even"
-    """`reference` also draws its noise and cuts its decoding as the published code does."""
+    window_plan: WindowPlan = "even"
+    """The others also draw their noise and cut their decoding as the published code does."""
     schedule: Literal["fast", "reference"] = "fast"
     """`reference` keeps the published order of work: the same latents up to rounding, slower."""
     decode_chunk: int = 8
@@ -155,14 +160,17 @@ def load_generator(
     base: str | Path | None = None,
     controlnext: str | Path | None = None,
     unet: str | Path | None = None,
+    mimicmotion: str | Path | None = None,
 ) -> SvdGenerator:
     """A generator by its name in the table, or by the folder that holds it, ready on `device`.
 
     Args:
-        name: `tiny-random`, `demo`, `svd-xt-1.1`, or a folder.
+        name: `tiny-random`, `demo`, `svd-xt-1.1`, `mimicmotion`, or a folder.
         dtype: of the weights; float32 on a CPU and bfloat16 elsewhere by default.
-        base, controlnext, unet: for `svd-xt-1.1` only: Stable Video Diffusion in diffusers layout (a folder
-            or a hub id), the ControlNeXt weights, and the UNet weights published with them.
+        base: for `svd-xt-1.1` and `mimicmotion`: Stable Video Diffusion in diffusers layout, a folder or a
+            hub id.
+        controlnext, unet: for `svd-xt-1.1`: the ControlNeXt weights, and the UNet's published with them.
+        mimicmotion: for `mimicmotion`: its published weights, one file.
 
     Raises ConfigError for a name that is neither, and WeightsError for weights that are missing or unfit.
     """
@@ -170,10 +178,11 @@ def load_generator(
 
     if dtype is None:
         dtype = torch.float32 if torch.device(device).type == "cpu" else torch.bfloat16
-    files = {"base": base, "controlnext": controlnext, "unet": unet}
-    if name != "svd-xt-1.1" and any(files.values()):
-        given = ", ".join(key for key, value in files.items() if value)
-        raise ConfigError(f"{given} belong to the model svd-xt-1.1, not to {name}")
+    files = {"base": base, "controlnext": controlnext, "unet": unet, "mimicmotion": mimicmotion}
+    for key, value in files.items():
+        if value and key not in FILES.get(name, ()):
+            owners = " or ".join(model for model, keys in FILES.items() if key in keys)
+            raise ConfigError(f"{key} belongs to the model {owners}, not to {name}")
     if name in GENERATORS:
         generator = GENERATORS[name](files)
     elif Path(name).is_dir():
@@ -189,12 +198,14 @@ def why_unusable(name: str) -> str:
     """Why the generator `name` of the table cannot be used as it is; empty if it can."""
     if name == "demo" and not _demo_folder().joinpath("posedance.json").is_file():
         return "its weights are not part of this installation; train them with `make demo-model`"
-    if name == "svd-xt-1.1":
-        return "needs local files: name them with --weights.base, --weights.controlnext and --weights.unet"
+    if name in FILES:
+        return f"needs local files: name them with {_options(FILES[name])}"
     return ""
 
 
 Files = dict[str, str | Path | None]
+FILES = {"svd-xt-1.1": ("base", "controlnext", "unet"), "mimicmotion": ("base", "mimicmotion")}
+"""The files that a generator of the table is made of, for those whose weights are not shipped."""
 
 
 def _tiny_random(files: Files) -> SvdGenerator:
@@ -213,14 +224,33 @@ def _demo(files: Files) -> SvdGenerator:
 def _svd(files: Files) -> SvdGenerator:
     from .svd.folder import load_published
 
-    missing = [key for key, value in files.items() if value is None]
-    if missing:
-        options = " and ".join(f"--weights.{key}" for key in missing)
-        raise WeightsError(
-            f"svd-xt-1.1 needs weights that are not shipped: give {options} (stable-video-diffusion-img2vid-"
-            "xt-1-1 in diffusers layout, controlnet.bin, unet.bin; see the README)"
-        )
+    _check_given(
+        "svd-xt-1.1",
+        files,
+        "stable-video-diffusion-img2vid-xt-1-1 in diffusers layout, controlnet.bin, unet.bin; see the README",
+    )
     return load_published(str(files["base"]), Path(str(files["controlnext"])), Path(str(files["unet"])))
+
+
+def _mimicmotion(files: Files) -> SvdGenerator:
+    from .mimicmotion.load import load_mimicmotion
+
+    _check_given(
+        "mimicmotion",
+        files,
+        "stable-video-diffusion-img2vid-xt-1-1 in diffusers layout, MimicMotion_1-1.pth",
+    )
+    return load_mimicmotion(str(files["base"]), Path(str(files["mimicmotion"])))
+
+
+def _check_given(name: str, files: Files, what: str) -> None:
+    missing = [key for key in FILES[name] if files[key] is None]
+    if missing:
+        raise WeightsError(f"{name} needs weights that are not shipped: give {_options(missing)} ({what})")
+
+
+def _options(keys: Sequence[str]) -> str:
+    return " and ".join(f"--weights.{key}" for key in keys)
 
 
 def _from_folder(folder: Path, name: str) -> SvdGenerator:
@@ -237,5 +267,6 @@ GENERATORS: dict[str, Callable[[Files], SvdGenerator]] = {
     "tiny-random": _tiny_random,
     "demo": _demo,
     "svd-xt-1.1": _svd,
+    "mimicmotion": _mimicmotion,
 }
 """Loaders by name, each called with the files that the user named."""

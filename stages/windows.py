@@ -113,7 +113,42 @@ def reference(num_frames: int, size: int, overlap: int) -> Plan:
     return tuple(windows)
 
 
-PLANS: dict[str, Callable[[int, int, int], Plan]] = {"even": even, "reference": reference}
+def mimicmotion(num_frames: int, size: int, overlap: int) -> Plan:
+    """What the published MimicMotion pipeline does.
+
+    Slot 0 of every window is frame 0. The others of the windows start at 1, 1 + size - overlap, ...; where
+    the last frames are left over, one more window ends with them. Slot j of F counts as a triangle does,
+    min(w, 2 - w) with w = 2 (j + 1/2) / F, before the weights of each frame are made to sum to one. The true
+    overlap is one less than asked; overlap 0 leaves frames without any prediction and is refused.
+    """
+    _check(num_frames, size, overlap)
+    if num_frames <= size:
+        return (_window(range(num_frames), [1.0] * num_frames),)
+    if overlap == 0:
+        raise ConfigError(
+            "window overlap 0 leaves frames uncovered in the plan 'mimicmotion', whose windows share the "
+            "reference: use an overlap of at least 1, or the plan 'even'"
+        )
+    starts = list(range(0, num_frames - size + 1, size - overlap))
+    if starts[-1] < num_frames - size:
+        starts.append(num_frames - size)
+    triangle = [min(2 * j + 1, 2 * (size - j) - 1) / size for j in range(size)]
+    frames = [(0, *range(start + 1, start + size)) for start in starts]
+    totals = [0.0] * num_frames
+    for places in frames:
+        for frame, weight in zip(places, triangle, strict=True):
+            totals[frame] += weight
+    return tuple(
+        _window(places, [weight / totals[frame] for frame, weight in zip(places, triangle, strict=True)])
+        for places in frames
+    )
+
+
+PLANS: dict[str, Callable[[int, int, int], Plan]] = {
+    "even": even,
+    "reference": reference,
+    "mimicmotion": mimicmotion,
+}
 """Window plans by name: (number of frames, window size, overlap) -> windows in the order of their frames."""
 
 

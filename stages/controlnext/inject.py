@@ -4,8 +4,9 @@ ControlNeXt (arXiv:2408.06070), section 3.3: cross normalization gives the contr
 deviation of the features that it joins, which replaces ControlNet's zero convolutions.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from types import TracebackType
 
 import torch
@@ -47,16 +48,19 @@ def add_control(
 
 
 class Injection:
-    """Adds control features to the hidden state that leaves `unet.down_blocks[0]`; the skips stay unchanged.
+    """Adds control features to the hidden state that leaves the module `place` of a UNet.
 
-    Made by `attach`. Outside `control(...)` the UNet behaves as without it.
+    Made by `attach`. `add` joins (hidden state, features, scale). Outside `control(...)` the UNet behaves as
+    without it.
     """
 
-    def __init__(self, unet: nn.Module, strength: float = POSE_STRENGTH) -> None:
-        self.strength = strength
+    def __init__(
+        self, unet: nn.Module, place: str, add: Callable[[Tensor, Tensor, float | Tensor], Tensor]
+    ) -> None:
+        self._join = add
         self._control: Tensor | None = None
         self._scale: float | Tensor = 1.0
-        self._hook = unet.get_submodule("down_blocks.0").register_forward_hook(self._add)
+        self._hook = unet.get_submodule(place).register_forward_hook(self._add)
 
     @contextmanager
     def control(self, features: Tensor | None, scale: float | Tensor = 1.0) -> Iterator[None]:
@@ -73,17 +77,20 @@ class Injection:
         finally:
             self._control, self._scale = previous
 
-    def _add(self, module: nn.Module, args: object, output: tuple[Tensor, ...]) -> tuple[Tensor, ...] | None:
+    def _add(
+        self, module: nn.Module, args: object, output: Tensor | tuple[Tensor, ...]
+    ) -> Tensor | tuple[Tensor, ...] | None:
         if self._control is None:
             return None
-        hidden, *rest = output
+        hidden, *rest = (output,) if isinstance(output, Tensor) else output
         free = len(hidden) - len(self._control)
         if free < 0:
             raise ValueError(
                 f"control of {len(self._control)} frames for a UNet batch of {len(hidden)} frames"
             )
-        controlled = add_control(hidden[free:], self._control, self._scale, self.strength)
-        return (torch.cat([hidden[:free], controlled]) if free else controlled, *rest)
+        controlled = self._join(hidden[free:], self._control, self._scale)
+        controlled = torch.cat([hidden[:free], controlled]) if free else controlled
+        return controlled if isinstance(output, Tensor) else (controlled, *rest)
 
     def detach(self) -> None:
         """Remove the hook; the UNet is as it was before `attach`."""
@@ -99,9 +106,11 @@ class Injection:
 
 
 def attach(unet: nn.Module, strength: float = POSE_STRENGTH) -> Injection:
-    """Prepare an unmodified diffusers `UNetSpatioTemporalConditionModel` to receive control.
+    """Prepare an unmodified diffusers `UNetSpatioTemporalConditionModel` to receive ControlNeXt's features.
+
+    They join the output of `down_blocks[0]`, and not the skip connections.
 
     with attach(unet) as injection, injection.control(features):
         prediction = unet(...)
     """
-    return Injection(unet, strength)
+    return Injection(unet, "down_blocks.0", partial(add_control, strength=strength))

@@ -20,6 +20,7 @@ from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 from ..controlnext.model import ControlNeXt
 from ..errors import WeightsError
 from ..generate import Defaults
+from ..mimicmotion.pose_net import PoseNet
 from .conditioning import MicroConditioning
 from .generator import SvdGenerator
 from .names import is_original, to_diffusers
@@ -93,26 +94,39 @@ def load_folder(folder: Path, name: str) -> SvdGenerator:
 
 def load_published(base: str, controlnext: Path, unet: Path) -> SvdGenerator:
     """Stable Video Diffusion from `base` with the published ControlNeXt and UNet weights, as svd-xt-1.1."""
-    folder = find_base(base)
     control = ControlNeXt()
     control_state = read_weights(controlnext)
     refuse_version_1(control_state, controlnext)
     load_strict(control, control_state, str(controlnext))
+    return load_with_control("svd-xt-1.1", base, control, read_weights(unet), str(unet), SVD_DEFAULTS)
+
+
+def load_with_control(
+    name: str,
+    base: str,
+    control: ControlNeXt | PoseNet,
+    unet_state: Mapping[str, Tensor],
+    source: str,
+    defaults: Defaults,
+    numbers: MicroConditioning | None = None,
+) -> SvdGenerator:
+    """Stable Video Diffusion from `base` with a control module and the UNet weights read from `source`."""
+    folder = find_base(base)
     config = _read_json(folder / "unet" / "config.json")
     with init_empty_weights():
         empty_unet = _build("unet", config)
-    unet_state = read_weights(unet)
     if is_original(unet_state):
         unet_state = to_diffusers(unet_state, list(empty_unet.state_dict()), config["layers_per_block"])
-    load_strict(empty_unet, unet_state, str(unet))
+    load_strict(empty_unet, unet_state, source)
     return SvdGenerator(
-        "svd-xt-1.1",
+        name,
         cast(UNetSpatioTemporalConditionModel, empty_unet),
         control,
         cast(AutoencoderKLTemporalDecoder, _load_network("vae", folder / "vae")),
         _load_network("image_encoder", folder / "image_encoder"),
-        SVD_DEFAULTS,
+        defaults,
         _read_json(folder / "scheduler" / "scheduler_config.json"),
+        numbers or MicroConditioning(),
     )
 
 
@@ -155,7 +169,8 @@ def _load_network(name: str, folder: Path) -> nn.Module:
 def _build(name: str, config: dict[str, Any]) -> nn.Module:
     if name == "image_encoder":
         return CLIPVisionModelWithProjection(CLIPVisionConfig(**config))
-    return cast(nn.Module, cast(Any, NETWORKS[name]).from_config(config))
+    network = PoseNet if config.get("_class_name") == PoseNet.__name__ else NETWORKS[name]
+    return cast(nn.Module, cast(Any, network).from_config(config))
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The generator of Stable Video Diffusion with ControlNeXt: its networks, and how they make a video."""
+"""The generator of Stable Video Diffusion with a control module: its networks, and how they make a video."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ from diffusers.models.autoencoders.autoencoder_kl_temporal_decoder import Autoen
 from diffusers.models.unets.unet_spatio_temporal_condition import UNetSpatioTemporalConditionModel
 from torch import Tensor, nn
 
-from ..controlnext.inject import POSE_STRENGTH, attach
+from ..controlnext.inject import POSE_STRENGTH, Injection, attach
 from ..controlnext.model import ControlNeXt
 from ..errors import ConfigError
 from ..generate import Checkpoint, Defaults, Settings, check_size
+from ..mimicmotion.pose_net import PoseNet, attach_pose
 from ..windows import plan
 from .collapse import collapse
 from .conditioning import MicroConditioning, condition, image_noise, initial_noise, published_noise
@@ -36,7 +37,8 @@ class SvdGenerator:
 
     name: str
     unet: UNetSpatioTemporalConditionModel
-    controlnext: ControlNeXt
+    controlnext: ControlNeXt | PoseNet
+    """The control module: that of ControlNeXt or of MimicMotion."""
     vae: AutoencoderKLTemporalDecoder
     image_encoder: nn.Module
     """CLIPVisionModelWithProjection."""
@@ -73,7 +75,7 @@ class SvdGenerator:
     def settings(self) -> Settings:
         """The defaults as settings."""
         d = self.defaults
-        return Settings(d.steps, d.guidance_scale, d.window_size, d.window_overlap)
+        return Settings(d.steps, d.guidance_scale, d.window_size, d.window_overlap, window_plan=d.window_plan)
 
     def initial_latents(self, num_frames: int, width: int, height: int, settings: Settings) -> Tensor:
         """What sampling starts from: [num_frames, 4, h, w], float32 on the CPU, of the seed alone."""
@@ -91,10 +93,18 @@ class SvdGenerator:
         shape = (channels, height // self.downscale, width // self.downscale)
         if settings.window_plan == "reference":
             image, latents = published_noise(num_frames, shape, (height, width), settings.seed)
+        elif settings.window_plan == "mimicmotion":
+            image, latents = published_noise(settings.window_size, shape, (height, width), settings.seed)
+            latents = latents[torch.arange(num_frames) % settings.window_size]
         else:
             image = image_noise(height, width, settings.seed)
             latents = initial_noise(range(num_frames), shape, settings.seed)
         return image, latents * initial_deviation(self.scheduler, self.sigmas(settings))
+
+    def _attach(self) -> Injection:
+        if isinstance(self.controlnext, PoseNet):
+            return attach_pose(self.unet)
+        return attach(self.unet, self.control_strength)
 
     @contextmanager
     def sampler(
@@ -118,7 +128,7 @@ class SvdGenerator:
             )
         first = settings.min_guidance_scale
         with ExitStack() as stack:
-            injection = stack.enter_context(attach(self.unet, self.control_strength))
+            injection = stack.enter_context(self._attach())
             if settings.schedule == "fast":
                 stack.callback(collapse(self.unet).detach)
             cache = None
@@ -169,10 +179,10 @@ class SvdGenerator:
     def decode(self, latents: Tensor, settings: Settings) -> Iterator[np.ndarray]:
         """See `Generator.decode`.
 
-        The reference's own frame helps to decode the others only in the plan `reference`: its pose is not
+        The reference's own frame helps to decode the others only in the published plans: its pose is not
         next to the driver's first.
         """
-        if settings.window_plan == "reference":
+        if settings.window_plan != "even":
             frames = islice(decode(self.vae, latents, settings.decode_chunk, overlap=0), 1, None)
         else:
             frames = decode(self.vae, latents[1:], settings.decode_chunk, settings.decode_overlap)

@@ -7,13 +7,14 @@ a `Sampler` here, or workers elsewhere, each with a `Sampler` of the same video.
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ..controlnext.model import ControlNeXt, FrameFeatures
+from ..mimicmotion.pose_net import PoseFeatures, PoseNet
 from ..windows import Window, blend
 from .deep_cache import DeepCache
 from .denoiser import Conditioning, Denoiser, timestep_of
@@ -43,14 +44,18 @@ class ControlCache:
     """
 
     def __init__(
-        self, controlnext: ControlNeXt, frames: ControlFrames, keep_bytes: int = 1 << 30, chunk: int = 1
+        self,
+        controlnext: ControlNeXt | PoseNet,
+        frames: ControlFrames,
+        keep_bytes: int = 1 << 30,
+        chunk: int = 1,
     ) -> None:
-        self.controlnext = controlnext
+        self.controlnext: Any = controlnext
         self.frames = frames
         self.keep_bytes = keep_bytes
         self.chunk = chunk
         self.kept_bytes = 0
-        self._kept: dict[int, FrameFeatures] = {}
+        self._kept: dict[int, FrameFeatures | PoseFeatures] = {}
         self._step = -1
         self._embedding: Tensor | None = None
         self._control: dict[int, Tensor] = {}
@@ -68,15 +73,15 @@ class ControlCache:
         self._control = {index: self._control[index] for index in indices}
         return torch.cat([self._control[index] for index in indices])
 
-    def _features(self, indices: list[int]) -> FrameFeatures:
+    def _features(self, indices: list[int]) -> FrameFeatures | PoseFeatures:
         if all(index in self._kept for index in indices):
             kept = [self._kept[index] for index in indices]
-            return kept[0] if len(kept) == 1 else FrameFeatures(*map(torch.cat, zip(*kept, strict=True)))
+            return kept[0] if len(kept) == 1 else type(kept[0])(*map(torch.cat, zip(*kept, strict=True)))
         features = self.controlnext.encode_frames(self._pixels(indices))
         size = features.nbytes() // len(indices)
         for i, index in enumerate(indices):
             if index not in self._kept and self.kept_bytes + size <= self.keep_bytes:
-                self._kept[index] = FrameFeatures(*(part[i : i + 1].clone() for part in features))
+                self._kept[index] = type(features)(*(part[i : i + 1].clone() for part in features))
                 self.kept_bytes += size
         return features
 

@@ -32,10 +32,26 @@ def folder(tiny, tmp_path_factory):
     return folder
 
 
-@pytest.fixture(params=[*GENERATORS, "folder"])
+@pytest.fixture(scope="module")
+def mimicmotion_files(tiny, folder, tmp_path_factory):
+    """A base folder and a weight file of MimicMotion's layout, with small random networks."""
+    from posedance.stages.mimicmotion.pose_net import PoseNet
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        parts = {"unet": tiny.unet, "pose_net": PoseNet(control_channels=32)}
+    state = {f"{part}.{key}": value for part, net in parts.items() for key, value in net.state_dict().items()}
+    path = tmp_path_factory.mktemp("weights") / "MimicMotion_1-1.pth"
+    torch.save(state, path)
+    return {"base": str(folder), "mimicmotion": path}
+
+
+@pytest.fixture(params=[*GENERATORS, "folder", "mimicmotion, small"])
 def generator(request):
     if request.param == "folder":
         return load_generator(str(request.getfixturevalue("folder")))
+    if request.param == "mimicmotion, small":
+        return load_generator("mimicmotion", **request.getfixturevalue("mimicmotion_files"))
     if reason := why_unusable(request.param):
         pytest.skip(f"{request.param}: {reason}")
     return load_generator(request.param)
@@ -114,7 +130,7 @@ def interrupt(step, window):
     raise KeyboardInterrupt
 
 
-@pytest.mark.parametrize("plan", ["even", "reference"])
+@pytest.mark.parametrize("plan", ["even", "reference", "mimicmotion"])
 def test_contract_fast_and_published_order_of_work_agree(generator, plan):
     reference, control = job(generator)
     settings = quick(generator, window_plan=plan)
@@ -248,7 +264,7 @@ def test_unknown_names_and_missing_weights_are_refused(tmp_path):
         load_generator(str(tmp_path))
     with pytest.raises(WeightsError, match=r"--weights.controlnext and --weights.unet"):
         load_generator("svd-xt-1.1", base=tmp_path)
-    with pytest.raises(ConfigError, match=r"belong to the model svd-xt-1\.1"):
+    with pytest.raises(ConfigError, match=r"unet belongs to the model svd-xt-1\.1"):
         load_generator("tiny-random", unet=tmp_path / "unet.bin")
 
 

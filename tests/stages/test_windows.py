@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from posedance.stages.errors import ConfigError
-from posedance.stages.windows import PLANS, blend, even, plan, reference
+from posedance.stages.windows import PLANS, blend, even, mimicmotion, plan, reference
 
 
 @st.composite
@@ -20,7 +20,9 @@ def requests(draw, smallest_overlap, largest_below_size):
 even_requests = requests(smallest_overlap=0, largest_below_size=2)
 reference_requests = requests(smallest_overlap=1, largest_below_size=1)
 all_requests = st.one_of(
-    even_requests.map(lambda r: ("even", *r)), reference_requests.map(lambda r: ("reference", *r))
+    even_requests.map(lambda r: ("even", *r)),
+    reference_requests.map(lambda r: ("reference", *r)),
+    reference_requests.map(lambda r: ("mimicmotion", *r)),
 )
 
 
@@ -140,3 +142,47 @@ def test_blend_of_equal_predictions_is_their_value(request):
     video = torch.arange(num_frames * 2.0).reshape(num_frames, 2)
     blended = blend(windows, (video[list(w.frames)] for w in windows), num_frames)
     assert torch.allclose(blended, video, rtol=1e-5)
+
+
+def published_prediction(predict, num_frames, size, overlap):
+    """The average as MimicMotion's pipeline takes it: sums of weighted predictions over sums of weights."""
+    windows = [[0, *range(i + 1, i + size)] for i in range(0, num_frames - size + 1, size - overlap)]
+    if windows[-1][-1] < num_frames - 1:
+        windows.append([0, *range(num_frames - size + 1, num_frames)])
+    weight = (torch.arange(size, dtype=torch.float64) + 0.5) * 2 / size
+    weight = torch.minimum(weight, 2 - weight)
+    total, count = torch.zeros(num_frames, dtype=torch.float64), torch.zeros(num_frames, dtype=torch.float64)
+    for index, frames in enumerate(windows):
+        total[frames] += predict(index, size) * weight
+        count[frames] += weight
+    return windows, total / count
+
+
+@given(reference_requests)
+def test_mimicmotion_averages_as_published(request):
+    num_frames, size, overlap = request
+    windows = mimicmotion(num_frames, size, overlap)
+    if num_frames <= size:
+        assert len(windows) == 1
+        return
+
+    def predict(index, count):
+        return torch.randn(count, generator=torch.Generator().manual_seed(index), dtype=torch.float64)
+
+    expected_windows, expected = published_prediction(predict, num_frames, size, overlap)
+    assert [list(window.frames) for window in windows] == expected_windows
+    predictions = [predict(index, size) for index in range(len(windows))]
+    assert torch.allclose(blend(windows, predictions, num_frames), expected.float(), atol=1e-5)
+
+
+@given(reference_requests)
+def test_mimicmotion_anchors_every_window_on_the_reference(request):
+    for window in mimicmotion(*request):
+        assert window.frames == window.control
+        assert window.frames[0] == 0
+        assert min(window.weights) > 0
+
+
+def test_mimicmotion_needs_an_overlap():
+    with pytest.raises(ConfigError, match="overlap 0 leaves frames uncovered in the plan 'mimicmotion'"):
+        mimicmotion(40, 16, 0)

@@ -1,0 +1,55 @@
+"""MimicMotion's published weights: one `.pth` that holds the UNet and PoseNet."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from torch import Tensor
+
+from ..errors import WeightsError
+from ..generate import Defaults
+from ..svd.conditioning import MicroConditioning
+from ..svd.folder import load_with_control
+from ..svd.generator import SvdGenerator
+from ..svd.weights import LISTED, load_strict, read_weights
+from .pose_net import PoseNet
+
+NUMBERS = MicroConditioning(fps=6, motion_bucket=127, noise_aug=0.0)
+"""The published script asks for 7 frames per second, and its pipeline tells the network one less."""
+FIRST_VERSION = "MimicMotion"
+"""Name of the published file of version 1.0, without its ending; 1.1 has the same shapes."""
+WINDOWS = {True: 16, False: 72}
+"""Frames in a window, whether it is the first version."""
+
+
+def load_mimicmotion(base: str, weights: Path) -> SvdGenerator:
+    """Stable Video Diffusion from `base` with the UNet and PoseNet of `weights`, every key accounted for.
+
+    Args:
+        base: diffusers layout, a folder or a hub id; its UNet gives only the configuration.
+        weights: `MimicMotion_1-1.pth`, trained with windows of 72 frames, or `MimicMotion.pth` with 16.
+
+    Raises WeightsError for keys that are missing, unexpected or of another shape.
+    """
+    unet_state, pose_state = split_state(read_weights(weights), weights)
+    control = PoseNet(control_channels=len(pose_state.get("final_proj.bias", ())) or 320)
+    load_strict(control, pose_state, str(weights))
+    size = WINDOWS[weights.stem == FIRST_VERSION]
+    defaults = Defaults(576, 1024, size, 6, steps=25, guidance_scale=2.0, window_plan="mimicmotion")
+    return load_with_control("mimicmotion", base, control, unet_state, str(weights), defaults, NUMBERS)
+
+
+def split_state(state: Mapping[str, Tensor], source: Path) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """The parts `unet.*` and `pose_net.*` without their prefixes; WeightsError for any other key."""
+    parts: dict[str, dict[str, Tensor]] = {"unet": {}, "pose_net": {}}
+    others = []
+    for key, value in state.items():
+        prefix, _, rest = key.partition(".")
+        if prefix in parts:
+            parts[prefix][rest] = value
+        else:
+            others.append(key)
+    if others or not all(parts.values()):
+        listed = ", ".join(others[:LISTED])
+        what = f"{len(others)} unexpected keys: {listed}" if others else "a part is missing"
+        raise WeightsError(f"{source} is not MimicMotion's unet.* and pose_net.*: {what}")
+    return parts["unet"], parts["pose_net"]
