@@ -136,6 +136,23 @@ def bench(*, json: Annotated[Path | None, Parameter(name="--json")] = None) -> N
 
 
 @app.command
+def replay(folder: Path, step: str) -> None:
+    """Make one step of a job again from its saved inputs, to see what it does.
+
+    Parameters
+    ----------
+    folder
+        Job folder, of animate or inside a batch.
+    step
+        reference, poses, control, latents, result or comparison.
+    """
+    from .replay import replay as run_again
+
+    for path in run_again(folder, step):
+        print(path)
+
+
+@app.command
 def doctor() -> None:
     """Show versions, devices, and which pose estimators and models work here, or why not."""
     from .doctor import report

@@ -26,7 +26,7 @@ def write_frames(path: Path, frames: Iterable[np.ndarray]) -> int:
             ok, png = cv2.imencode(".png", frame[..., ::-1])
             if not ok:
                 raise OutputError(f"frame {count} of shape {frame.shape} cannot be stored in {path}")
-            archive.writestr(f"{count:08d}.png", png.tobytes())
+            archive.writestr(zipfile.ZipInfo(f"{count:08d}.png"), png.tobytes())  # no time stamp
             count += 1
     return count
 
