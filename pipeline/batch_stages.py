@@ -21,6 +21,7 @@ from ..stages.types import Resources
 from . import graph, steps
 from .config import AnimateConfig, EstimatorConfig, write_yaml
 from .doctor import environment
+from .executor import limit_threads
 from .job import Job, Key, hold, open_job, write_text
 
 if TYPE_CHECKING:
@@ -170,6 +171,7 @@ class DenoiseStage:
         if self._generator is None or model != self._model:
             self._generator = None
             self._generator = graph.open_generator(config)
+            limit_threads(self.resources.cpus)
             self._model = model
         return self._generator
 

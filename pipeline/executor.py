@@ -7,6 +7,7 @@ Neither holds frames: tasks pass files on to each other.
 
 import errno
 import heapq
+import sys
 import time
 import traceback
 from collections import Counter, defaultdict
@@ -92,13 +93,13 @@ def attempt(call: Callable[[], object]) -> Outcome:
 
 
 def limit_threads(cpus: float) -> None:
-    """Give the libraries that would take all cores the threads of a worker's share, at least one."""
+    """Give OpenCV, and torch where it is loaded, the threads of a worker's share: at least one."""
     import cv2
-    import torch
 
     threads = max(1, int(cpus))
-    torch.set_num_threads(threads)
     cv2.setNumThreads(threads)
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(threads)
 
 
 class InProcess:

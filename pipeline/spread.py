@@ -5,7 +5,7 @@ blends predictions in the order of the windows whoever made them, and takes the 
 to the last bit for any number of workers, and without any. A worker that dies costs one window of one step.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -42,13 +42,13 @@ class WindowWorker:
         self._sampler: Any = None
 
     def setup(self) -> None:
-        limit_threads(self._threads)
         frames = StoredFrames(self._video.control)
         height, width = frames[0:1].shape[1:3]
         config = self._video.config
         assert config.reference is not None
         image = fit_cover(read_picture(config.reference), width, height)
         generator = open_generator(config)
+        limit_threads(self._threads)
         self._sampler = self._stack.enter_context(generator.sampler(image, frames, self._settings))
 
     def predict(self, step: int, window: int, latents: np.ndarray) -> np.ndarray:
@@ -110,7 +110,10 @@ class Spread:
             resume = Checkpoint(0, generator.initial_latents(num_frames, width, height, settings))
         owned = start_ray(self.ray_address)
         options = actor_options(ray.cluster_resources(), self.workers, self.config.device)
-        pool = _Pool(self, ray, options, settings, torch.get_num_threads(), windows, on_window)
+        remote, threads = ray.remote(WindowWorker).options(**options), torch.get_num_threads()
+        pool = WindowPool(
+            self.seats, self.workers, lambda: remote.remote(self, settings, threads), windows, on_window
+        )
         try:
             sigmas = generator.sigmas(settings)
             return denoise(
@@ -122,23 +125,24 @@ class Spread:
                 ray.shutdown()
 
 
-class _Pool:
-    """The actors of one video, and who does what."""
+class WindowPool:
+    """The actors of one video, in `seats`, and who does what. `new_actor` starts one like `WindowWorker`."""
 
     def __init__(
         self,
-        video: Spread,
-        ray: Any,
-        options: dict[str, Any],
-        settings: Settings,
-        threads: int,
-        windows: tuple[Window, ...],
-        on_window: Callable[[int, int], None] | None,
+        seats: list[Seat],
+        workers: int,
+        new_actor: Callable[[], Any],
+        windows: Sequence[Window],
+        on_window: Callable[[int, int], None] | None = None,
     ) -> None:
-        self._ray, self._windows, self._on_window = ray, windows, on_window
-        self._new_actor = lambda: ray.remote(WindowWorker).options(**options).remote(video, settings, threads)
-        self._seats, self._losses = video.seats, 0
-        for number in range(min(video.workers, len(windows))):
+        import ray.exceptions
+
+        self._ray: Any = ray
+        self._seats, self._new_actor = seats, new_actor
+        self._windows, self._on_window = windows, on_window
+        self._losses = 0
+        for number in range(min(workers, len(windows))):
             self._fill(number)
 
     def predict_all(self, step: int, latents: "Tensor") -> "Iterator[Tensor]":

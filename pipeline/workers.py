@@ -1,7 +1,7 @@
 """Workers on Ray: for each stage a pool of actors, owned and replaced by the driver.
 
 Ray restarts and retries nothing itself. A worker that dies, or makes no progress for too long and is killed,
-costs the attempt it was making; the pool grows with what is queued, up to its bound.
+costs the attempt it was making. A pool begins with one worker and grows with what is queued.
 """
 
 import json
@@ -108,6 +108,8 @@ class OnRay:
         self._started: Counter[str] = Counter()
         self._failed_setups: Counter[str] = Counter()
         self._owns_ray = owns_ray
+        for stage in pools:
+            self._start(stage)
 
     def free(self, stage: str, queued: int) -> bool:
         hands = [hand for hand in self._hands if hand.stage == stage]
