@@ -17,7 +17,7 @@ import numpy as np
 from pydantic import Field
 
 from ..datasets.puppets import PARTS, make_character, make_motion, reference_pose, render
-from ..datasets.samples import HELD_OUT, SUPERSAMPLING, poses_of
+from ..datasets.samples import HELD_OUT, SUPERSAMPLING, palette_of, poses_of
 from ..stages import quality
 from ..stages.generate import Settings, load_generator
 from ..stages.pose.render import draw_control_frames
@@ -28,6 +28,9 @@ from .progress import say, stage
 FPS = Fraction(15)
 WRISTS = (9, 10)
 """Of the 133 keypoints."""
+HANDS = [PARTS.index("left_hand"), PARTS.index("right_hand")]
+WHOLE_BODY = 1.2
+"""Framings of a smaller zoom show the whole body."""
 DISTINCT = 0.015
 """A part whose colour is elsewhere in the true picture too is known by a larger position error than this."""
 
@@ -79,16 +82,23 @@ class Held:
 
 
 def held_out(seed: int, number: int, frames: int, size: tuple[int, int], canvas: int) -> Held:
-    """Clip `number` of a seed: a character with gloves and a plain top, whose parts colours tell apart."""
+    """Clip `number` of a seed: a character with gloves and a plain top, whose parts colours tell apart.
+
+    The whole body is in the frame, and the reference shows both hands: what it hides nobody could know.
+    """
     rng = np.random.default_rng([seed, number, 11])
     while True:
         character = make_character(HELD_OUT + int(rng.integers(HELD_OUT)))
         outfit = character.outfit
-        if outfit.hands != outfit.skin and outfit.pattern == "plain":
+        if outfit.hands != outfit.skin and outfit.pattern == "plain" and character.framing.zoom < WHOLE_BODY:
             break
     motion = make_motion(HELD_OUT + int(rng.integers(HELD_OUT)), FPS)
     large = size[0] * SUPERSAMPLING, size[1] * SUPERSAMPLING
-    drawn = [render(character, reference_pose(int(rng.integers(HELD_OUT))), 0, *large)]
+    while True:
+        still = render(character, reference_pose(int(rng.integers(HELD_OUT))), 0, *large)
+        if palette_of(character.colours, still.parts)[HANDS, 3].all():
+            break
+    drawn = [still]
     drawn += [render(character, motion, frame, *large) for frame in range(frames)]
     poses = poses_of(drawn, large, FPS)
     wrists = np.concatenate([poses.keypoints / SUPERSAMPLING, poses.scores[..., None]], axis=-1)
