@@ -33,6 +33,10 @@ MAX_LOSSES = 5
 """Workers that may die one after the other, without one prediction in between, before the run is given up."""
 
 
+CALLS_AHEAD = 2
+"""Calls that a worker has at once: it never waits for the driver to send the next window."""
+
+
 class WindowWorker:
     """What runs inside an actor: the model, ready to predict windows of one video."""
 
@@ -60,12 +64,11 @@ class WindowWorker:
 
 @dataclass(slots=True)
 class Seat:
-    """A worker's place: its actor, the call it is in, and the window it predicts (None while set up)."""
+    """A worker's place: its actor, and its calls under way with the window of each (None for its setup)."""
 
     number: int
     actor: Any
-    call: Any
-    window: int | None = None
+    calls: dict[Any, int | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,37 +166,36 @@ class WindowPool:
 
     def _fill(self, number: int) -> None:
         actor = self._new_actor()
-        self._seats.append(Seat(number, actor, actor.setup.remote()))
+        self._seats.append(Seat(number, actor, {actor.setup.remote(): None}))
 
     def _hand_out(self, pending: list[int], step: int, latents: "Tensor") -> None:
-        """A window to each idle worker: the one nearest to its own part, whose control features it keeps."""
-        for seat in self._seats:
-            if seat.call is None and pending:
-                home = (seat.number + 0.5) * len(self._windows) / len(self._seats) - 0.5
-                seat.window = min(pending, key=lambda index: abs(index - home))
-                pending.remove(seat.window)
-                own = latents[list(self._windows[seat.window].frames)].numpy()
-                seat.call = seat.actor.predict.remote(step, seat.window, own)
+        """A window to each worker, then one ahead: those nearest to its own part, whose features it keeps."""
+        for depth in range(CALLS_AHEAD):
+            for seat in self._seats:
+                if pending and len(seat.calls) == depth and None not in seat.calls.values():
+                    home = (seat.number + 0.5) * len(self._windows) / len(self._seats) - 0.5
+                    window = min(pending, key=lambda index: abs(index - home))
+                    pending.remove(window)
+                    own = latents[list(self._windows[window].frames)].numpy()
+                    seat.calls[seat.actor.predict.remote(step, window, own)] = window
 
     def _collect(self, pending: list[int], found: "dict[int, Tensor]") -> None:
-        """Wait for one call and take what it brings; the window of a worker that died is pending again."""
+        """Wait for one call and take what it brings; the windows of a worker that died are pending again."""
         import torch
 
-        calls = {seat.call: seat for seat in self._seats if seat.call is not None}
-        ready, _ = self._ray.wait(list(calls), num_returns=1)
-        for call in ready:
-            seat = calls[call]
-            window, seat.call, seat.window = seat.window, None, None
-            try:
-                prediction = self._ray.get(call)
-            except self._ray.exceptions.RayActorError as error:
-                self._lose(seat, error)
-                if window is not None:
-                    pending.append(window)
-                continue
-            if window is not None:
-                self._losses = 0
-                found[window] = torch.from_numpy(prediction.copy())
+        calls = {call: seat for seat in self._seats for call in seat.calls}
+        (call,), _ = self._ray.wait(list(calls), num_returns=1)
+        seat = calls[call]
+        try:
+            prediction = self._ray.get(call)
+        except self._ray.exceptions.RayActorError as error:
+            pending += [window for window in seat.calls.values() if window is not None]
+            self._lose(seat, error)
+            return
+        window = seat.calls.pop(call)
+        if window is not None:
+            self._losses = 0
+            found[window] = torch.from_numpy(prediction.copy())
 
     def _lose(self, seat: Seat, error: Exception) -> None:
         """Replace a worker that died."""
