@@ -5,7 +5,7 @@ that dance" is drawn, and the generator is the one that `animate` uses.
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -271,14 +271,3 @@ def draw_sheet(clips: list[Held], outputs: list[np.ndarray], columns: int = 6, z
         rows.append(np.concatenate(tiles, axis=1))
     sheet = np.concatenate(rows)
     return cv2.resize(sheet, None, fx=zoom, fy=zoom, interpolation=cv2.INTER_CUBIC)
-
-
-def better(figures: Mapping[str, Any]) -> bool:
-    """Whether the figures pass the floors that a shipped model should."""
-    return (
-        figures["part_error_percent"] <= 4
-        and figures["part_error_vs_shuffled"] <= 0.4
-        and figures["psnr"] >= 22
-        and figures["colour_accuracy"] >= 0.85
-        and figures["seam_score"] <= 1.2
-    )

@@ -8,12 +8,10 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
-from einops import rearrange
-from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -22,23 +20,19 @@ from ..datasets.samples import Clip, loss_weights, to_signed, to_unit
 from ..stages.controlnext.inject import attach
 from ..stages.svd.collapse import collapse
 from ..stages.svd.conditioning import MicroConditioning, clip_pixels
-from ..stages.svd.denoiser import Conditioning, Denoiser, Dropout, Loss
-from ..stages.svd.noise import CosineInterpolated, LogNormal, SigmaDistribution
+from ..stages.svd.denoiser import Conditioning, Denoiser, Loss
 from ..stages.svd.temporal import is_temporal, without_temporal
-from .config import Config
 from .model_card import training_notes
 from .progress import say
+from .train_config import TrainConfig
 from .train_encoder import palette_loss, presence
-from .train_loop import LoopConfig, run_loop
-from .train_model import ModelConfig, Parts, load_parts, save_model
-from .train_vae import DataConfig, clip_batches, decoded_by, posterior, psnr, seeded
+from .train_loop import run_loop
+from .train_model import Parts, load_parts, save_model
+from .train_vae import clip_batches, posterior, seeded
+from .train_validation import validate
 
-VALIDATION_CLIPS = 8
 SIGMA_BINS = (0.5, 2.0, 8.0)
 """Losses are logged below, between and above these noise levels."""
-ONE_STEP_SIGMA = 30.0
-"""A denoised picture from this noise level shows what the conditioning alone tells."""
-
 LEARNING: dict[str, tuple[str, ...]] = {
     "none": (),
     "to_out+to_v": ("*.to_out.*", "*.to_v.*"),
@@ -46,73 +40,6 @@ LEARNING: dict[str, tuple[str, ...]] = {
     "all": ("*",),
 }
 """Name patterns of the UNet's parameters that learn; ControlNeXt's always do."""
-
-
-class SigmaConfig(Config):
-    """How much noise a training sample gets."""
-
-    name: Literal["log-normal", "cosine"] = "cosine"
-    """`cosine` as published for ControlNeXt-SVD-v2; `log-normal` as in EDM."""
-    mean: float = 0.7
-    """Of ln sigma (log-normal)."""
-    std: Annotated[float, Field(gt=0)] = 1.6
-    """Of ln sigma (log-normal)."""
-    low: Annotated[float, Field(gt=0)] = 0.002
-    high: Annotated[float, Field(gt=0)] = 700.0
-
-    def distribution(self) -> SigmaDistribution:
-        if self.name == "cosine":
-            return CosineInterpolated(low=self.low, high=self.high)
-        return LogNormal(self.mean, self.std, self.low, self.high)
-
-
-class DropoutConfig(Config):
-    """Ranges of one uniform draw in which a sample loses token, reference latents, or control."""
-
-    token: tuple[float, float] = (0.0, 0.2)
-    image: tuple[float, float] = (0.1, 0.3)
-    control: tuple[float, float] = (0.0, 0.0)
-
-    def ranges(self) -> Dropout:
-        return Dropout(self.token, self.image, self.control)
-
-
-class LossWeights(Config):
-    """How much places count beside the background's 1."""
-
-    body: Annotated[float, Field(ge=1)] = 1.0
-    face: Annotated[float, Field(ge=1)] = 4.2
-    small: Annotated[float, Field(ge=1)] = 4.2
-    """Hands and shoes; 1 + 4 x 0.8 as published."""
-
-
-class TrainConfig(Config):
-    """Everything that decides a training of ControlNeXt and UNet."""
-
-    output: Path = Path("out/train")
-    """Folder for checkpoints, logs, and `model/`, which `animate --model` takes."""
-    model: ModelConfig = ModelConfig()
-    data: DataConfig = DataConfig()
-    learn: Literal["none", "to_out+to_v", "temporal", "all"] = "all"
-    """Which of the UNet's parameters learn."""
-    video: bool = True
-    """Learn clips; false learns single pictures with the temporal layers skipped and at rest."""
-    batch: Annotated[int, Field(ge=1)] = 1
-    """Characters in a batch."""
-    targets: Annotated[int, Field(ge=1)] = 1
-    """Pictures of each character in a batch, where pictures are learned."""
-    sigma: SigmaConfig = SigmaConfig()
-    dropout: DropoutConfig = DropoutConfig()
-    weights: LossWeights = LossWeights()
-    still_reference: Annotated[float, Field(ge=0, le=1)] = 0.7
-    """Share of samples whose reference is the character at rest, and not another frame of the dance."""
-    palette: Annotated[float, Field(ge=0)] = 0.0
-    """Above 0 the image encoder learns too, with this weight on telling the colours of the parts."""
-    gradient_checkpointing: bool = False
-    """Less memory for more time."""
-    cache_latents: bool = False
-    """Keep every clip's latents in memory."""
-    loop: LoopConfig = LoopConfig()
 
 
 class VideoTask:
@@ -268,59 +195,9 @@ class VideoTask:
     def numbers(self) -> MicroConditioning:
         return MicroConditioning(noise_aug=self.config.model.noise_aug)
 
-    @torch.no_grad()
     def validate(self, step: int, board: Any) -> dict[str, float]:
-        """Losses at three noise levels, and PSNR of pictures denoised in one step from a high one."""
-        clips = [self.config.data.held_out(VALIDATION_CLIPS)[i] for i in range(VALIDATION_CLIPS)]
-        kept, self.kept = self.kept, {}
-        frames = list(range(len(clips[0].frames)))
-        pairs = [[(0, frames)] if self.config.video else [(0, [f]) for f in frames[1:3]] for _ in clips]
-        figures = {}
-        for sigma in (0.5, 2.0, 10.0):
-            result = self.denoise_loss(clips, pairs, seeded(1, 0), sigma)
-            figures[f"validation_loss_{sigma:g}"] = float(result.value)
-        shown = [[frame for _, frames in chosen for frame in frames] for chosen in pairs]
-        made = [self.one_step(clip, chosen) for clip, chosen in zip(clips, shown, strict=True)]
-        self.kept = kept
-        truth = [to_signed(clip.frames[chosen]) for clip, chosen in zip(clips, shown, strict=True)]
-        errors = [float(F.mse_loss(a, b)) for a, b in zip(made, truth, strict=True)]
-        figures["validation_psnr"] = float(np.mean([psnr(error) for error in errors]))
-        rows = []
-        for i, clip in enumerate(clips):
-            pick = slice(-2, None)
-            controls = to_unit(clip.control[shown[i][pick]])
-            pictures = (torch.cat([truth[i][pick], made[i][pick]]) + 1) / 2
-            rows.append(torch.cat([to_unit(clip.frames[:1]), controls, pictures]))
-        board.add_image("validation", rearrange(torch.stack(rows), "r n c h w -> c (r h) (n w)"), step)
-        return figures
-
-    @torch.no_grad()
-    def one_step(self, clip: Clip, frames: list[int]) -> Tensor:
-        """Frames of a clip denoised in one step from ONE_STEP_SIGMA: [F, 3, H, W] in -1..1."""
-        encoded, pixels = self.encode(clip, 0)
-        token = self.parts.image_encoder(pixels[None]).image_embeds
-        scale = float(self.parts.vae.config["scaling_factor"])
-        videos = 1 if self.config.video else len(frames)
-        shape = (videos, len(frames) // videos, *encoded.shape)
-        noise = torch.randn(shape, generator=seeded(2, clip.number))
-        sigma = torch.full((videos,), ONE_STEP_SIGMA)
-        conditioning = Conditioning(
-            token[:, None].expand(videos, -1, -1),
-            encoded.expand(videos, -1, -1, -1),
-            self.numbers().time_ids().expand(videos, -1),
-        )
-        pictures = to_unit(clip.control[frames]).reshape(*shape[:2], 3, *clip.control.shape[1:3])
-        control = self.parts.controlnext(pictures, 0.25 * sigma.log())
-        if self.config.video:
-            v = self.denoiser(noise * ONE_STEP_SIGMA, sigma, conditioning, control)
-        else:
-            with without_temporal(self.parts.unet):
-                v = self.denoiser(noise * ONE_STEP_SIGMA, sigma, conditioning, control)
-        square = ONE_STEP_SIGMA**2 + 1
-        x0 = noise * ONE_STEP_SIGMA / square - v * ONE_STEP_SIGMA / square**0.5
-        with without_temporal(self.parts.vae):
-            decoded = decoded_by(self.parts.vae, x0.flatten(0, 1) / scale)
-        return decoded.clamp(-1, 1)
+        """See train_validation."""
+        return validate(self, step, board)
 
 
 def memory_plan(task: VideoTask, config: TrainConfig) -> str:

@@ -9,11 +9,11 @@ from pydantic import ValidationError
 from safetensors.torch import load_file
 
 from posedance.pipeline.train import TrainConfig, VideoTask, train
+from posedance.pipeline.train_checkpoints import checkpoints
 from posedance.pipeline.train_encoder import EncoderConfig, train_encoder
 from posedance.pipeline.train_loop import (
     LoopConfig,
     TrainingDivergedError,
-    checkpoints,
     ema_decay_at,
     learning_rate_at,
     run_loop,
