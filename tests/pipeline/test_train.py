@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from pydantic import ValidationError
 from safetensors.torch import load_file
 
@@ -253,3 +254,11 @@ def test_two_processes_learn_what_one_does(base, tmp_path):
     done = subprocess.run(launch, cwd=tmp_path, capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     assert losses(tmp_path / "shared") == pytest.approx(losses(tmp_path / "alone"), abs=1e-5)
+
+
+def test_the_shipped_configs_are_valid():
+    models = {"demo_vae": VaeConfig, "demo_decoder": VaeConfig, "demo_encoder": EncoderConfig}
+    files = sorted((Path(__file__).resolve().parents[2] / "configs" / "train").glob("*.yaml"))
+    assert len(files) >= 5
+    for file in files:
+        models.get(file.stem, TrainConfig).model_validate(yaml.safe_load(file.read_text()))
