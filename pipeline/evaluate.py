@@ -22,7 +22,7 @@ from ..stages import quality
 from ..stages.generate import Settings, load_generator
 from ..stages.pose.render import draw_control_frames
 from ..stages.windows import plan
-from .config import Config
+from .config import Config, Hidden
 from .progress import say, stage
 
 FPS = Fraction(15)
@@ -64,7 +64,7 @@ class EvaluateConfig(Config):
     """Guidance [default: the model's]."""
     temporal: bool = True
     """False leaves the UNet's temporal layers out, to see what they are worth."""
-    json_file: Path | None = None
+    json_file: Annotated[Path | None, Hidden] = None
     """Where to write the figures."""
     sheet: Path | None = None
     """Where to write the picture sheet (PNG): reference, pose, truth, output."""
