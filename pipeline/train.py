@@ -25,10 +25,11 @@ from ..stages.svd.temporal import is_temporal, without_temporal
 from .model_card import training_notes
 from .progress import say
 from .train_config import TrainConfig
+from .train_data import clip_batches, seeded
 from .train_encoder import palette_loss, presence
 from .train_loop import run_loop
 from .train_model import Parts, load_parts, save_model
-from .train_vae import clip_batches, posterior, seeded
+from .train_vae import posterior
 from .train_validation import validate
 
 SIGMA_BINS = (0.5, 2.0, 8.0)

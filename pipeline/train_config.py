@@ -8,9 +8,9 @@ from pydantic import Field
 from ..stages.svd.denoiser import Dropout
 from ..stages.svd.noise import CosineInterpolated, LogNormal, SigmaDistribution
 from .config import Config
+from .train_data import DataConfig
 from .train_loop import LoopConfig
 from .train_model import ModelConfig
-from .train_vae import DataConfig
 
 
 class SigmaConfig(Config):

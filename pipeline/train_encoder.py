@@ -20,8 +20,8 @@ from ..datasets.puppets import PARTS
 from ..datasets.samples import Clip, palette_of
 from ..stages.svd.conditioning import clip_pixels
 from .config import Config
+from .train_data import DataConfig, clip_batches, seeded
 from .train_loop import LoopConfig, run_loop
-from .train_vae import DataConfig, clip_batches, seeded
 
 VALIDATION_CLIPS = 16
 

@@ -13,7 +13,8 @@ from torch.nn import functional as F
 from ..datasets.samples import Clip, to_signed, to_unit
 from ..stages.svd.denoiser import Conditioning, denoised, per_video, timestep_of
 from ..stages.svd.temporal import without_temporal
-from .train_vae import decoded_by, psnr, seeded
+from .train_data import seeded
+from .train_vae import decoded_by, psnr
 
 if TYPE_CHECKING:
     from .train import VideoTask

@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 
 from posedance.pipeline.train import TrainConfig, VideoTask, train
 from posedance.pipeline.train_checkpoints import checkpoints
+from posedance.pipeline.train_data import DataConfig, clip_order
 from posedance.pipeline.train_encoder import EncoderConfig, train_encoder
 from posedance.pipeline.train_loop import (
     LoopConfig,
@@ -19,7 +20,7 @@ from posedance.pipeline.train_loop import (
     learning_rate_at,
     run_loop,
 )
-from posedance.pipeline.train_vae import DataConfig, VaeConfig, clip_order, train_vae
+from posedance.pipeline.train_vae import VaeConfig, train_vae
 from posedance.stages.errors import ConfigError
 from posedance.stages.generate import load_generator
 
