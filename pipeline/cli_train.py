@@ -88,8 +88,9 @@ def convert(
     /,
     *,
     base: str,
-    controlnext: Path,
-    unet: Path,
+    controlnext: Path | None = None,
+    unet: Path | None = None,
+    mimicmotion: Path | None = None,
     dtype: Literal["fp16", "bf16", "fp32"] = "fp16",
 ) -> None:
     """Turn published weight files into one folder that --model takes.
@@ -101,14 +102,18 @@ def convert(
     base
         Stable Video Diffusion in diffusers layout: a folder or a hub id.
     controlnext
-        ControlNeXt weights, .bin or .safetensors.
+        ControlNeXt weights, .bin or .safetensors, or a folder of your own training.
     unet
-        UNet weights published with them, .bin or .safetensors, with diffusers' or the original names.
+        UNet weights published with them, .bin or .safetensors, with diffusers' or the original names, or a
+        folder of your own training.
+    mimicmotion
+        MimicMotion's weights, in place of these two.
     dtype
         Precision of what is written.
     """
     from ..stages.controlnext.convert import convert as write
 
-    for source in write(base, controlnext, unet, folder, dtype):
+    files = {"controlnext": controlnext, "unet": unet, "mimicmotion": mimicmotion}
+    for source in write(base, folder, **files, dtype=dtype):
         print(source)
     print(folder)

@@ -76,11 +76,11 @@ class WeightsConfig(Config):
     base: str | None = None
     """Folder in diffusers layout, or hub id, of Stable Video Diffusion."""
     controlnext: Path | None = None
-    """ControlNeXt weights: controlnet.bin or .safetensors."""
+    """ControlNeXt weights: controlnet.bin, .safetensors, or a folder of your own training."""
     unet: Path | None = None
-    """UNet weights trained with it: unet.bin or .safetensors."""
+    """UNet weights trained with it: unet.bin, .safetensors, or a folder of your own training."""
     mimicmotion: Path | None = None
-    """MimicMotion's weights, UNet and PoseNet in one: MimicMotion_1-1.pth."""
+    """MimicMotion's weights, UNet and PoseNet in one: MimicMotion_1-1.pth or MimicMotion_1.pth."""
 
 
 class EncodeConfig(Config):

@@ -12,8 +12,12 @@ LAYERS = ["stages", "datasets", "pipeline", "configs"]
 ONLY_ABOVE_STAGES = {"ray", "yaml", "cyclopts", "gradio", "pydantic"}
 
 
+MODEL_FOLDER = ROOT / "stages" / "demo"
+"""Data, as `convert` writes it; its `pipeline.py` is run by diffusers from another place."""
+
+
 def sources(layer: str) -> list[Path]:
-    return sorted((ROOT / layer).rglob("*.py"))
+    return sorted(path for path in (ROOT / layer).rglob("*.py") if MODEL_FOLDER not in path.parents)
 
 
 def imported(path: Path) -> set[str]:

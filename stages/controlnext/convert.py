@@ -1,34 +1,56 @@
 """Published files to one folder that loads by itself: safetensors, configs, a model card."""
 
+import hashlib
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from ..errors import ConfigError
-from ..svd.folder import load_published, save_folder
+from ..generate import load_generator
+from ..svd.folder import save_folder
 from ..svd.names import is_original
-from ..svd.weights import read_weights
+from ..svd.weights import find_weights, read_weights
 
 DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}
 
+STABILITY = "Stable Video Diffusion 1.1 licence of Stability AI (restricts commercial use)"
+BASE = "https://huggingface.co/stabilityai/stable-video-diffusion-img2vid-xt-1-1"
+CONTROLNEXT = "https://huggingface.co/Pbihao/ControlNeXt"
+MIMICMOTION = "https://huggingface.co/tencent/MimicMotion"
+"""Where the published weights and their licences are."""
+
+LICENCES = {
+    "base": ("vae, image_encoder, scheduler", STABILITY, BASE),
+    "controlnext": ("controlnext", "Apache-2.0", CONTROLNEXT),
+    "unet": ("unet, fine-tuned from Stable Video Diffusion", STABILITY, BASE),
+    "mimicmotion": (
+        "unet, fine-tuned from Stable Video Diffusion, and controlnext (PoseNet)",
+        f"{STABILITY}, and MimicMotion's LICENSE and NOTICE",
+        MIMICMOTION,
+    ),
+}
+"""What each file gives, and under which licence it was published."""
+
 CARD = """---
 license: other
-license_name: stable-video-diffusion-community-license
+license_name: stable-video-diffusion-1-1-community
+license_link: {base_link}
 base_model: stabilityai/stable-video-diffusion-img2vid-xt-1-1
+pipeline_tag: image-to-video
 ---
 
-# ControlNeXt-SVD-v2, converted by posedance
+# {title}, converted by posedance
 
-Animates a picture of a character by a sequence of poses: `run.py animate --model FOLDER`.
+Animates a picture of a character by a sequence of poses: `run.py animate --model FOLDER`, or with diffusers
+`DiffusionPipeline.from_pretrained(FOLDER, custom_pipeline=FOLDER, trust_remote_code=True)`, where posedance
+is installed.
 
-| part | source | licence |
-|---|---|---|
-| vae, image_encoder, scheduler | {base} | Stability AI Community License |
-| unet | {unet}, fine-tuned from Stable Video Diffusion | Stability AI Community License |
-| controlnext | {controlnext} | Apache-2.0 |
+| parts | made from | SHA-256 | licence of the published weights |
+|---|---|---|---|
+{rows}
 
 The weights are stored as {dtype}. Who passes this folder on has to keep these licences.
 """
@@ -43,32 +65,80 @@ class Source:
     parameters: int
     renamed: bool
     """Whether its keys were the original UNet's and had to be renamed."""
+    sha256: str
+    own: bool
+    """Whether it is not published, but from a folder of somebody's own training."""
 
     def __str__(self) -> str:
         names = "renamed from the original names" if self.renamed else "all names as expected"
         return f"{self.path}: {self.tensors} tensors, {self.parameters:,} parameters, {names}"
 
 
-def convert(base: str, controlnext: Path, unet: Path, folder: Path, dtype: str = "fp16") -> list[Source]:
+def convert(
+    base: str,
+    folder: Path,
+    *,
+    controlnext: Path | None = None,
+    unet: Path | None = None,
+    mimicmotion: Path | None = None,
+    dtype: str = "fp16",
+) -> list[Source]:
     """Write `folder` from the published files; every key of every file is used, or WeightsError lists it.
 
     Args:
         base: Stable Video Diffusion in diffusers layout, a folder or a hub id.
-        controlnext, unet: .bin or .safetensors, with diffusers' or the original names.
+        folder: appears when it is complete.
+        controlnext, unet: .bin or .safetensors, with diffusers' or the original names; or folders of our own
+            training.
+        mimicmotion: MimicMotion's weights, in place of these two.
         dtype: fp16, bf16 or fp32.
 
-    Returns what was found in the two files. Raises ConfigError for another dtype, or a folder in use.
+    Returns what was found in the files. Raises ConfigError for another dtype, a folder in use, or files of
+    both models.
     """
     if dtype not in DTYPES:
         raise ConfigError(f"unknown dtype {dtype!r}: use one of {', '.join(DTYPES)}")
     if folder.exists() and any(folder.iterdir()):
         raise ConfigError(f"{folder} is not empty: name a new folder for the converted model")
-    generator = load_published(base, controlnext, unet).to("cpu", DTYPES[dtype])
-    save_folder(generator, folder)
-    card = CARD.format(base=base, unet=unet.name, controlnext=controlnext.name, dtype=dtype)
-    (folder / "README.md").write_text(card)
-    return [_source(path, read_weights(path)) for path in (controlnext, unet)]
+    if mimicmotion is not None and (controlnext is not None or unet is not None):
+        raise ConfigError("mimicmotion holds its own UNet and PoseNet: leave out controlnext and unet")
+    if mimicmotion is None and (controlnext is None or unet is None):
+        raise ConfigError("weights are missing: give --controlnext and --unet, or --mimicmotion")
+    name = "svd-xt-1.1" if mimicmotion is None else "mimicmotion"
+    given = {"controlnext": controlnext, "unet": unet, "mimicmotion": mimicmotion}
+    files = {key: path for key, path in given.items() if path is not None}
+    generator = load_generator(
+        name, dtype=DTYPES[dtype], base=base, controlnext=controlnext, unet=unet, mimicmotion=mimicmotion
+    )
+    sources = {key: _source(key, path) for key, path in files.items()}
+    partial = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    save_folder(generator, partial)
+    (partial / "README.md").write_text(model_card(name, base, sources, dtype))
+    partial.replace(folder)
+    return list(sources.values())
 
 
-def _source(path: Path, state: Mapping[str, Tensor]) -> Source:
-    return Source(path, len(state), sum(value.numel() for value in state.values()), is_original(state))
+def model_card(name: str, base: str, sources: Mapping[str, Source], dtype: str) -> str:
+    """The README of a converted folder: what went in, its digests and its licences."""
+    parts, licence, link = LICENCES["base"]
+    what, link = (Path(base).name, link) if Path(base).is_dir() else (base, f"https://huggingface.co/{base}")
+    lines = [f"| {parts} | {what} | | [{licence}]({link}) |"]
+    for key, source in sources.items():
+        parts, licence, link = LICENCES[key]
+        stated = "of those who trained it" if source.own else f"[{licence}]({link})"
+        lines.append(f"| {parts} | {source.path.name} | {source.sha256} | {stated} |")
+    title = "MimicMotion" if name == "mimicmotion" else "ControlNeXt-SVD-v2"
+    return CARD.format(title=title, rows="\n".join(lines), dtype=dtype, base_link=BASE)
+
+
+def _source(key: str, path: Path) -> Source:
+    own = path.is_dir()
+    if own:
+        path = find_weights(path / key if (path / key).is_dir() else path)
+    state = read_weights(path)
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    parameters = sum(value.numel() for value in state.values())
+    return Source(path, len(state), parameters, is_original(state), digest, own)

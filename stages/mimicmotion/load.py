@@ -8,15 +8,15 @@ from torch import Tensor
 from ..errors import WeightsError
 from ..generate import Defaults
 from ..svd.conditioning import MicroConditioning
-from ..svd.folder import load_with_control
+from ..svd.folder import find_base, load_unet, on_base
 from ..svd.generator import SvdGenerator
-from ..svd.weights import LISTED, load_strict, read_weights
+from ..svd.weights import listed, load_strict, read_weights
 from .pose_net import PoseNet
 
 NUMBERS = MicroConditioning(fps=6, motion_bucket=127, noise_aug=0.0)
 """The published script asks for 7 frames per second, and its pipeline tells the network one less."""
-FIRST_VERSION = "MimicMotion"
-"""Name of the published file of version 1.0, without its ending; 1.1 has the same shapes."""
+FIRST_VERSION = ("MimicMotion", "MimicMotion_1")
+"""Names of the published file of version 1.0, first and later, without ending; 1.1 has the same shapes."""
 WINDOWS = {True: 16, False: 72}
 """Frames in a window, whether it is the first version."""
 
@@ -26,16 +26,18 @@ def load_mimicmotion(base: str, weights: Path) -> SvdGenerator:
 
     Args:
         base: diffusers layout, a folder or a hub id; its UNet gives only the configuration.
-        weights: `MimicMotion_1-1.pth`, trained with windows of 72 frames, or `MimicMotion.pth` with 16.
+        weights: `MimicMotion_1-1.pth`, trained with windows of 72 frames, or `MimicMotion_1.pth` with 16.
 
     Raises WeightsError for keys that are missing, unexpected or of another shape.
     """
     unet_state, pose_state = split_state(read_weights(weights), weights)
     control = PoseNet(control_channels=len(pose_state.get("final_proj.bias", ())) or 320)
     load_strict(control, pose_state, str(weights))
-    size = WINDOWS[weights.stem == FIRST_VERSION]
+    folder = find_base(base)
+    unet = load_unet(folder / "unet" / "config.json", unet_state, str(weights))
+    size = WINDOWS[weights.stem in FIRST_VERSION]
     defaults = Defaults(576, 1024, size, 6, steps=25, guidance_scale=2.0, window_plan="mimicmotion")
-    return load_with_control("mimicmotion", base, control, unet_state, str(weights), defaults, NUMBERS)
+    return on_base("mimicmotion", folder, unet, control, defaults, NUMBERS)
 
 
 def split_state(state: Mapping[str, Tensor], source: Path) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
@@ -49,7 +51,6 @@ def split_state(state: Mapping[str, Tensor], source: Path) -> tuple[dict[str, Te
         else:
             others.append(key)
     if others or not all(parts.values()):
-        listed = ", ".join(others[:LISTED])
-        what = f"{len(others)} unexpected keys: {listed}" if others else "a part is missing"
+        what = f"{len(others)} unexpected keys: {listed(others)}" if others else "a part is missing"
         raise WeightsError(f"{source} is not MimicMotion's unet.* and pose_net.*: {what}")
     return parts["unet"], parts["pose_net"]

@@ -2,7 +2,8 @@
 
 import json
 import pickle
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -17,7 +18,7 @@ NAMES = ("diffusion_pytorch_model", "model")
 FORGOTTEN = ("vision_model.embeddings.position_ids",)
 """Keys of older files that are no weights and that today's classes do not have."""
 LISTED = 8
-"""How many keys of one kind an error message shows."""
+"""How many keys of one kind an error message shows by name; the others are counted by their first part."""
 
 
 def find_weights(folder: Path) -> Path:
@@ -60,6 +61,13 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     return state
 
 
+def listed(keys: Sequence[str]) -> str:
+    """Every key accounted for in one line: the first ones by name, the others counted by their first part."""
+    others = Counter(key.split(".")[0] for key in keys[LISTED:])
+    named = ", ".join(keys[:LISTED])
+    return f"{named}, and {', '.join(f'{n} of {part}' for part, n in others.items())}" if others else named
+
+
 def load_strict(module: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
     """Make the tensors of `state` those of `module` (which may be empty, on the meta device).
 
@@ -76,11 +84,7 @@ def load_strict(module: nn.Module, state: Mapping[str, Tensor], source: str) -> 
             if key in given and tuple(given[key].shape) != shape
         ),
     }
-    found = [
-        f"{len(keys)} {kind}: {', '.join(keys[:LISTED])}{', ...' if len(keys) > LISTED else ''}"
-        for kind, keys in problems.items()
-        if keys
-    ]
+    found = [f"{len(keys)} {kind}: {listed(keys)}" for kind, keys in problems.items() if keys]
     if found:
         raise WeightsError(f"{source} does not fit {type(module).__name__}: {'; '.join(found)}")
     # copies: a mapped file may change under us, and its alignment changes the last bits of products

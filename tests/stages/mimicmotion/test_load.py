@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 
+from posedance.stages.controlnext.convert import convert
 from posedance.stages.errors import WeightsError
 from posedance.stages.generate import load_generator, save_generator
 from posedance.stages.mimicmotion.load import load_mimicmotion
@@ -42,7 +43,9 @@ def test_both_parts_come_from_the_file(base, state, tmp_path):
     assert generator.numbers.time_ids().tolist() == [[6, 127, 0]]
 
 
-@pytest.mark.parametrize(("name", "size"), [("MimicMotion_1-1.pth", 72), ("MimicMotion.pth", 16)])
+@pytest.mark.parametrize(
+    ("name", "size"), [("MimicMotion_1-1.pth", 72), ("MimicMotion_1.pth", 16), ("MimicMotion.pth", 16)]
+)
 def test_the_window_comes_with_the_checkpoint(base, state, tmp_path, name, size):
     settings = load(base, state, tmp_path / name).settings()
     assert (settings.window_size, settings.window_overlap, settings.window_plan) == (size, 6, "mimicmotion")
@@ -83,6 +86,19 @@ def test_a_saved_folder_keeps_the_control_module(base, state, tmp_path):
     assert torch.equal(
         loaded.denoise(pixels[0], pixels, settings), generator.denoise(pixels[0], pixels, settings)
     )
+
+
+def test_it_converts_to_one_folder(base, state, tmp_path):
+    direct = load(base, state, tmp_path / "MimicMotion_1.pth")
+    (source,) = convert(base, tmp_path / "model", mimicmotion=tmp_path / "MimicMotion_1.pth", dtype="fp32")
+    assert source.tensors == len(state) and not source.own
+    loaded = load_generator(str(tmp_path / "model"))
+    assert (loaded.defaults, loaded.numbers) == (direct.defaults, direct.numbers)
+    for ours, theirs in ((direct.unet, loaded.unet), (direct.controlnext, loaded.controlnext)):
+        pairs = zip(ours.state_dict().values(), theirs.state_dict().values(), strict=True)
+        assert all(torch.equal(a, b) for a, b in pairs)
+    card = (tmp_path / "model/README.md").read_text()
+    assert "MimicMotion_1.pth" in card and "NOTICE" in card and source.sha256 in card
 
 
 def test_noise_of_one_window_is_repeated():

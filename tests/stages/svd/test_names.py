@@ -1,3 +1,5 @@
+import re
+
 import pytest
 import torch
 from diffusers import UNetSpatioTemporalConditionModel
@@ -56,6 +58,58 @@ def test_names_are_one_to_one(keys):
 def test_known_names(keys, ours, original):
     assert ours in keys
     assert original_name(ours, keys, 2) == original
+
+
+def diffusers_name(original: str, layers: int = 2) -> str:
+    """The other way, by the rules of diffusers' own `scripts/convert_svd_to_diffusers.py`."""
+    for ours, theirs in {
+        "time_embedding.linear_1": "time_embed.0",
+        "time_embedding.linear_2": "time_embed.2",
+        "add_embedding.linear_1": "label_emb.0.0",
+        "add_embedding.linear_2": "label_emb.0.2",
+        "conv_in": "input_blocks.0.0",
+        "conv_norm_out": "out.0",
+        "conv_out": "out.2",
+    }.items():
+        if re.fullmatch(rf"{re.escape(theirs)}\.(weight|bias)", original):
+            return original.replace(theirs, ours)
+    if found := re.fullmatch(r"middle_block\.(\d)\.(.*)", original):
+        part, rest = int(found[1]), found[2]
+        block, is_attention, place = "mid_block", part == 1, 0 if part == 1 else part // 2
+    else:
+        found = re.fullmatch(r"(input|output)_blocks\.(\d+)\.(\d)\.(.*)", original)
+        assert found, original
+        side, i, part, rest = found[1], int(found[2]) - (found[1] == "input"), int(found[3]), found[4]
+        block = f"{'down' if side == 'input' else 'up'}_blocks.{i // (layers + 1)}"
+        place, is_attention = i % (layers + 1), part == 1
+        if rest.startswith("op."):
+            return f"{block}.downsamplers.0.conv.{rest.removeprefix('op.')}"
+        if rest.startswith("conv."):
+            return f"{block}.upsamplers.0.{rest}"
+    if is_attention:
+        rest = rest.replace("time_stack", "temporal_transformer_blocks")
+        rest = re.sub(
+            r"time_pos_embed\.([02])", lambda m: f"time_pos_embed.linear_{1 + int(m[1]) // 2}", rest
+        )
+        return f"{block}.attentions.{place}.{rest}"
+    if rest.startswith("time_mixer"):
+        return f"{block}.resnets.{place}.{rest}"
+    kind = "temporal" if rest.startswith("time_stack.") else "spatial"
+    rest = rest.removeprefix("time_stack.")
+    for old, new in {
+        "in_layers.0": "norm1",
+        "in_layers.2": "conv1",
+        "out_layers.0": "norm2",
+        "out_layers.3": "conv2",
+        "emb_layers.1": "time_emb_proj",
+        "skip_connection": "conv_shortcut",
+    }.items():
+        rest = rest.replace(old, new)
+    return f"{block}.resnets.{place}.{kind}_res_block.{rest}"
+
+
+def test_the_rules_of_diffusers_lead_back(keys):
+    assert [diffusers_name(original_name(key, keys, 2)) for key in keys] == keys
 
 
 @pytest.mark.parametrize("prefix", ["", "model.diffusion_model."])

@@ -82,3 +82,18 @@ def test_disagreement_is_listed(linear):
         "file does not fit Linear: 1 missing: bias; 1 unexpected: wait; "
         "1 of another shape: weight [2, 4] instead of [2, 3]"
     )
+
+
+def test_many_keys_are_counted_by_their_first_part(linear):
+    extra = {f"{part}.{i}.weight": torch.zeros(1) for part in ("vae", "unet") for i in range(7)}
+    with pytest.raises(WeightsError) as caught:
+        load_strict(linear, linear.state_dict() | extra, "file")
+    message = str(caught.value)
+    assert message.startswith("file does not fit Linear: 14 unexpected: unet.0.weight, unet.1.weight, ")
+    assert message.endswith("vae.0.weight, and 6 of vae")
+
+
+def test_position_ids_of_older_files_are_no_weights(linear):
+    load_strict(
+        linear, linear.state_dict() | {"vision_model.embeddings.position_ids": torch.arange(3)}, "file"
+    )

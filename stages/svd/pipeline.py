@@ -1,0 +1,120 @@
+"""A model folder as a diffusers pipeline, for people who work in diffusers.
+
+    pipe = DiffusionPipeline.from_pretrained(FOLDER, custom_pipeline=FOLDER, trust_remote_code=True)
+    frames = pipe(image, control_frames, num_inference_steps=25).frames[0]
+
+It holds the folder's networks as its components and samples with our own generator, to the same frames.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from diffusers.models.autoencoders.autoencoder_kl_temporal_decoder import AutoencoderKLTemporalDecoder
+from diffusers.models.unets.unet_spatio_temporal_condition import UNetSpatioTemporalConditionModel
+from diffusers.pipelines.pipeline_utils import DiffusionPipeline
+from diffusers.schedulers.scheduling_euler_discrete import EulerDiscreteScheduler
+from diffusers.utils.outputs import BaseOutput
+from PIL import Image
+from torch import Generator, Tensor, nn
+from transformers import CLIPVisionModelWithProjection
+
+from ..controlnext.model import ControlNeXt
+from ..errors import ConfigError
+from ..mimicmotion.pose_net import PoseNet
+from ..picture import fit_cover
+from .folder import NETWORKS, generator_of
+from .generator import SvdGenerator
+
+Picture = Image.Image | np.ndarray
+"""A PIL image, or uint8 [H, W, 3]."""
+
+
+@dataclass
+class PosedancePipelineOutput(BaseOutput):
+    """`frames`: one video in a list, as PIL images or uint8 [N, H, W, 3]; or its latents [N, 4, h, w]."""
+
+    frames: list[Any] | Tensor
+
+
+class PosedancePipeline(DiffusionPipeline):
+    """ControlNeXt or MimicMotion on Stable Video Diffusion. `record` is the content of `posedance.json`."""
+
+    def __init__(
+        self,
+        unet: UNetSpatioTemporalConditionModel,
+        controlnext: ControlNeXt | PoseNet,
+        vae: AutoencoderKLTemporalDecoder,
+        image_encoder: CLIPVisionModelWithProjection,
+        scheduler: EulerDiscreteScheduler,
+        record: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        if record is None:
+            raise ConfigError("model_index.json has no record: convert the weights again with run.py convert")
+        nn.Module.to(
+            image_encoder, unet.dtype
+        )  # transformers takes the dtype of the file, diffusers does not
+        self.register_modules(
+            unet=unet, controlnext=controlnext, vae=vae, image_encoder=image_encoder, scheduler=scheduler
+        )
+        self.register_to_config(record=record)
+        self.svd_generator()
+
+    def svd_generator(self) -> SvdGenerator:
+        """The components as they are now, as a generator; sets the group counts of their norms."""
+        parts: Any = self
+        networks = {name: getattr(parts, name) for name in NETWORKS}
+        record = parts.config["record"]
+        return generator_of(record, "posedance", dict(parts.scheduler.config), networks, "model_index.json")
+
+    def __call__(
+        self,
+        image: Picture,
+        control_frames: Sequence[Picture] | np.ndarray,
+        num_inference_steps: int | None = None,
+        guidance_scale: float | None = None,
+        window_size: int | None = None,
+        window_overlap: int | None = None,
+        decode_chunk_size: int | None = None,
+        generator: Generator | None = None,
+        output_type: str = "pil",
+        return_dict: bool = True,
+    ) -> PosedancePipelineOutput | tuple[Any]:
+        """Make the character in `image` do the dance in `control_frames`; what is None is the model's own.
+
+        Args:
+            image: the character, resized to cover the control frames' size and cropped to it.
+            control_frames: N drawn poses of one size (`stages.pose.render.draw_control_frames`). The first
+                is the reference's own pose, and the result has the N - 1 frames of the others.
+            generator: its initial seed is the video's seed (0 if None); nothing is drawn from it.
+            output_type: "pil", "np" or "latent" (N latents, the reference's first, times the scaling factor).
+
+        Raises ConfigError for what the model cannot make.
+        """
+        if output_type not in ("pil", "np", "latent"):
+            raise ConfigError(f"unknown output_type {output_type!r}: use pil, np or latent")
+        drawn = np.stack([np.asarray(frame) for frame in control_frames])
+        height, width = drawn.shape[1:3]
+        named = {
+            "steps": num_inference_steps,
+            "guidance_scale": guidance_scale,
+            "window_size": window_size,
+            "window_overlap": window_overlap,
+            "decode_chunk": decode_chunk_size,
+            "seed": None if generator is None else generator.initial_seed(),
+        }
+        given: dict[str, Any] = {key: value for key, value in named.items() if value is not None}
+        model = self.svd_generator()
+        settings = replace(model.settings(), **given)
+        reference = fit_cover(np.array(image), width, height)
+        parts: Any = self
+        with parts.progress_bar(total=settings.steps) as bar:
+            latents = model.denoise(reference, drawn, settings, on_step=lambda step, latents: bar.update())
+        if output_type == "latent":
+            frames = latents
+        else:
+            decoded = list(model.decode(latents, settings))
+            frames = [np.stack(decoded) if output_type == "np" else [Image.fromarray(f) for f in decoded]]
+        return PosedancePipelineOutput(frames=frames) if return_dict else (frames,)
