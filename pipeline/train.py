@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from accelerate import PartialState
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -27,6 +28,7 @@ from .progress import say
 from .train_config import TrainConfig
 from .train_data import clip_batches, seeded
 from .train_encoder import palette_loss, presence
+from .train_log import Log
 from .train_loop import run_loop
 from .train_model import Parts, load_parts, save_model
 from .train_vae import posterior
@@ -71,6 +73,10 @@ class VideoTask:
             }
         self.sigmas = config.sigma.distribution()
         self.kept: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
+
+    def to(self, device: torch.device) -> None:
+        for network in (*self.modules.values(), self.parts.vae, self.parts.image_encoder):
+            nn.Module.to(network, device)
 
     def trainable(self) -> list[tuple[str, nn.Parameter]]:
         patterns = LEARNING[self.config.learn]
@@ -196,9 +202,9 @@ class VideoTask:
     def numbers(self) -> MicroConditioning:
         return MicroConditioning(noise_aug=self.config.model.noise_aug)
 
-    def validate(self, step: int, board: Any) -> dict[str, float]:
+    def validate(self, step: int, log: Log) -> dict[str, float]:
         """See train_validation."""
-        return validate(self, step, board)
+        return validate(self, step, log)
 
 
 def memory_plan(task: VideoTask, config: TrainConfig) -> str:
@@ -236,7 +242,10 @@ def train(config: TrainConfig) -> Path:
     say(memory_plan(task, config))
     identity = config.model_dump(mode="json")
     averaged = run_loop(task, config.loop, config.output, identity)
+    folder = config.output / "model"
+    if not PartialState().is_main_process:
+        return folder
     averaged.swap()
     task.injection.detach()
     notes = training_notes(config.output)
-    return save_model(config.output / "model", task.parts, config.model, notes, {"training": identity})
+    return save_model(folder, task.parts, config.model, notes, {"training": identity})

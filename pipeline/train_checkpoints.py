@@ -1,23 +1,41 @@
 """Checkpoints of a training: whole or not at all, with everything that an exact resume needs."""
 
 import json
+import os
 import re
 import shutil
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import nn
 
 from ..stages.errors import ConfigError, OutputError, WeightsError
 
 CHECKPOINT = re.compile(r"checkpoint-(\d{7})")
-ADAM_STATE = ("exp_avg", "exp_avg_sq")
 
-MAY_CHANGE = {"steps", "cooldown", "checkpoint_every", "keep", "log_every", "validate_every"}
+MAY_CHANGE = {
+    "steps",
+    "cooldown",
+    "learning_rate",
+    "divergence",
+    "checkpoint_every",
+    "keep",
+    "log_every",
+    "validate_every",
+}
 """Of a LoopConfig, what a resumed run may set anew."""
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """Where a run is: steps done, and the running mean of the loss (None before the first)."""
+
+    step: int
+    mean_loss: float | None
 
 
 class Averaged:
@@ -46,56 +64,90 @@ def checkpoints(folder: Path) -> list[Path]:
     return sorted(path for path in folder.glob("checkpoint-*") if CHECKPOINT.fullmatch(path.name))
 
 
+def partial_of(final: Path) -> Path:
+    """The name of a checkpoint that is not whole, yet or any more."""
+    return final.with_name(f".{final.name}.partial")
+
+
 def prune(folder: Path, keep: int) -> None:
+    """Remove all but the last `keep` checkpoints, and what killed runs left half-written."""
     for path in checkpoints(folder)[:-keep]:
+        shutil.rmtree(partial_of(path), ignore_errors=True)
+        path.rename(partial_of(path))
+    for path in folder.glob(".checkpoint-*.partial"):
         shutil.rmtree(path)
 
 
 def save_checkpoint(
-    modules: Mapping[str, nn.Module],
     named: list[tuple[str, nn.Parameter]],
-    optimizer: Any,
+    optimizer: torch.optim.Optimizer,
     averaged: Averaged,
+    scaler: torch.amp.GradScaler,
     folder: Path,
-    step: int,
-    mean_loss: float,
+    position: Position,
     identity: Mapping[str, Any],
 ) -> Path:
-    """Write `checkpoint-STEP`, under another name until it is whole."""
-    final = folder / f"checkpoint-{step:07d}"
-    partial = folder / f".{final.name}.partial"
+    """Write `checkpoint-STEP`, under another name until it is whole and on the disk.
+
+    What does not learn is not in it: it follows from the config.
+    """
+    final = folder / f"checkpoint-{position.step:07d}"
+    partial = partial_of(final)
     shutil.rmtree(partial, ignore_errors=True)
     try:
         partial.mkdir()
-        for name, module in modules.items():
-            state = {key: value.contiguous() for key, value in module.state_dict().items()}
-            save_file(state, partial / f"{name}.safetensors")
+        for module in {name.partition(".")[0] for name, _ in named}:
+            prefix = f"{module}."
+            learned = {name.removeprefix(prefix): p for name, p in named if name.startswith(prefix)}
+            save_file(
+                {k: p.detach().contiguous() for k, p in learned.items()}, partial / f"{module}.safetensors"
+            )
         names = [name for name, _ in named]
         save_file(dict(zip(names, averaged.average, strict=True)), partial / "ema.safetensors")
-        state = optimizer.state
-        tensors = {f"{name}.{key}": state[p][key] for name, p in named for key in ADAM_STATE if p in state}
+        tensors = {
+            f"{name}.{key}": torch.as_tensor(value).detach().cpu().contiguous().clone()
+            for name, p in named
+            for key, value in optimizer.state.get(p, {}).items()
+        }
         save_file(tensors, partial / "optimizer.safetensors")
-        facts = {"step": step, "mean_loss": mean_loss, "config": dict(identity)}
+        facts = {
+            "step": position.step,
+            "mean_loss": position.mean_loss,
+            "scaler": scaler.state_dict(),
+            "config": dict(identity),
+        }
         (partial / "state.json").write_text(json.dumps(facts, indent=1))
+        for path in (*partial.iterdir(), partial):
+            sync(path)
         shutil.rmtree(final, ignore_errors=True)
         partial.rename(final)
+        sync(folder)
     except OSError as error:
         raise OutputError(f"cannot write checkpoint {final}: {error.strerror}") from error
     return final
 
 
+def sync(path: Path) -> None:
+    """Wait until a file or a folder is on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def restore(
-    modules: Mapping[str, nn.Module],
     named: list[tuple[str, nn.Parameter]],
     optimizer: torch.optim.Optimizer,
     averaged: Averaged,
+    scaler: torch.amp.GradScaler,
     folder: Path,
     identity: Mapping[str, Any],
-) -> tuple[int, float | None]:
-    """Load the newest checkpoint in place; returns its step and mean loss, or (0, None)."""
+) -> Position:
+    """Load the newest checkpoint in place and say where it was; step 0 where there is none."""
     found = checkpoints(folder)
     if not found:
-        return 0, None
+        return Position(0, None)
     last = found[-1]
     facts = json.loads((last / "state.json").read_text())
     changed = differences(facts["config"], dict(identity))
@@ -104,24 +156,45 @@ def restore(
             f"{folder} holds a run with other settings ({', '.join(changed)}): "
             "choose another output folder or restore the settings"
         )
-    for name, module in modules.items():
-        module.load_state_dict(load_file(last / f"{name}.safetensors"))
+    modules = {name.partition(".")[0] for name, _ in named}
+    weights = {
+        f"{module}.{key}": value
+        for module in modules
+        for key, value in load_file(last / f"{module}.safetensors").items()
+    }
     average = load_file(last / "ema.safetensors")
-    moments = load_file(last / "optimizer.safetensors")
-    if set(average) != {name for name, _ in named}:
+    if set(average) != {name for name, _ in named} or not set(average) <= set(weights):
         raise WeightsError(f"{last} averages other parameters than this run learns")
+    states: dict[str, dict[str, Any]] = {name: {} for name in average}
+    for key, value in load_file(last / "optimizer.safetensors").items():
+        name, _, kind = key.rpartition(".")
+        states[name][kind] = value
     with torch.no_grad():
         for (name, parameter), mean in zip(named, averaged.average, strict=True):
+            parameter.copy_(weights[name])
             mean.copy_(average[name])
-            state: dict[str, Tensor] = {"step": torch.tensor(float(facts["step"]))}
-            for key in ADAM_STATE:
-                state[key] = moments[f"{name}.{key}"].to(parameter.device)
-            optimizer.state[parameter] = state
-    return int(facts["step"]), float(facts["mean_loss"])
+            optimizer.state[parameter] = optimizer_state(states[name], parameter, int(facts["step"]))
+    if facts.get("scaler"):
+        scaler.load_state_dict(facts["scaler"])
+    return Position(int(facts["step"]), facts["mean_loss"])
+
+
+def optimizer_state(kept: dict[str, Any], parameter: nn.Parameter, step: int) -> dict[str, Any]:
+    """A parameter's moments as its optimizer holds them.
+
+    The count of steps is a number in bitsandbytes, whose moments are called `state1` and `state2`, and in
+    torch a tensor on the CPU.
+    """
+    count = kept.pop("step", torch.tensor(float(step)))
+    moments = {key: value.to(parameter.device) for key, value in kept.items()}
+    return {"step": int(count) if "state1" in kept else count.float(), **moments}
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
-    """Dotted names of the settings that differ and may not."""
+    """Dotted names of the settings that differ and may not.
+
+    A setting that the old run did not know yet was off (null or false).
+    """
     names: list[str] = []
     for key in sorted(set(old) | set(new)):
         if key in MAY_CHANGE and prefix in ("", "loop."):
@@ -129,6 +202,6 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = ""
         a, b = old.get(key), new.get(key)
         if isinstance(a, Mapping) and isinstance(b, Mapping):
             names += differences(a, b, f"{prefix}{key}.")
-        elif json.dumps(a) != json.dumps(b):
+        elif json.dumps(a) != json.dumps(b) and (key in old or b not in (None, False)):
             names.append(f"{prefix}{key}")
     return names

@@ -7,7 +7,7 @@ colour of every part of the body and whether the picture shows it, which a linea
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ from ..datasets.samples import Clip, palette_of
 from ..stages.svd.conditioning import clip_pixels
 from .config import Config
 from .train_data import DataConfig, clip_batches, seeded
+from .train_log import Log
 from .train_loop import LoopConfig, run_loop
 
 VALIDATION_CLIPS = 16
@@ -69,6 +70,10 @@ class EncoderTask:
         self.reader = nn.Linear(config.token, 4 * len(PARTS))
         self.modules: Mapping[str, nn.Module] = {"image_encoder": self.encoder, "reader": self.reader}
 
+    def to(self, device: torch.device) -> None:
+        for module in self.modules.values():
+            nn.Module.to(module, device)
+
     def trainable(self) -> list[tuple[str, nn.Parameter]]:
         return [(f"{m}.{n}", p) for m, module in self.modules.items() for n, p in module.named_parameters()]
 
@@ -87,10 +92,11 @@ class EncoderTask:
 
     def errors(self, frames: list[np.ndarray], palettes: list[np.ndarray]) -> tuple[Tensor, dict[str, float]]:
         pixels = torch.cat([clip_pixels(frame, self.config.image_size) for frame in frames])
-        return palette_loss(self.reader(self.encoder(pixels).image_embeds), palettes)
+        tokens = self.encoder(pixels.to(self.encoder.device)).image_embeds
+        return palette_loss(self.reader(tokens), palettes)
 
     @torch.no_grad()
-    def validate(self, step: int, board: Any) -> dict[str, float]:
+    def validate(self, step: int, log: Log) -> dict[str, float]:
         clips = [self.config.data.held_out(VALIDATION_CLIPS)[i] for i in range(VALIDATION_CLIPS)]
         _, logs = self.errors([clip.frames[0] for clip in clips], [presence(clip, 0) for clip in clips])
         return {f"validation_{name}": value for name, value in logs.items()}
@@ -99,7 +105,7 @@ class EncoderTask:
 def palette_loss(told: Tensor, palettes: list[np.ndarray]) -> tuple[Tensor, dict[str, float]]:
     """What was read off N tokens, [N, 4 P], against palettes [P, 4]: colours of what is shown, and flags."""
     told = told.reshape(len(palettes), len(PARTS), 4)
-    truth = torch.from_numpy(np.stack(palettes))
+    truth = torch.from_numpy(np.stack(palettes)).to(told.device)
     shown = truth[..., 3:]
     squared = ((told[..., :3] - truth[..., :3]) ** 2 * shown).sum() / (3 * shown.sum())
     flags = F.binary_cross_entropy_with_logits(told[..., 3:], shown)
@@ -120,6 +126,6 @@ def train_encoder(config: EncoderConfig) -> Path:
     task = EncoderTask(config)
     run_loop(task, config.loop, config.output, config.model_dump(mode="json")).swap()
     task.encoder.save_pretrained(config.output / "image_encoder")
-    figures = task.validate(config.loop.steps, None)
+    figures = task.validate(config.loop.steps, Log(config.output, 0, main=False))
     (config.output / "figures.json").write_text(json.dumps(figures, indent=1) + "\n")
     return config.output / "image_encoder"

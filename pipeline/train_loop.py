@@ -2,17 +2,20 @@
 
 What is learned is a `Task`; the loop knows only its loss. Data and noise of a step depend on (seed, step)
 alone, so a run that was stopped and resumed continues with the numbers of an uninterrupted one.
+
+Several processes, started by `accelerate launch` or by Ray Train, share the batches of a step and sum their
+gradients: they learn what one process would.
 """
 
-import json
 import math
 import time
 from collections.abc import Callable, Mapping
+from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any, Literal, Protocol, cast
+from typing import Annotated, Any, Literal, Protocol
 
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, InitProcessGroupKwargs
 from pydantic import Field
 from torch import Tensor, nn
 from tqdm import tqdm
@@ -20,7 +23,21 @@ from tqdm import tqdm
 from ..stages.errors import ConfigError, PosedanceError
 from .config import Config
 from .progress import LOG_INTERVAL_S, say
-from .train_checkpoints import Averaged, checkpoints, prune, restore, save_checkpoint
+from .train_checkpoints import Averaged, Position, checkpoints, prune, restore, save_checkpoint
+from .train_log import Log, Means
+from .train_optimizer import (
+    AUTOCAST,
+    ema_decay_at,
+    learning_rate_at,
+    make_optimizer,
+    sum_gradients,
+    summed,
+)
+
+SMALLEST_SCALE = 1.0
+"""fp16's loss scale starts at 65536 and halves at every overflow; below this the numbers are bad."""
+PATIENCE = timedelta(hours=2)
+"""How long processes wait for one another: the main one also validates."""
 
 
 class TrainingDivergedError(PosedanceError):
@@ -44,6 +61,8 @@ class LoopConfig(Config):
     """AdamW's."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
     """AdamW's."""
+    eight_bit: bool = False
+    """AdamW's moments in 8 bits (needs bitsandbytes)."""
     clip: Annotated[float, Field(gt=0)] = 1.0
     """Largest norm of the gradient."""
     accumulation: Annotated[int, Field(ge=1)] = 1
@@ -51,7 +70,7 @@ class LoopConfig(Config):
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.999
     """Decay of the averaged weights that are exported; early steps use (1 + step) / (10 + step)."""
     precision: Literal["no", "bf16", "fp16"] = "no"
-    """Automatic mixed precision."""
+    """Automatic mixed precision; fp16 scales the loss against underflow."""
     divergence: Annotated[float, Field(gt=1)] = 50.0
     """The run stops when the loss exceeds this many times its running mean."""
     checkpoint_every: Annotated[int, Field(ge=1)] = 100
@@ -67,8 +86,9 @@ class LoopConfig(Config):
 class Task(Protocol):
     """What is learned."""
 
-    modules: Mapping[str, nn.Module]
-    """Everything that a checkpoint holds, by name."""
+    def to(self, device: torch.device) -> None:
+        """Move all networks; called once, before the first step."""
+        ...
 
     def trainable(self) -> list[tuple[str, nn.Parameter]]:
         """The parameters that learn, named `module.parameter`."""
@@ -79,24 +99,15 @@ class Task(Protocol):
         ...
 
     def batches(self, start: int, stop: int, micros: range) -> Any:
-        """Iterable over batches of steps start..stop; of the `accumulation` ones of a step, only `micros`."""
+        """Iterable over batches of steps start..stop; of the `accumulation` ones of a step, only `micros`.
+
+        A batch is a list; samples that cannot be read are missing in it.
+        """
         ...
 
-    def validate(self, step: int, board: Any) -> dict[str, float]:
-        """Figures of the averaged weights; pictures and videos go to the tensorboard writer `board`."""
+    def validate(self, step: int, log: Log) -> dict[str, float]:
+        """Figures of the averaged weights; pictures and videos go to `log`."""
         ...
-
-
-def learning_rate_at(step: int, config: LoopConfig) -> float:
-    """Linear warm-up, constant, linear cool-down."""
-    rise = min((step + 1) / config.warmup, 1.0) if config.warmup else 1.0
-    fall = min((config.steps - step) / config.cooldown, 1.0) if config.cooldown else 1.0
-    return config.learning_rate * rise * fall
-
-
-def ema_decay_at(step: int, decay: float) -> float:
-    """Shorter memory in the beginning, as in Tensorflow's ExponentialMovingAverage."""
-    return min(decay, (1 + step) / (10 + step))
 
 
 def run_loop(
@@ -111,17 +122,19 @@ def run_loop(
     `identity` is the run's resolved config: a checkpoint of another one is refused. Raises
     TrainingDivergedError when the loss stops being finite, ConfigError for a folder of another run.
     """
-    accelerator = Accelerator(mixed_precision=config.precision)
+    accelerator = Accelerator(kwargs_handlers=[InitProcessGroupKwargs(timeout=PATIENCE)])
+    device = accelerator.device
+    task.to(device)
     named = task.trainable()
     if not named:
         raise ConfigError("nothing learns: choose other parameter patterns")
     parameters = [p for _, p in named]
-    optimizer = torch.optim.AdamW(
-        parameters, lr=config.learning_rate, betas=config.betas, weight_decay=config.weight_decay, eps=1e-8
-    )
+    optimizer = make_optimizer(config, parameters)
+    scaler = torch.amp.GradScaler(device.type, enabled=config.precision == "fp16")
     averaged = Averaged(parameters)
     folder.mkdir(parents=True, exist_ok=True)
-    start, mean_loss = restore(task.modules, named, optimizer, averaged, folder, identity)
+    position = restore(named, optimizer, averaged, scaler, folder, identity)
+    start, mean_loss = position.step, position.mean_loss
     if start:
         say(f"resuming from step {start} in {folder}")
     total = sum(p.numel() for p in parameters)
@@ -135,115 +148,89 @@ def run_loop(
             "make loop.accumulation a multiple"
         )
     batches = iter(task.batches(start, config.steps, micros))
-    optimizer = accelerator.prepare_optimizer(optimizer)
-    began = time.monotonic()
+    main = accelerator.is_main_process
+    means, clips, began = Means(), 0, time.monotonic()
     with (
-        Log(folder, start, accelerator.is_main_process) as log,
+        Log(folder, start, main) as log,
         tqdm(
             total=config.steps,
             initial=start,
             desc="train",
             unit="step",
             mininterval=LOG_INTERVAL_S,
-            disable=not accelerator.is_main_process,
+            disable=not main,
         ) as bar,
     ):
         for step in range(start, config.steps):
-            logs: dict[str, float] = {}
-            loss_sum = 0.0
+            sums = torch.zeros(2, dtype=torch.float64)  # of the loss and of the clips that were read
             for micro in micros:
-                with accelerator.autocast():
-                    loss, logs = task.loss(step, micro, next(batches))
-                accelerator.backward(loss / config.accumulation)
-                loss_sum += float(loss.detach()) / config.accumulation
-            loss_sum = float(summed(accelerator, torch.tensor(loss_sum)))
-            check_loss(loss_sum, mean_loss, step, config, folder)
-            mean_loss = loss_sum if mean_loss is None else 0.98 * mean_loss + 0.02 * loss_sum
-            if accelerator.num_processes > 1:
-                sum_gradients(accelerator, parameters)
-            norm = accelerator.clip_grad_norm_(parameters, config.clip)
-            norm = float(norm) if norm is not None else 0.0
+                batch = next(batches)
+                if not batch:
+                    continue
+                with torch.autocast(
+                    device.type, AUTOCAST[config.precision], enabled=config.precision != "no"
+                ):
+                    loss, logs = task.loss(step, micro, batch)
+                scaler.scale(loss / config.accumulation).backward()
+                sums += torch.tensor([float(loss.detach()) / config.accumulation, len(batch)])
+                means.add(logs)
+            loss_sum, count = summed(accelerator, sums.float().to(device)).tolist()
+            clips += int(count)
+            if count == 0:
+                raise ConfigError(f"none of the clips of step {step} can be read: see the reasons above")
+            sum_gradients(accelerator, parameters)
+            scaler.unscale_(optimizer)
+            norm = float(torch.nn.utils.clip_grad_norm_(parameters, config.clip))
+            overflow = config.precision == "fp16" and not math.isfinite(norm)
+            if not overflow or scaler.get_scale() < SMALLEST_SCALE:
+                check(loss_sum, norm, mean_loss, step, config, folder)
+                mean_loss = loss_sum if mean_loss is None else 0.98 * mean_loss + 0.02 * loss_sum
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate_at(step, config)
-            optimizer.step()
+            scaler.step(optimizer)
+            scaler.update()
             optimizer.zero_grad()
             averaged.update(ema_decay_at(step, config.ema))
             done = step + 1
             bar.update(1)
+            means.add({"overflows": float(overflow)} if config.precision == "fp16" else {})
             if on_step is not None:
                 on_step(step, loss_sum)
-            if not accelerator.is_main_process:
+            if not main:
                 continue
             if done % config.log_every == 0 or done == config.steps:
-                rate = (done - start) / (time.monotonic() - began)
+                seconds = time.monotonic() - began
                 values = {
                     "loss": loss_sum,
-                    "loss_mean": mean_loss,
+                    "loss_mean": loss_sum if mean_loss is None else mean_loss,
                     "gradient": norm,
-                    "steps_per_s": rate,
-                } | logs
-                bar.set_postfix(loss=f"{mean_loss:.4f}")
-                log.write(done, values)
+                    "learning_rate": learning_rate_at(step, config),
+                    "steps_per_s": (done - start) / seconds,
+                    "clips_per_s": clips / seconds,
+                }
+                bar.set_postfix(loss=f"{values['loss_mean']:.4f}")
+                log.write(done, values | means.take())
             if done % config.validate_every == 0 or done == config.steps:
                 averaged.swap()
-                log.write(done, task.validate(done, log.board))
+                log.write(done, task.validate(done, log))
                 averaged.swap()
             if done % config.checkpoint_every == 0 or done == config.steps:
-                save_checkpoint(task.modules, named, optimizer, averaged, folder, done, mean_loss, identity)
+                save_checkpoint(
+                    named, optimizer, averaged, scaler, folder, Position(done, mean_loss), identity
+                )
                 prune(folder, config.keep)
     return averaged
 
 
-def check_loss(loss: float, mean: float | None, step: int, config: LoopConfig, folder: Path) -> None:
-    """TrainingDivergedError, naming the last good checkpoint, for a loss that no step should follow."""
+def check(loss: float, norm: float, mean: float | None, step: int, config: LoopConfig, folder: Path) -> None:
+    """TrainingDivergedError, naming the last good checkpoint, for a loss or a gradient not to be followed."""
+    what = f"the loss at step {step} is {loss:.4g}"
     if math.isfinite(loss) and (mean is None or loss <= config.divergence * mean):
-        return
+        if math.isfinite(norm):
+            return
+        what = f"the gradient at step {step} is {norm:.4g}"
     last = checkpoints(folder)
     good = f"the last good checkpoint is {last[-1]}" if last else "there is no checkpoint yet"
     raise TrainingDivergedError(
-        f"the loss at step {step} is {loss:.4g}: stopped; {good}; lower learning_rate and resume"
+        f"{what}: stopped; {good}; run the same command with a lower loop.learning_rate to go on"
     )
-
-
-def summed(accelerator: Accelerator, values: Tensor) -> Tensor:
-    """Sum over the processes."""
-    return cast(Tensor, accelerator.reduce(values, reduction="sum"))
-
-
-def sum_gradients(accelerator: Accelerator, parameters: list[nn.Parameter]) -> None:
-    """Sum of the gradients over the processes, in one message."""
-    flat = torch.cat([(p.grad if p.grad is not None else torch.zeros_like(p)).flatten() for p in parameters])
-    reduced = summed(accelerator, flat)
-    offset = 0
-    for p in parameters:
-        p.grad = reduced[offset : offset + p.numel()].view_as(p).clone()
-        offset += p.numel()
-
-
-class Log:
-    """`log.jsonl`, one line of JSON for each entry, and the same numbers as tensorboard's curves.
-
-    Only the main process writes.
-    """
-
-    def __init__(self, folder: Path, start: int, main: bool) -> None:
-        self.board: Any = None
-        if main:
-            from torch.utils.tensorboard import SummaryWriter  # heavy, and only a training needs it
-
-            self.board = SummaryWriter(str(folder / "tensorboard"), purge_step=start or None)
-            self.lines = (folder / "log.jsonl").open("a", encoding="utf-8")
-
-    def write(self, step: int, values: Mapping[str, float]) -> None:
-        self.lines.write(json.dumps({"step": step, **values}) + "\n")
-        self.lines.flush()
-        for name, value in values.items():
-            self.board.add_scalar(name, value, step)
-
-    def __enter__(self) -> "Log":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self.board is not None:
-            self.board.close()
-            self.lines.close()

@@ -7,12 +7,13 @@ temporal layers are skipped and stay the identity.
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 import torch
 from diffusers.models.autoencoders.autoencoder_kl_temporal_decoder import AutoencoderKLTemporalDecoder
 from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
+from einops import rearrange
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -23,6 +24,7 @@ from ..stages.svd.start import start_vae_as_linear_codec
 from ..stages.svd.temporal import is_temporal, without_temporal
 from .config import Config
 from .train_data import DataConfig, clip_batches, seeded
+from .train_log import Log
 from .train_loop import LoopConfig, run_loop
 
 START_CLIPS = 8
@@ -90,6 +92,9 @@ class VaeTask:
             start_vae_as_linear_codec(self.vae, images)
         self.modules = {"vae": self.vae}
 
+    def to(self, device: torch.device) -> None:
+        nn.Module.to(self.vae, device)
+
     def trainable(self) -> list[tuple[str, nn.Parameter]]:
         named = self.vae.named_parameters()
         return [(f"vae.{name}", p) for name, p in named if p.requires_grad and not is_temporal(name)]
@@ -106,12 +111,12 @@ class VaeTask:
             chosen = torch.randperm(len(clip.frames), generator=generator)[: config.frames].numpy()
             images.append(to_signed(clip.frames[chosen]))
             weights.append(loss_weights(clip.parts[chosen], 1.5, config.small, config.small, reach=1))
-        image = torch.cat(images)
-        weight = torch.from_numpy(np.concatenate(weights))[:, None]
+        image = torch.cat(images).to(self.vae.device)
+        weight = torch.from_numpy(np.concatenate(weights))[:, None].to(self.vae.device)
         with without_temporal(self.vae):
             encoded = posterior(self.vae, image)
             latents = encoded.sample(generator=generator)
-            noise = torch.randn(latents.shape, generator=generator)
+            noise = torch.randn(latents.shape, generator=generator).to(latents.device)
             latents = latents + config.latent_noise * float(latents.detach().std()) * noise
             decoded = decoded_by(self.vae, latents)
         error = decoded - image
@@ -125,15 +130,16 @@ class VaeTask:
         return loss, {"psnr": psnr(squared), "latent_std": float(latents.detach().std())}
 
     @torch.no_grad()
-    def validate(self, step: int, board: Any) -> dict[str, float]:
+    def validate(self, step: int, log: Log) -> dict[str, float]:
         clips = self.config.data.held_out(VALIDATION_CLIPS)
         squared = []
         for i in range(len(clips)):
-            image = to_signed(clips[i].frames)
+            image = to_signed(clips[i].frames).to(self.vae.device)
             decoded = self.reconstruct(image)
             squared.append(float(F.mse_loss(decoded.clamp(-1, 1), image)))
             if i == 0:
-                board.add_images("reconstruction", (torch.cat([image, decoded]).clamp(-1, 1) + 1) / 2, step)
+                rows = torch.stack([image, decoded.clamp(-1, 1)])
+                log.add_image("reconstruction", rearrange((rows + 1) / 2, "r n c h w -> c (r h) (n w)"), step)
         return {"validation_psnr": float(np.mean([psnr(value) for value in squared]))}
 
     def reconstruct(self, image: Tensor) -> Tensor:
@@ -159,7 +165,8 @@ def psnr(squared: float) -> float:
 @torch.no_grad()
 def latent_deviation(vae: AutoencoderKLTemporalDecoder, clips: PuppetClips) -> float:
     """Standard deviation of the latents around zero: 1 / it is the scaling factor."""
-    latents = [posterior(vae, to_signed(clips[i].frames)).mode() for i in range(len(clips))]
+    frames = [to_signed(clips[i].frames).to(vae.device) for i in range(len(clips))]
+    latents = [posterior(vae, images).mode() for images in frames]
     return float(torch.cat(latents).square().mean().sqrt())
 
 
@@ -177,12 +184,7 @@ def train_vae(config: VaeConfig) -> Path:
     )
     task.vae.register_to_config(scaling_factor=1.0 / deviation)
     task.vae.save_pretrained(config.output / "vae")
-    figures = task.validate(config.loop.steps, _NoBoard())
+    figures = task.validate(config.loop.steps, Log(config.output, 0, main=False))
     facts = {"norm_groups": {"vae": config.norm_groups}, "figures": figures, "steps": config.loop.steps}
     (config.output / "posedance.json").write_text(json.dumps(facts, indent=1) + "\n")
     return config.output / "vae"
-
-
-class _NoBoard:
-    def add_images(self, *_: Any) -> None:
-        pass

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from ..datasets.samples import Clip, to_signed, to_unit
 from ..stages.svd.denoiser import Conditioning, denoised, per_video, timestep_of
 from ..stages.svd.temporal import without_temporal
 from .train_data import seeded
+from .train_log import Log
 from .train_vae import decoded_by, psnr
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ ONE_STEP_SIGMA = 30.0
 
 
 @torch.no_grad()
-def validate(task: VideoTask, step: int, board: Any) -> dict[str, float]:
+def validate(task: VideoTask, step: int, log: Log) -> dict[str, float]:
     """Losses at three noise levels, and PSNR of pictures denoised in one step from a high one."""
     clips = [task.config.data.held_out(VALIDATION_CLIPS)[i] for i in range(VALIDATION_CLIPS)]
     kept, task.kept = task.kept, {}
@@ -47,7 +48,7 @@ def validate(task: VideoTask, step: int, board: Any) -> dict[str, float]:
         controls = to_unit(clip.control[shown[i][pick]])
         pictures = (torch.cat([truth[i][pick], made[i][pick]]) + 1) / 2
         rows.append(torch.cat([to_unit(clip.frames[:1]), controls, pictures]))
-    board.add_image("validation", rearrange(torch.stack(rows), "r n c h w -> c (r h) (n w)"), step)
+    log.add_image("validation", rearrange(torch.stack(rows), "r n c h w -> c (r h) (n w)"), step)
     return figures
 
 

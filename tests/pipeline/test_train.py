@@ -13,13 +13,8 @@ from posedance.pipeline.train import TrainConfig, VideoTask, train
 from posedance.pipeline.train_checkpoints import checkpoints
 from posedance.pipeline.train_data import DataConfig, clip_order
 from posedance.pipeline.train_encoder import EncoderConfig, train_encoder
-from posedance.pipeline.train_loop import (
-    LoopConfig,
-    TrainingDivergedError,
-    ema_decay_at,
-    learning_rate_at,
-    run_loop,
-)
+from posedance.pipeline.train_loop import LoopConfig, TrainingDivergedError, run_loop
+from posedance.pipeline.train_optimizer import ema_decay_at, learning_rate_at
 from posedance.pipeline.train_vae import VaeConfig, train_vae
 from posedance.stages.errors import ConfigError
 from posedance.stages.generate import load_generator
@@ -138,8 +133,8 @@ def test_only_the_last_checkpoints_stay_and_are_whole(base, tmp_path):
 
 
 def test_another_run_in_the_same_folder_is_refused(base, whole):
-    with pytest.raises(ConfigError, match=r"loop\.learning_rate"):
-        train(config(base, whole, loop={"learning_rate": 5e-4, "steps": STEPS + 1}))
+    with pytest.raises(ConfigError, match=r"loop\.weight_decay"):
+        train(config(base, whole, loop={"weight_decay": 0.5, "steps": STEPS + 1}))
 
 
 def test_a_loss_that_is_no_number_stops_with_the_last_good_checkpoint(base, tmp_path):
@@ -162,7 +157,7 @@ def test_pictures_leave_the_temporal_layers_at_rest(base, tmp_path):
     names = [name for name, _ in VideoTask(settings).trainable()]
     assert names and not any("temporal" in name for name in names)
     train(settings)
-    states = load_file(checkpoints(tmp_path)[-1] / "unet.safetensors")
+    states = load_file(tmp_path / "model" / "unet" / "diffusion_pytorch_model.safetensors")
     silent = [name for name in states if name.endswith("temporal_res_block.conv2.weight")]
     assert silent and all(not states[name].any() for name in silent)
 
