@@ -5,7 +5,7 @@ whose loss is minimized are the very objects that `animate` samples with.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
@@ -72,7 +72,7 @@ class VideoTask:
                 "reader": self.reader,
             }
         self.sigmas = config.sigma.distribution()
-        self.kept: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
+        self.kept: dict[tuple[str, int, int], Tensor] = {}
 
     def to(self, device: torch.device) -> None:
         for network in (*self.modules.values(), self.parts.vae, self.parts.image_encoder):
@@ -104,21 +104,39 @@ class VideoTask:
         return clip_batches(config.data, config.loop, config.batch, start, stop, micros)
 
     @torch.no_grad()
-    def encode(self, clip: Clip, frame: int) -> tuple[Tensor, Tensor]:
-        """Latents [C, h, w] of a frame (mode, not scaled), and the frame as the image encoder takes it.
+    def encode(self, clip: Clip, frame: int) -> Tensor:
+        """Latents [C, h, w] of a frame: mode, not scaled.
 
         One frame at a time, so that they do not depend on what else is in the batch.
         """
-        key = clip.number, frame
-        if key in self.kept:
-            return self.kept[key]
-        picture = clip.frames[frame]
-        latents = posterior(self.parts.vae, to_signed(picture[None])).mode()[0]
+
+        def latents() -> Tensor:
+            return posterior(self.parts.vae, to_signed(clip.frames[frame][None])).mode()[0]
+
+        return self.once("latents", clip, frame, latents)
+
+    @torch.no_grad()
+    def token(self, clip: Clip, frame: int) -> Tensor:
+        """What an image encoder at rest tells of a frame: [D]."""
+
+        def token() -> Tensor:
+            return self.parts.image_encoder(self.pixels(clip, frame)[None]).image_embeds[0]
+
+        return self.once("token", clip, frame, token)
+
+    def pixels(self, clip: Clip, frame: int) -> Tensor:
+        """A frame as the image encoder takes it: [3, S, S]."""
         encoder: Any = self.parts.image_encoder
-        pixels = clip_pixels(picture, encoder.config.image_size)[0]
-        if self.config.cache_latents:
-            self.kept[key] = latents, pixels
-        return latents, pixels
+        return clip_pixels(clip.frames[frame], encoder.config.image_size)[0]
+
+    def once(self, what: str, clip: Clip, frame: int, make: Callable[[], Tensor]) -> Tensor:
+        """What `make` returns, made once for each frame where the config keeps latents."""
+        if not self.config.cache_latents:
+            return make()
+        key = what, clip.number, frame
+        if key not in self.kept:
+            self.kept[key] = make()
+        return self.kept[key]
 
     @torch.no_grad()
     def reference_latents(self, frame: np.ndarray, generator: torch.Generator) -> Tensor:
@@ -156,28 +174,28 @@ class VideoTask:
         sigma: float | None,
     ) -> Loss:
         """The loss of the chosen references and frames; at one noise level without dropout if given."""
-        latents, control, weights, seen, references, palettes = [], [], [], [], [], []
+        latents, control, weights, seen, references = [], [], [], [], []
         config = self.config
         for clip, chosen in zip(batch, pairs, strict=True):
             places = loss_weights(clip.parts, config.weights.body, config.weights.face, config.weights.small)
             for reference, frames in chosen:
-                latents.append(torch.stack([self.encode(clip, frame)[0] for frame in frames]))
-                encoded, pixels = self.encode(clip, reference)
+                latents.append(torch.stack([self.encode(clip, frame) for frame in frames]))
                 control.append(to_unit(clip.control[frames]))
                 weights.append(torch.from_numpy(places[frames]))
-                seen.append(pixels)
-                palettes.append(presence(clip, reference))
+                seen.append((clip, reference))
                 if config.model.noise_aug > 0:
                     references.append(self.reference_latents(clip.frames[reference], generator))
                 else:
-                    references.append(encoded)
+                    references.append(self.encode(clip, reference))
         x0 = torch.stack(latents) * float(self.parts.vae.config["scaling_factor"])
         height, width = x0.shape[-2:]
         weight = F.adaptive_avg_pool2d(torch.stack(weights), (height, width))[:, :, None]
         count = len(x0)
-        tokens = self.parts.image_encoder(torch.stack(seen)).image_embeds
         if config.palette > 0:
-            self.told = palette_loss(self.reader(tokens), palettes)
+            tokens = self.parts.image_encoder(torch.stack([self.pixels(*one) for one in seen])).image_embeds
+            self.told = palette_loss(self.reader(tokens), [presence(*one) for one in seen])
+        else:
+            tokens = torch.stack([self.token(*one) for one in seen])
         conditioning = Conditioning(
             tokens[:, None],
             torch.stack(references),

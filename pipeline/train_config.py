@@ -76,5 +76,5 @@ class TrainConfig(Config):
     gradient_checkpointing: bool = False
     """Less memory for more time."""
     cache_latents: bool = False
-    """Keep every clip's latents in memory."""
+    """Keep every frame's latents, and the tokens of an image encoder at rest, in memory."""
     loop: LoopConfig = LoopConfig()

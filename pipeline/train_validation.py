@@ -55,8 +55,7 @@ def validate(task: VideoTask, step: int, log: Log) -> dict[str, float]:
 @torch.no_grad()
 def one_step(task: VideoTask, clip: Clip, frames: list[int]) -> Tensor:
     """Frames of a clip denoised in one step from ONE_STEP_SIGMA: [F, 3, H, W] in -1..1."""
-    encoded, pixels = task.encode(clip, 0)
-    token = task.parts.image_encoder(pixels[None]).image_embeds
+    encoded, token = task.encode(clip, 0), task.token(clip, 0)[None]
     scale = float(task.parts.vae.config["scaling_factor"])
     videos = 1 if task.config.video else len(frames)
     shape = (videos, len(frames) // videos, *encoded.shape)
