@@ -253,8 +253,8 @@ def test_two_processes_learn_what_one_does(base, tmp_path):
 
 
 def test_the_shipped_configs_are_valid():
-    models = {"demo_vae": VaeConfig, "demo_decoder": VaeConfig, "demo_encoder": EncoderConfig}
+    models = {"demo_vae": VaeConfig, "demo_encoder": EncoderConfig}
     files = sorted((Path(__file__).resolve().parents[2] / "configs" / "train").glob("*.yaml"))
-    assert len(files) >= 5
+    assert len(files) >= 4
     for file in files:
         models.get(file.stem, TrainConfig).model_validate(yaml.safe_load(file.read_text()))
