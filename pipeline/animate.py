@@ -20,14 +20,14 @@ from .graph import (
     STEPS,
     compare,
     denoise,
-    digests,
     draw,
     files_of,
     find_pose,
-    model_files,
+    notes_on,
     open_generator,
     shape_of,
     step_keys,
+    weights_of,
     write_result,
 )
 from .job import Job, Key, key_of, open_job, write_text
@@ -71,7 +71,9 @@ def make(
         f"{shape.width}x{shape.height} in {len(windows)} windows of "
         f"{settings.window_size}, {settings.steps} steps"
     )
-    write_text(job.folder / "environment.json", environment(digests(model_files(config))))
+    for note in notes_on(generator, settings):
+        say(note)
+    write_text(job.folder / "environment.json", environment(weights_of(config)))
     for step in ("reference", "poses"):
         (output,) = files = files_of(job, step)
         job.run(step, keys[step], files, partial(find_pose, step, config, output))
@@ -102,6 +104,7 @@ def plan(config: AnimateConfig) -> str:
             f"frames   {num_frames - 1} of {width}x{height}",
             f"windows  {len(windows)} of {settings.window_size}, overlap at least {settings.window_overlap}",
             f"steps    {settings.steps}: {settings.steps * len(windows)} calls of the UNet",
+            *(f"note     {note}" for note in notes_on(generator, settings)),
             f"memory   about {(weights + work) / 2**30:.1f} GiB, of which weights {weights / 2**30:.1f} GiB",
         ]
     )
@@ -117,6 +120,10 @@ def check_request(config: AnimateConfig) -> None:
         raise ConfigError("--driving is missing: name a video of the dance, or a pose file with --pose")
     if config.pose and (config.start or config.duration):
         raise ConfigError("--start and --duration cut a driving video: leave them out with --pose")
+    if config.lora is not None and not config.lora.is_file():
+        raise ConfigError(f"there is no file {config.lora}: --lora names LoRA weights")
+    if config.lora is None and config.lora_scale != 1:
+        raise ConfigError(f"--lora-scale {config.lora_scale:g} without weights: name them with --lora")
     if config.reference:
         read_picture(config.reference)
         count_driving_frames(config)

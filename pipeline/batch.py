@@ -139,7 +139,8 @@ def plan_items(root: Path, items: Sequence[Item], config: BatchConfig) -> Plan:
 def shape_key(config: AnimateConfig) -> str:
     """Key of the video's shape: of the model, and of all options but those that do not bear on it."""
     others = {"driving", "reference", "pose", "output", "stride", "start", "duration", "seed"}
-    options = config.model_dump(mode="json", exclude=others | {"estimator", "encode", "align"})
+    others |= {"estimator", "encode", "align", "lora", "lora_scale"}
+    options = config.model_dump(mode="json", exclude=others)
     return key_of("shape", options=options, weights=digests(model_files(config)))
 
 

@@ -152,11 +152,11 @@ class DenoiseStage:
         generator = self._open(work.config)
         if work.step == "shape":
             with shared(work) as (job, name, _):
-                job.run(name, work.key, [], lambda: asdict(graph.shape_of(generator, work.config)))
+                job.run(name, work.key, [], partial(self._shape, generator, work.config))
             return
         with open_job(work.config.output, PATIENCE_S) as job:
             if work.step == "latents":
-                about = environment(graph.digests(graph.model_files(work.config)))
+                about = environment(graph.weights_of(work.config))
                 write_text(job.folder / "environment.json", about)
                 graph.denoise(job, work.config, work.key, shape_for(work), generator.denoise)
             else:
@@ -165,9 +165,13 @@ class DenoiseStage:
     def close(self) -> None:
         self._generator = None
 
+    def _shape(self, generator: "SvdGenerator", config: AnimateConfig) -> dict[str, Any]:
+        shape = graph.shape_of(generator, config)
+        return {**asdict(shape), "notes": graph.notes_on(generator, shape.settings)}
+
     def _open(self, config: AnimateConfig) -> "SvdGenerator":
         """The generator of the last video if it is the same."""
-        model = (config.model, config.weights, config.device)
+        model = (config.model, config.weights, config.lora, config.lora_scale, config.device)
         if self._generator is None or model != self._model:
             self._generator = None
             self._generator = graph.open_generator(config)

@@ -132,6 +132,10 @@ class AnimateConfig(ClipConfig):
     """Denoising steps [default: the model's]."""
     guidance_scale: Annotated[float | None, Field(ge=0, le=100)] = None
     """How strongly the reference image is followed; 1 switches guidance off [default: the model's]."""
+    lora: Path | None = None
+    """LoRA weights for the model's UNet (.safetensors, names of diffusers or peft)."""
+    lora_scale: Annotated[float, Field(ge=-10, le=10)] = 1.0
+    """How much of them is added: 0 is none."""
     align: Literal["robust", "reference", "none"] = "robust"
     """Fit the dancer's skeleton to the character's: `robust`, `reference` (as published), or `none`."""
     window: WindowConfig = WindowConfig()

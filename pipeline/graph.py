@@ -178,6 +178,7 @@ def step_keys(config: AnimateConfig) -> dict[str, Key]:
             config.window.model_dump(),
             config.approximate.model_dump(),
         ],
+        lora=None if config.lora is None else [source_digest(config.lora), config.lora_scale],
         device=config.device,
     )
     sound = source_digest(config.driving) if config.driving and config.encode.audio else None
@@ -187,12 +188,17 @@ def step_keys(config: AnimateConfig) -> dict[str, Key]:
 
 
 def open_generator(config: AnimateConfig) -> "SvdGenerator":
-    """The generator that a config asks for, on its device."""
+    """The generator that a config asks for, on its device, with its LoRA weights."""
     import torch
 
     best = "cuda" if torch.cuda.is_available() else "cpu"
     device = best if config.device == "auto" else config.device
-    return load_generator(config.model, device=device, **config.weights.model_dump())
+    generator = load_generator(config.model, device=device, **config.weights.model_dump())
+    if config.lora is not None:
+        from ..stages.svd.lora import load_lora
+
+        load_lora(generator.unet, config.lora, config.lora_scale)
+    return generator
 
 
 def settings_of(generator: "SvdGenerator", config: AnimateConfig) -> Settings:
@@ -228,6 +234,22 @@ def model_files(config: AnimateConfig) -> list[Path]:
     if config.model == "demo":
         roots.append(Path(str(resources.files("posedance.stages") / DEMO_FOLDER)))
     return sorted({file for root in roots for file in (root, *root.rglob("*")) if file.is_file()})
+
+
+def weights_of(config: AnimateConfig) -> dict[str, str]:
+    """SHA-256 of each file of the model and of its LoRA weights, by path: what environment.json keeps."""
+    return digests([*model_files(config), *([] if config.lora is None else [config.lora])])
+
+
+def notes_on(generator: "SvdGenerator", settings: Settings) -> list[str]:
+    """What a user should know of settings that a model was not made for."""
+    trained = generator.defaults.window_size
+    if settings.window_size == trained:
+        return []
+    return [
+        f"windows of {settings.window_size} frames: {generator.name} was trained with {trained}, "
+        "and others may flicker or lose the character"
+    ]
 
 
 def digests(files: list[Path]) -> dict[str, str]:

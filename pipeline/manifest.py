@@ -35,6 +35,7 @@ PATHS = (
     "reference",
     "pose",
     "model",
+    "lora",
     "weights.base",
     "weights.controlnext",
     "weights.unet",
@@ -177,7 +178,7 @@ def configure(where: str, merged: Row, options: Row) -> AnimateConfig:
         raise ConfigError(f"{where}: name either driving or pose")
     if config.reference is None:
         raise ConfigError(f"{where}: reference is missing: name a picture of the character")
-    for path in (config.driving, config.pose, config.reference):
+    for path in (config.driving, config.pose, config.reference, config.lora):
         if path is not None and not path.is_file():
             raise ConfigError(f"{where}: there is no file {path}")
     return config

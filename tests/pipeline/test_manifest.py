@@ -109,3 +109,13 @@ def test_names_are_safe_and_short(inputs: Path) -> None:
     (item,) = make_items(rows, AnimateConfig(output=inputs / "out"), "x", inputs)
     assert item.config.output.parent == inputs / "out"
     assert json.dumps(item.config.model_dump(mode="json"))
+
+
+def test_rows_name_their_own_lora_weights(inputs: Path) -> None:
+    (inputs / "style.safetensors").touch()
+    text = "driving,reference,lora,lora_scale\nwalk.mp4,anna.png,,\nwalk.mp4,bert.jpg,style.safetensors,0.5\n"
+    (_, plain), (_, styled) = items_of(inputs, "m.csv", text)
+    assert plain.lora is None
+    assert (styled.lora, styled.lora_scale) == (inputs / "style.safetensors", 0.5)
+    with pytest.raises(ConfigError, match=r"row 2: there is no file .*other"):
+        items_of(inputs, "m.csv", text.replace("style.", "other."))
