@@ -177,11 +177,11 @@ class VideoTask:
         latents, control, weights, seen, references = [], [], [], [], []
         config = self.config
         for clip, chosen in zip(batch, pairs, strict=True):
-            places = loss_weights(clip.parts, config.weights.body, config.weights.face, config.weights.small)
             for reference, frames in chosen:
                 latents.append(torch.stack([self.encode(clip, frame) for frame in frames]))
                 control.append(to_unit(clip.control[frames]))
-                weights.append(torch.from_numpy(places[frames]))
+                places = config.weights.body, config.weights.face, config.weights.small
+                weights.append(torch.from_numpy(loss_weights(clip.parts[frames], *places)))
                 seen.append((clip, reference))
                 if config.model.noise_aug > 0:
                     references.append(self.reference_latents(clip.frames[reference], generator))
