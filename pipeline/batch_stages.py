@@ -17,11 +17,11 @@ from ..stages.atomic import atomic_path
 from ..stages.base import Stage
 from ..stages.generate import Settings
 from ..stages.pose.base import PoseEstimator
+from ..stages.threads import limit_threads
 from ..stages.types import Resources
 from . import graph, steps
 from .config import AnimateConfig, EstimatorConfig, write_yaml
 from .doctor import environment
-from .executor import limit_threads
 from .job import Job, Key, hold, open_job, write_text
 
 if TYPE_CHECKING:

@@ -7,7 +7,6 @@ Neither holds frames: tasks pass files on to each other.
 
 import errno
 import heapq
-import sys
 import time
 import traceback
 from collections import Counter, defaultdict
@@ -17,6 +16,7 @@ from typing import Any, Literal, Protocol
 
 from ..stages.base import Stage
 from ..stages.errors import ConfigError, PictureError, PoseError, VideoError, WeightsError
+from ..stages.threads import limit_threads
 from .progress import observed
 
 HOPELESS = (ConfigError, PictureError, PoseError, VideoError, WeightsError)
@@ -90,16 +90,6 @@ def attempt(call: Callable[[], object]) -> Outcome:
         line = " ".join(f"{type(error).__name__}: {error}".split())
         return Outcome("full" if full else "failed", time.monotonic() - began, line, traceback.format_exc())
     return Outcome("done", time.monotonic() - began)
-
-
-def limit_threads(cpus: float) -> None:
-    """Give OpenCV, and torch where it is loaded, the threads of a worker's share: at least one."""
-    import cv2
-
-    threads = max(1, int(cpus))
-    cv2.setNumThreads(threads)
-    if "torch" in sys.modules:
-        sys.modules["torch"].set_num_threads(threads)
 
 
 class InProcess:

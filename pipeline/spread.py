@@ -17,9 +17,9 @@ from ..stages.errors import ConfigError, PosedanceError
 from ..stages.frames import StoredFrames
 from ..stages.generate import Checkpoint, Settings
 from ..stages.picture import fit_cover, read_picture
+from ..stages.threads import limit_threads
 from ..stages.windows import Window, plan
 from .config import AnimateConfig
-from .executor import limit_threads
 from .graph import open_generator
 from .workers import start_ray
 

@@ -16,7 +16,8 @@ from typing import Any
 
 from ..stages.base import Stage
 from ..stages.errors import ConfigError, PosedanceError
-from .executor import Outcome, Task, attempt, limit_threads
+from ..stages.threads import limit_threads
+from .executor import Outcome, Task, attempt
 from .progress import observed
 
 POLL_S = 1.0

@@ -21,6 +21,7 @@ from av.video.reformatter import ColorPrimaries, ColorTrc, VideoReformatter
 
 from .container import Scan, nothing_decodes, open_container, packets, scan, video_stream
 from .errors import ConfigError
+from .threads import thread_limit
 from .types import VideoInfo
 
 UNSPECIFIED, BT709, BT601, BT2020 = 2, 1, 6, 9
@@ -237,6 +238,7 @@ def _decode(
     with open_container(path) as container:
         stream = video_stream(container, path)
         stream.thread_type = threads
+        stream.codec_context.thread_count = thread_limit() or 0  # 0: FFmpeg takes one for each core
         if seek is not None:
             with suppress(FFmpegError):
                 container.seek(seek, stream=stream)

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from ..threads import thread_limit
 from .base import Detections, detections
 from .mediapipe_layout import whole_body
 
@@ -109,7 +110,10 @@ NOISE = (
 
 
 class Graph:
-    """A MediaPipe graph, made at its first call; its start-up noise stays out of stderr."""
+    """A MediaPipe graph, made at its first call; its start-up noise stays out of stderr.
+
+    Its nodes run on `thread_limit()` threads; by itself it takes one for each core.
+    """
 
     def __init__(self, text: str) -> None:
         self._text = text
@@ -119,10 +123,13 @@ class Graph:
         """The outputs by name, None for each that is empty."""
         if self._running is not None:
             return self._running.process(inputs)
+        from mediapipe.framework import thread_pool_executor_pb2  # noqa: F401 (or num_threads is dropped)
         from mediapipe.python.solution_base import SolutionBase
 
+        threads = thread_limit()
+        text = self._text if threads is None else f"num_threads: {threads}\n{self._text}"
         with without_noise():
-            self._running = SolutionBase(graph_config=self._text)  # type: ignore[arg-type] (text is taken too)
+            self._running = SolutionBase(graph_config=text)  # type: ignore[arg-type] (text is taken too)
             return self._running.process(inputs)
 
     def close(self) -> None:

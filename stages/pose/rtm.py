@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import PoseError
+from ..threads import thread_limit
 from ..types import NUM_KEYPOINTS
 from .base import Detections, detections
 
@@ -124,7 +125,9 @@ class RTMEstimator:
 
         try:
             with contextlib.redirect_stdout(io.StringIO()):
-                return tool(str(file or url), model_input_size=size, device=self._device)
+                loaded = tool(str(file or url), model_input_size=size, device=self._device)
+            loaded.session = with_thread_limit(loaded.session, loaded.onnx_model)
+            return loaded
         except (Fail, InvalidArgument, InvalidGraph, InvalidProtobuf) as error:
             raise PoseError(f"{file or url} is not a usable ONNX model: {error}") from error
         except (OSError, UnboundLocalError) as error:  # the latter: rtmlib finds no model in the archive
@@ -172,6 +175,22 @@ class RTMEstimator:
 
     def close(self) -> None:
         self._boxes = self._pose = None
+
+
+def with_thread_limit(session: Any, file: str) -> Any:
+    """A session of onnxruntime like `session`, of the model in `file`, on `thread_limit()` threads.
+
+    rtmlib opens its sessions itself and takes no number of threads, and a session keeps what it began with.
+    """
+    from onnxruntime import InferenceSession, SessionOptions
+
+    threads = thread_limit()
+    if threads is None:
+        return session
+    options = SessionOptions()
+    options.intra_op_num_threads = threads
+    chosen = list(session.get_provider_options().items())
+    return InferenceSession(file, options, providers=chosen)
 
 
 def _cached(url: str) -> Path:

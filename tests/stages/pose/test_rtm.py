@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from posedance.stages import threads
 from posedance.stages.errors import PoseError
 from posedance.stages.pose.base import why_unusable
 from posedance.stages.pose.rtm import DWPOSE, MAX_CROPS, RTMEstimator
@@ -121,6 +122,23 @@ def test_people_of_several_frames_land_where_they_are(tmp_path: Path, detector: 
             np.testing.assert_allclose(points, np.tile(place, (133, 1)), atol=2.5)
             assert (scores > 0).all() and (scores <= 1).all()
     estimator.close()
+
+
+def test_sessions_take_the_threads_of_the_stage(
+    tmp_path: Path, detector: Path, monkeypatch: pytest.MonkeyPatch
+):
+    model = write_pose_model(tmp_path / "pose.onnx")
+    found = []
+    for limit in (None, 3):
+        monkeypatch.setattr(threads, "_limit", limit)
+        estimator = RTMEstimator(DWPOSE, model, detector)
+        estimator.setup()
+        for tool in (estimator._boxes, estimator._pose):
+            assert tool.session.get_session_options().intra_op_num_threads == (limit or 0)
+            assert tool.session.get_providers() == ["CPUExecutionProvider"]
+        found.append(estimator(FRAMES))
+    for one, other in zip(*found, strict=True):
+        assert np.array_equal(one.keypoints, other.keypoints) and np.array_equal(one.scores, other.scores)
 
 
 def test_crops_in_one_batch_or_in_many_are_the_same(tmp_path: Path, detector: Path):
