@@ -182,15 +182,15 @@ def with_thread_limit(session: Any, file: str) -> Any:
 
     rtmlib opens its sessions itself and takes no number of threads, and a session keeps what it began with.
     """
-    from onnxruntime import InferenceSession, SessionOptions
+    import onnxruntime
 
     threads = thread_limit()
     if threads is None:
         return session
-    options = SessionOptions()
+    options = onnxruntime.SessionOptions()  # pyright: ignore[reportAttributeAccessIssue]
     options.intra_op_num_threads = threads
     chosen = list(session.get_provider_options().items())
-    return InferenceSession(file, options, providers=chosen)
+    return onnxruntime.InferenceSession(file, options, providers=chosen)
 
 
 def _cached(url: str) -> Path:
