@@ -27,6 +27,12 @@ __all__ = ["AudioSource", "VideoWriter", "side_by_side"]
 ENCODER_THREADS = 4
 """x264's output depends on the number of threads, so it is fixed: the same frames give the same bytes."""
 
+REPEATABLE = {"mbtree": "0"}
+"""x264's macroblock tree reads stray memory on processors with AVX-512 (x264 165, seen on Zen 5): its bytes
+change from run to run. Without it they are the same there and on every processor with SSSE3. On one real clip
+that costs about 11 % more bits for the same PSNR.
+"""
+
 
 class VideoWriter:
     """Write uint8 [height, width, 3] RGB frames to an H.264 mp4, with sound, as a context manager.
@@ -79,7 +85,7 @@ class VideoWriter:
         return self
 
     def _add_video(self) -> VideoStream:
-        options = {"crf": str(self.crf), "preset": self.preset}
+        options = {"crf": str(self.crf), "preset": self.preset} | REPEATABLE
         stream = self._output.add_stream("libx264", rate=self.fps, options=options)
         stream.width, stream.height = self.width + self.width % 2, self.height + self.height % 2
         stream.pix_fmt = "yuv420p"
