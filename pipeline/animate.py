@@ -78,12 +78,12 @@ def make(
         (output,) = files = files_of(job, step)
         job.run(step, keys[step], files, partial(find_pose, step, config, output))
     draw(job, config, keys["control"], shape)
-    run = generator.denoise
+    run = None
     if workers is not None:
         (control,) = files_of(job, "control")
         there = AnimateConfig.model_validate(with_paths(config.model_dump(), Path.cwd()))
         run = partial(Spread(there, control.resolve(), workers, ray_address).denoise, generator)
-    denoise(job, config, keys["latents"], shape, run)
+    denoise(job, config, keys["latents"], shape, generator, run)
     write_result(job, config, keys["result"], shape, generator)
     compare(job, config, keys["comparison"])
 

@@ -139,7 +139,7 @@ def plan_items(root: Path, items: Sequence[Item], config: BatchConfig) -> Plan:
 def shape_key(config: AnimateConfig) -> str:
     """Key of the video's shape: of the model, and of all options but those that do not bear on it."""
     others = {"driving", "reference", "pose", "output", "stride", "start", "duration", "seed"}
-    others |= {"estimator", "encode", "align", "lora", "lora_scale"}
+    others |= {"estimator", "encode", "align", "lora", "lora_scale", "preview_every"}
     options = config.model_dump(mode="json", exclude=others)
     return key_of("shape", options=options, weights=digests(model_files(config)))
 

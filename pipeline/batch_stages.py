@@ -158,7 +158,7 @@ class DenoiseStage:
             if work.step == "latents":
                 about = environment(graph.weights_of(work.config))
                 write_text(job.folder / "environment.json", about)
-                graph.denoise(job, work.config, work.key, shape_for(work), generator.denoise)
+                graph.denoise(job, work.config, work.key, shape_for(work), generator)
             else:
                 graph.write_result(job, work.config, work.key, shape_for(work), generator)
 

@@ -9,10 +9,10 @@ import platform
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -22,10 +22,16 @@ from ..stages.generate import load_generator, why_unusable
 from ..stages.measure import Comparison
 from ..stages.pose.measure import compare_drawing
 from ..stages.video import Clip, read_frames
-from .config import EncodeConfig
+from .config import AnimateConfig, EncodeConfig
 from .doctor import devices, versions
+from .graph import settings_of
 from .job import write_text
 from .progress import say
+
+if TYPE_CHECKING:
+    from ..stages.svd.generator import SvdGenerator
+
+Comparisons = dict[str, Comparison]
 
 DECODE_S = 0.1
 """Seconds between frames that leave the VAE's decoder, assumed: at 576x1024 it has 7 TFLOP a frame to do."""
@@ -57,8 +63,8 @@ def bench(json_file: Path | None = None, say: Callable[[str], None] = say) -> st
     approximations: dict[str, Comparison] = {}
     for name, generator in generators.items():
         say(f"bench: approximations, {name}")
-        for lever, comparison in measure.compare_approximations(generator).items():
-            approximations[f"{lever}, {name}"] = comparison
+        levers = measure.compare_approximations(generator) | preset_rows(generator) | preview_row(generator)
+        approximations |= {f"{lever}, {name}": comparison for lever, comparison in levers.items()}
     on_gpu = gpu_rows(say)
 
     report = {
@@ -79,6 +85,31 @@ def bench(json_file: Path | None = None, say: Callable[[str], None] = say) -> st
     lines.append(f"{'one forward of the UNet, 24 frames, counted':<48}{tflop:>12.2f} TFLOP")
     lines += ["", *table(approximations, "exact s")]
     return "\n".join(lines)
+
+
+def preset_rows(generator: "SvdGenerator", steps: int = 25, guidance_scale: float = 3.0) -> Comparisons:
+    """Each preset against `default`, with the model's own steps, or as many as SVD's where it has none."""
+    from ..stages.svd.measure import compare_settings
+
+    if generator.name == "tiny-random":
+        defaults = replace(generator.defaults, steps=steps, guidance_scale=guidance_scale)
+        generator = replace(generator, defaults=defaults)
+    exact = settings_of(generator, AnimateConfig())
+    return {
+        f"preset {preset}": compare_settings(
+            generator, exact, settings_of(generator, AnimateConfig(preset=preset))
+        )
+        for preset in ("preview", "best")
+    }
+
+
+def preview_row(generator: "SvdGenerator", num_frames: int = 9) -> Comparisons:
+    """Pictures of latents without the decoder."""
+    from ..stages.svd.measure import compare_preview
+
+    size = generator.defaults.width, generator.defaults.height
+    pictures = np.stack(dancing_frames(num_frames, *size))
+    return {"latents as colours, not decoded": compare_preview(generator, pictures)}
 
 
 def table(comparisons: dict[str, Comparison], published: str) -> list[str]:

@@ -63,9 +63,11 @@ class ApproximateConfig(Config):
     """Less work for a result that is near, not the same; off by default. `run.py bench` prints how near."""
 
     align_your_steps: bool | None = None
-    """Noise levels made for SVD in 10 steps [default: with preset `preview`, for models that they fit]."""
-    guidance_interval: tuple[float, float] = (0.0, 1.0)
-    """The part of the steps, from 0 to 1, in which the prediction is guided."""
+    """Noise levels made for SVD in 10 steps [default: the preset's, for models that they fit]."""
+    consistency: bool = False
+    """Steps for consistency-distilled weights (AnimateLCM-SVD): 2 to 8, without guidance [default: 4, 1]."""
+    guidance_interval: tuple[float, float] | None = None
+    """The part of the steps, from 0 to 1, in which the prediction is guided [default: the preset's]."""
     cache_interval: Annotated[int, Field(ge=1)] = 1
     """Compute the UNet's deep features at every n-th step and reuse them at the others."""
 
@@ -121,7 +123,7 @@ class AnimateConfig(ClipConfig):
     model: str = "demo"
     """demo, tiny-random, svd-xt-1.1, or a folder that `train` or `convert` wrote."""
     preset: Literal["preview", "default", "best"] = "default"
-    """Quality against time: scales the model's own steps and overlap where you name none."""
+    """Quality against time: decides steps, overlap and approximate levers where you name none."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     """The same seed gives the same video."""
     width: Annotated[int | None, Field(ge=1)] = None
@@ -136,6 +138,8 @@ class AnimateConfig(ClipConfig):
     """LoRA weights for the model's UNet (.safetensors, names of diffusers or peft)."""
     lora_scale: Annotated[float, Field(ge=-10, le=10)] = 1.0
     """How much of them is added: 0 is none."""
+    preview_every: Annotated[int | None, Field(ge=1)] = None
+    """Write preview.mp4, small and rough, into the output folder after every PREVIEW_EVERY-th step."""
     align: Literal["robust", "reference", "none"] = "robust"
     """Fit the dancer's skeleton to the character's: `robust`, `reference` (as published), or `none`."""
     window: WindowConfig = WindowConfig()

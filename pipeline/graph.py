@@ -18,9 +18,11 @@ from . import steps
 from .config import AnimateConfig
 from .job import Job, Key, key_of, source_digest
 from .pose import driving_audio, poses_key
+from .preview import Preview
 from .report import write_comparison
 
 if TYPE_CHECKING:
+    import numpy as np
     from torch import Tensor
 
     from ..stages.svd.generator import SvdGenerator
@@ -28,20 +30,24 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Preset:
-    """Factors on the model's own number of steps and window overlap."""
+    """Factors on the model's own number of steps and window overlap, and approximate levers."""
 
     steps: float
     overlap: float
     align_your_steps: bool = False
     """Whether models that start at SVD's noise level take the levels made for few steps."""
+    guidance_interval: tuple[float, float] = (0.0, 1.0)
 
 
 PRESETS = {
-    "preview": Preset(0.4, 0.5, align_your_steps=True),
+    "preview": Preset(0.4, 0.5, align_your_steps=True, guidance_interval=(0.0, 0.8)),
     "default": Preset(1, 1),
     "best": Preset(1.6, 1.5),
 }
-"""What `--preset` does: time is proportional to steps, and grows with overlap."""
+"""What `--preset` does: time is proportional to steps, and grows with overlap. None caches deep features:
+at few steps neighbours differ too much, and with `--workers` a window's features may be elsewhere."""
+CONSISTENCY_STEPS = 4
+"""Of consistency sampling by default, as published with AnimateLCM-SVD; presets scale it."""
 
 STEPS = ("reference", "poses", "control", "latents", "result", "comparison")
 """In the order of work: the reference first, since a picture without a person is told soonest."""
@@ -110,18 +116,39 @@ def draw(job: Job, config: AnimateConfig, key: Key, shape: Shape) -> bool:
     )
 
 
-def denoise(job: Job, config: AnimateConfig, key: Key, shape: Shape, run: "Callable[..., Tensor]") -> bool:
-    """Step `latents`, by `Generator.denoise` or what does the same."""
-    reference, (control,) = config.reference, files_of(job, "control")
+def denoise(
+    job: Job,
+    config: AnimateConfig,
+    key: Key,
+    shape: Shape,
+    generator: "SvdGenerator",
+    run: "Callable[..., Tensor] | None" = None,
+) -> bool:
+    """Step `latents`, by the generator or by `run`, which does the same. Writes previews where asked."""
+    reference, (control,), (poses,) = config.reference, files_of(job, "control"), files_of(job, "poses")
     assert reference is not None
     (latents,) = files = files_of(job, "latents")
-    checkpoint = job.work / "checkpoint.safetensors"
-    return job.run(
-        "latents",
-        key,
-        files,
-        lambda: steps.denoise(run, reference, control, shape.settings, latents, checkpoint, key),
-    )
+    checkpoint, shown = job.work / "checkpoint.safetensors", job.folder / "preview.mp4"
+
+    def open_preview(image: "np.ndarray") -> Preview:
+        assert config.preview_every is not None
+        colours, fps = generator.colours(image), load_poses(poses).fps
+        return Preview(generator, colours, config.preview_every, fps, shown)
+
+    def make() -> None:
+        shown.unlink(missing_ok=True)
+        steps.denoise(
+            run or generator.denoise,
+            reference,
+            control,
+            shape.settings,
+            latents,
+            checkpoint,
+            key,
+            None if config.preview_every is None else open_preview,
+        )
+
+    return job.run("latents", key, files, make)
 
 
 def write_result(job: Job, config: AnimateConfig, key: Key, shape: Shape, generator: "SvdGenerator") -> bool:
@@ -208,6 +235,8 @@ def settings_of(generator: "SvdGenerator", config: AnimateConfig) -> Settings:
     defaults, approximate = generator.settings(), config.approximate
     preset, window = PRESETS[config.preset], config.window
     aligned = approximate.align_your_steps
+    if approximate.consistency:
+        defaults = replace(defaults, steps=CONSISTENCY_STEPS, guidance_scale=1.0)
     size = window.size or defaults.window_size
     overlap = min(round(defaults.window_overlap * preset.overlap), size // 2)
     guidance = config.guidance_scale
@@ -219,10 +248,13 @@ def settings_of(generator: "SvdGenerator", config: AnimateConfig) -> Settings:
         window_size=size,
         window_overlap=overlap if window.overlap is None else window.overlap,
         window_plan=window.plan or defaults.window_plan,
-        align_your_steps=preset.align_your_steps and can_align(generator.scheduler)
+        align_your_steps=preset.align_your_steps
+        and can_align(generator.scheduler)
+        and not approximate.consistency
         if aligned is None
         else aligned,
-        guidance_interval=approximate.guidance_interval,
+        consistency=approximate.consistency,
+        guidance_interval=approximate.guidance_interval or preset.guidance_interval,
         cache_interval=approximate.cache_interval,
     )
 

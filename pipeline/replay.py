@@ -65,6 +65,6 @@ def make(job: Job, config: AnimateConfig, step: str) -> None:
         if step == "control":
             draw(job, config, key, shape)
         elif step == "latents":
-            denoise(job, config, key, shape, generator.denoise)
+            denoise(job, config, key, shape, generator)
         else:
             write_result(job, config, key, shape, generator)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from ..stages.svd.generator import SvdGenerator
-    from ..stages.svd.sampling import ControlFrames
+    from ..stages.svd.sampling import ControlFrames, OnEstimate
 
 MAX_LOSSES = 5
 """Workers that may die one after the other, without one prediction in between, before the run is given up."""
@@ -98,6 +98,7 @@ class Spread:
         resume: Checkpoint | None = None,
         on_window: Callable[[int, int], None] | None = None,
         on_step: "Callable[[int, Tensor], None] | None" = None,
+        on_estimate: "OnEstimate | None" = None,
     ) -> "Tensor":
         """Latents of all frames, as `generator.denoise` makes them. Workers read `reference` themselves."""
         import ray
@@ -120,7 +121,14 @@ class Spread:
         try:
             sigmas = generator.sigmas(settings)
             return denoise(
-                resume.latents, sigmas, windows, pool.predict_all, start=resume.step, on_step=on_step
+                resume.latents,
+                sigmas,
+                windows,
+                pool.predict_all,
+                start=resume.step,
+                on_step=on_step,
+                on_estimate=on_estimate,
+                noise=generator.fresh_noise(width, height, settings),
             )
         finally:
             pool.close()

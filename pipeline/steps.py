@@ -29,6 +29,7 @@ from ..stages.types import NUM_KEYPOINTS, PoseSequence
 from ..stages.video import Clip, DecodeReport, count_frames, output_rate, probe, read_frames
 from ..stages.windows import plan
 from .config import ClipConfig, EncodeConfig, EstimatorConfig
+from .preview import Preview
 from .progress import say, stage
 
 if TYPE_CHECKING:
@@ -213,19 +214,24 @@ def denoise(
     output: Path,
     checkpoint: Path,
     key: str,
+    open_preview: Callable[[np.ndarray], Preview] | None = None,
 ) -> None:
     """Latents of the video -> safetensors file `output`. `run` is `Generator.denoise` or does the same.
 
     After each step they are kept in `checkpoint` under `key`, where a stopped run of the same key goes on.
+    `open_preview` gets the reference image at the size of the video.
     """
     frames = StoredFrames(control)
     height, width = frames[0:1].shape[1:3]
     image = fit_cover(read_picture(reference), width, height)
     windows = len(plan(settings.window_plan, len(frames), settings.window_size, settings.window_overlap))
     resume = load_checkpoint(checkpoint, key)
+    preview = None if open_preview is None else open_preview(image)
 
     def keep(step: int, latents: "Tensor") -> None:
         save_tensors(checkpoint, {"latents": latents}, {"key": key, "step": str(step)})
+        if preview is not None:
+            preview.write(step)
 
     def predicted(step: int, window: int) -> None:
         advance(1)
@@ -234,7 +240,15 @@ def denoise(
         if resume is not None:
             say(f"denoise: going on after step {resume.step} of {settings.steps}")
             advance(resume.step * windows)
-        latents = run(image, frames, settings, resume=resume, on_window=predicted, on_step=keep)
+        latents = run(
+            image,
+            frames,
+            settings,
+            resume=resume,
+            on_window=predicted,
+            on_step=keep,
+            on_estimate=None if preview is None else preview.collect,
+        )
     save_tensors(output, {"latents": latents}, {"key": key})
     checkpoint.unlink(missing_ok=True)
 

@@ -69,6 +69,9 @@ class Settings:
     """Frames shared and cross-faded by neighbouring decoder chunks (plan `even`)."""
     align_your_steps: bool = False
     """Approximate: the noise levels of Align Your Steps, made for SVD in 10 steps."""
+    consistency: bool = False
+    """Approximate: noise levels and steps for consistency-distilled weights (AnimateLCM-SVD), 2 to 8 steps
+    without guidance. Other weights lose detail."""
     guidance_interval: tuple[float, float] = (0.0, 1.0)
     """Approximate: the part of the steps, from 0 to 1, in which the prediction is guided. Outside it there is
     only the conditional prediction, at half the work (Kynkaanniemi et al. 2024, arXiv:2404.07724)."""
@@ -109,6 +112,7 @@ class Generator(Protocol):
         resume: Checkpoint | None = None,
         on_window: Callable[[int, int], None] | None = None,
         on_step: Callable[[int, Tensor], None] | None = None,
+        on_estimate: Callable[[int, Sequence[int], Tensor], None] | None = None,
     ) -> Tensor:
         """Latents of all frames, the reference's (frame 0) included, float32 on the CPU.
 
@@ -119,6 +123,8 @@ class Generator(Protocol):
             resume: a checkpoint of the same reference, control frames and settings.
             on_window: called with (step, window) after each prediction.
             on_step: called with (steps done, latents) after each step; copy the latents to keep them.
+            on_estimate: called with (steps done, frames, latents of these frames as they would be without
+                noise) within each step, for previews (`colours`).
 
         An exception raised in a callback ends the run.
         """

@@ -3,6 +3,7 @@
 Stable Video Diffusion (arXiv:2311.15127), as the published ControlNeXt-SVD-v2 sampler feeds it.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +20,7 @@ CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 """Of the RGB channels of CLIP's training images (arXiv:2103.00020)."""
 
-IMAGE_NOISE, LATENT_NOISE = 0, 1
+IMAGE_NOISE, LATENT_NOISE, STEP_NOISE = 0, 1, 2
 """Streams of random numbers under one seed."""
 
 
@@ -90,10 +91,16 @@ def initial_noise(frames: range, shape: tuple[int, int, int], seed: int) -> Tens
 
     Whatever part of the video is asked for, and by whom, a frame gets the same noise.
     """
-    draws = [
-        np.random.default_rng((seed, LATENT_NOISE, frame)).standard_normal(shape, dtype=np.float32)
-        for frame in frames
-    ]
+    return _noise_of([(seed, LATENT_NOISE, frame) for frame in frames], shape)
+
+
+def step_noise(step: int, frames: Sequence[int], shape: tuple[int, int, int], seed: int) -> Tensor:
+    """Unit noise [len(frames), *shape] that frames get after `step`: of (seed, step, frame index) alone."""
+    return _noise_of([(seed, STEP_NOISE, step, frame) for frame in frames], shape)
+
+
+def _noise_of(streams: Sequence[tuple[int, ...]], shape: tuple[int, int, int]) -> Tensor:
+    draws = [np.random.default_rng(stream).standard_normal(shape, dtype=np.float32) for stream in streams]
     return torch.from_numpy(np.stack(draws))
 
 

@@ -22,13 +22,21 @@ from ..generate import Checkpoint, Defaults, Settings, check_size
 from ..mimicmotion.pose_net import PoseNet, attach_pose
 from ..windows import plan
 from .collapse import collapse
-from .conditioning import MicroConditioning, condition, image_noise, initial_noise, published_noise
+from .conditioning import (
+    MicroConditioning,
+    condition,
+    image_noise,
+    initial_noise,
+    published_noise,
+    step_noise,
+)
 from .decode import decode, to_uint8
 from .deep_cache import cache_deep_features
 from .denoiser import Denoiser
+from .preview import fit_colours
 from .published import denoise_as_published
-from .sampling import ControlCache, ControlFrames, Sampler, denoise
-from .schedule import SVD_SCHEDULER, aligned_sigmas, initial_deviation, sampling_sigmas
+from .sampling import ControlCache, ControlFrames, FreshNoise, OnEstimate, Sampler, denoise
+from .schedule import SVD_SCHEDULER, aligned_sigmas, consistency_sigmas, initial_deviation, sampling_sigmas
 
 
 @dataclass
@@ -83,9 +91,22 @@ class SvdGenerator:
 
     def sigmas(self, settings: Settings) -> Tensor:
         """Noise levels [steps + 1]."""
+        if settings.consistency:
+            return consistency_sigmas(self.scheduler, settings.steps)
         if settings.align_your_steps:
             return aligned_sigmas(self.scheduler, settings.steps)
         return sampling_sigmas(self.scheduler, settings.steps)
+
+    def fresh_noise(self, width: int, height: int, settings: Settings) -> FreshNoise | None:
+        """What `sampling.denoise` adds after each step; None where its steps are Euler's."""
+        if not settings.consistency:
+            return None
+        shape = (self.vae.config["latent_channels"], height // self.downscale, width // self.downscale)
+        return partial(step_noise, shape=shape, seed=settings.seed)
+
+    def colours(self, picture: np.ndarray) -> Tensor:
+        """Linear map from latents to colours for previews, fitted to the VAE on uint8 [H, W, 3]."""
+        return fit_colours(self.vae, picture, self.downscale)
 
     def _noise(self, num_frames: int, width: int, height: int, settings: Settings) -> tuple[Tensor, Tensor]:
         """Noise for the reference image [1, 3, H, W] and initial latents [N, 4, h, w]."""
@@ -156,14 +177,17 @@ class SvdGenerator:
         resume: Checkpoint | None = None,
         on_window: Callable[[int, int], None] | None = None,
         on_step: Callable[[int, Tensor], None] | None = None,
+        on_estimate: OnEstimate | None = None,
     ) -> Tensor:
         """See `Generator.denoise`."""
         with self.sampler(reference, control_frames, settings) as sampler:
+            height, width = control_frames[0:1].shape[1:3]
             if resume is None:
-                height, width = control_frames[0:1].shape[1:3]
                 latents = self.initial_latents(len(control_frames), width, height, settings)
                 resume = Checkpoint(0, latents)
             if settings.schedule == "reference":
+                if on_estimate is not None:
+                    raise ConfigError("the order of work `reference` has no estimates: leave previews out")
                 return denoise_as_published(
                     sampler, resume.latents, start=resume.step, on_window=on_window, on_step=on_step
                 )
@@ -174,6 +198,8 @@ class SvdGenerator:
                 partial(sampler.predict_all, on_window=on_window),
                 start=resume.step,
                 on_step=on_step,
+                on_estimate=on_estimate,
+                noise=self.fresh_noise(width, height, settings),
             )
 
     def decode(self, latents: Tensor, settings: Settings) -> Iterator[np.ndarray]:
@@ -198,8 +224,11 @@ def check_levers(settings: Settings) -> None:
         )
     if settings.cache_interval < 1:
         raise ConfigError(f"cache interval {settings.cache_interval}: 1 computes every step, use 1 or more")
-    if settings.schedule == "reference" and (settings.cache_interval > 1 or (low, high) != (0, 1)):
+    if settings.consistency and settings.align_your_steps:
+        raise ConfigError("consistency sampling has noise levels of its own: leave align_your_steps off")
+    approximate = settings.cache_interval > 1 or settings.consistency or (low, high) != (0, 1)
+    if settings.schedule == "reference" and approximate:
         raise ConfigError(
-            "the order of work `reference` computes every step in full: leave the guidance interval and the "
-            "cache interval at their defaults, or use the order `fast`"
+            "the order of work `reference` computes every step in full, and Euler's: leave the guidance "
+            "interval, the cache interval and consistency at their defaults, or use the order `fast`"
         )

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from diffusers.models.unets.unet_spatio_temporal_condition import UNetSpatioTemporalConditionModel
 from torch import nn
+from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
@@ -18,8 +19,11 @@ from ..controlnext.model import ControlNeXt
 from ..generate import Settings
 from ..measure import Comparison, in_turns
 from .collapse import collapse
+from .conditioning import image_latents, to_signed
+from .decode import decode
 from .denoiser import timestep_of
 from .generator import SvdGenerator
+from .preview import preview
 from .published import step_windows
 from .sampling import ControlCache
 from .schedule import can_align, euler_step
@@ -89,6 +93,7 @@ APPROXIMATIONS: dict[str, dict[str, Any]] = {
     "guidance on steps 0.2 to 0.8": {"guidance_interval": (0.2, 0.8)},
     "deep features every 2nd step": {"cache_interval": 2},
     "deep features every 3rd step": {"cache_interval": 3},
+    "consistency, 4 for 25 steps, unguided": {"consistency": True, "steps": 4, "guidance_scale": 1.0},
 }
 """Levers that change the result, as changes of settings."""
 
@@ -110,6 +115,35 @@ def compare_approximations(
             continue
         results[name] = _compare(generator, pixels, settings, replace(settings, **changes), repeats)
     return results
+
+
+def compare_settings(
+    generator: SvdGenerator, exact: Settings, other: Settings, *, side: int = 32, repeats: int = 1
+) -> Comparison:
+    """Two ways of sampling two windows of square frames; see `compare_approximations`."""
+    return _compare(generator, _random_frames(2 * exact.window_size, side), exact, other, repeats)
+
+
+def compare_preview(generator: SvdGenerator, pictures: np.ndarray, repeats: int = 3) -> Comparison:
+    """Colours of latents by the linear map against those of the decoded frames, both one pixel for a latent.
+
+    `pictures` [N, H, W, 3] uint8 are encoded; the map is fitted on the first and tried on the others.
+    """
+    scaling = generator.vae.config["scaling_factor"]
+    colours = generator.colours(pictures[0])
+    with torch.no_grad():
+        encoded = [image_latents(generator.vae, to_signed(picture)) for picture in pictures[1:]]
+    latents = torch.cat(encoded).float().cpu() * scaling
+    settings, (height, width) = generator.settings(), latents.shape[-2:]
+
+    def decoded() -> torch.Tensor:
+        frames = torch.stack(list(decode(generator.vae, latents, settings.decode_chunk, overlap=0)))
+        return F.adaptive_avg_pool2d((frames / 2 + 0.5).clamp(0, 1) * 255, (height, width))
+
+    def mapped() -> torch.Tensor:
+        return torch.from_numpy(preview(latents, colours, scaling)).permute(0, 3, 1, 2).float()
+
+    return in_turns(decoded, mapped, _difference, repeats)
 
 
 def full_generator(device: str = "cuda", dtype: torch.dtype = torch.bfloat16) -> SvdGenerator:

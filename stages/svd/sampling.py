@@ -17,8 +17,11 @@ from ..controlnext.model import ControlNeXt, FrameFeatures
 from ..mimicmotion.pose_net import PoseFeatures, PoseNet
 from ..windows import Window, blend
 from .deep_cache import DeepCache
-from .denoiser import Conditioning, Denoiser, timestep_of
-from .schedule import euler_step
+from .denoiser import Conditioning, Denoiser, denoised, timestep_of
+from .schedule import consistency_step, euler_step
+
+OnEstimate = Callable[[int, Sequence[int], Tensor], None]
+FreshNoise = Callable[[int, Sequence[int]], Tensor]
 
 FRAMES_AT_ONCE = 256
 """Frames that one Euler step touches at a time: bounds its temporary memory in long videos."""
@@ -174,6 +177,8 @@ def denoise(
     *,
     start: int = 0,
     on_step: Callable[[int, Tensor], None] | None = None,
+    on_estimate: OnEstimate | None = None,
+    noise: FreshNoise | None = None,
 ) -> Tensor:
     """Denoise all frames together: at each step one prediction, blended over the windows, and one Euler step.
 
@@ -186,6 +191,8 @@ def denoise(
         predict: (step, latents of all frames) -> v of each window [F, 4, h, w], in the order of `windows`.
         start: steps already done; with their latents, a stopped run goes on as if it had not stopped.
         on_step: receives (steps done, latents) after each step; copy what you keep, it changes in place.
+        on_estimate: receives (steps done, frames, x0_hat [n, 4, h, w] of these frames) within each step.
+        noise: for consistency-distilled weights, whose steps are not Euler's: (step, frames) -> fresh noise.
 
     Returns:
         Latents of the video [N, 4, h, w], times the VAE's scaling factor.
@@ -193,8 +200,15 @@ def denoise(
     latents = latents.to("cpu", torch.float32, copy=True)
     for step in range(start, len(sigmas) - 1):
         v = blend(windows, predict(step, latents), len(latents))
-        for part, part_v in zip(latents.split(FRAMES_AT_ONCE), v.split(FRAMES_AT_ONCE), strict=True):
-            part.copy_(euler_step(part, part_v, sigmas[step], sigmas[step + 1]))
+        for first in range(0, len(latents), FRAMES_AT_ONCE):
+            frames = list(range(len(latents)))[first : first + FRAMES_AT_ONCE]
+            before, ahead = latents[frames], (sigmas[step], sigmas[step + 1])
+            if on_estimate is not None:
+                on_estimate(step + 1, frames, denoised(before, v[frames], sigmas[step]))
+            if noise is None:
+                latents[frames] = euler_step(before, v[frames], *ahead)
+            else:
+                latents[frames] = consistency_step(before, v[frames], *ahead, noise(step, frames))
         if on_step is not None:
             on_step(step + 1, latents)
     return latents

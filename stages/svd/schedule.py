@@ -59,6 +59,27 @@ def aligned_sigmas(config: Mapping[str, Any], steps: int) -> Tensor:
     return torch.tensor([*sigmas, 0.0], dtype=torch.float32)
 
 
+CONSISTENCY_LEVELS = 40
+RHO = 7.0
+"""Noise levels that AnimateLCM-SVD was distilled on, and the exponent of their spacing."""
+
+
+def consistency_sigmas(config: Mapping[str, Any], steps: int) -> Tensor:
+    """Noise levels for consistency-distilled weights, float32 [steps + 1] on the CPU. Approximate.
+
+    Every (40 // steps)-th of the 40 levels of Karras et al. 2022, equation 5, and 0, as published with
+    AnimateLCM-SVD (Wang et al. 2024, arXiv:2402.00769). ConfigError for a number of steps it cannot give.
+    """
+    if not 1 <= steps <= CONSISTENCY_LEVELS:
+        raise ConfigError(
+            f"{steps} steps: consistency sampling has {CONSISTENCY_LEVELS} noise levels, use 2 to 8 of them"
+        )
+    places = np.arange(steps) * (CONSISTENCY_LEVELS // steps) / (CONSISTENCY_LEVELS - 1)
+    low, high = config["sigma_min"] ** (1 / RHO), config["sigma_max"] ** (1 / RHO)
+    sigmas = (high + places * (low - high)) ** RHO
+    return torch.tensor([*sigmas, 0.0], dtype=torch.float32)
+
+
 def initial_deviation(config: Mapping[str, Any], sigmas: Tensor) -> Tensor:
     """Deviation of the latents that sampling starts from: sqrt(s^2 + 1); s in some spacings."""
     if config["timestep_spacing"] in ("linspace", "trailing"):
@@ -73,3 +94,13 @@ def euler_step(latents: Tensor, v: Tensor, sigma: Tensor, next_sigma: Tensor) ->
     """
     derivative = (latents - denoised(latents, v, sigma)) / sigma
     return latents + derivative * (next_sigma - sigma)
+
+
+def consistency_step(latents: Tensor, v: Tensor, sigma: Tensor, next_sigma: Tensor, noise: Tensor) -> Tensor:
+    """One step of multistep consistency sampling: x0_hat + s' z.
+
+    Song et al. 2023 (arXiv:2303.01469), algorithm 1. The consistency function is the denoiser's x0_hat
+    (s_data = 1, epsilon = 0), as AnimateLCM-SVD has it.
+    `noise` is fresh and of unit deviation.
+    """
+    return denoised(latents, v, sigma) + next_sigma * noise

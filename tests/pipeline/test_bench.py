@@ -10,6 +10,7 @@ from posedance.pipeline import bench
 from posedance.stages.measure import Comparison, in_turns
 from posedance.stages.pose import measure as pose_measure
 from posedance.stages.svd import measure as svd_measure
+from posedance.stages.svd.tiny import tiny_random
 
 KEYS = {"schedule_ratio", "control_ratio", "max_rel_diff", "forward_tflop", "draw_ratio", "encode_ratio"}
 
@@ -57,11 +58,20 @@ def test_approximations_are_those_that_fit():
     assert all(comparison.max_rel_diff > 0 for comparison in found.values())
 
 
+def test_presets_and_previews_print_their_distance():
+    generator = tiny_random()
+    rows = bench.preset_rows(generator, steps=5) | bench.preview_row(generator, num_frames=2)
+    assert set(rows) == {"preset preview", "preset best", "latents as colours, not decoded"}
+    assert all(0 < row.max_rel_diff < 10 and row.ours_s > 0 for row in rows.values())
+
+
 def test_bench_writes_what_it_prints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     for index, name in enumerate(("compare_schedules", "compare_control")):
         monkeypatch.setattr(svd_measure, name, lambda index=index: Comparison(3.0 + index, 1.0, 1e-6 + index))
     monkeypatch.setattr(svd_measure, "forward_tflop", lambda: 70.0)
     monkeypatch.setattr(svd_measure, "compare_approximations", lambda _: {"half": Comparison(2.0, 1.0, 0.25)})
+    monkeypatch.setattr(bench, "preset_rows", lambda _: {"preset quick": Comparison(4.0, 1.0, 0.5)})
+    monkeypatch.setattr(bench, "preview_row", lambda _: {"colours": Comparison(90.0, 1.0, 0.75)})
     monkeypatch.setattr(bench, "compare_drawing", lambda: Comparison(5.0, 1.0, 0.0))
     monkeypatch.setattr(bench, "compare_encoding", lambda *_: Comparison(7.0, 1.0, 0.1))
     monkeypatch.setattr(bench, "dancing_frames", lambda _: [])
@@ -71,4 +81,7 @@ def test_bench_writes_what_it_prints(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert [report[key] for key in ("schedule_ratio", "control_ratio", "draw_ratio")] == [3, 4, 5]
     assert (report["encode_ratio"], report["forward_tflop"], report["max_rel_diff"]) == (7, 70, 1 + 1e-6)
     assert report["exact"]["drawing"]["published_s"] == 5
+    approximate = report["approximate"]
+    assert approximate["preset quick, random weights"]["max_rel_diff"] == 0.5
+    assert approximate["colours, random weights"]["ratio"] == 90
     assert "half, random weights" in printed and "70.00 TFLOP" in printed

@@ -19,6 +19,7 @@ def test_nothing_is_approximate_by_default(tiny):
         settings = settings_of(tiny, AnimateConfig(preset=preset))
         assert not settings.align_your_steps
         assert (settings.guidance_interval, settings.cache_interval) == ((0, 1), 1)
+        assert not settings.consistency
 
 
 def test_preview_aligns_its_steps_where_the_model_starts_as_svd(tiny):
@@ -34,3 +35,25 @@ def test_approximations_that_are_named_are_taken(tiny):
     settings = settings_of(tiny, AnimateConfig(approximate=named))
     assert settings.align_your_steps
     assert (settings.guidance_interval, settings.cache_interval) == ((0.2, 0.8), 3)
+
+
+def test_presets_are_combinations_of_levers(tiny):
+    exact = settings_of(tiny, AnimateConfig())
+    preview = settings_of(tiny, AnimateConfig(preset="preview"))
+    best = settings_of(tiny, AnimateConfig(preset="best"))
+    assert preview.steps < exact.steps < best.steps
+    assert preview.window_overlap < exact.window_overlap < best.window_overlap
+    assert preview.guidance_interval == (0, 0.8) and best.guidance_interval == (0, 1)
+    named = ApproximateConfig(guidance_interval=(0.0, 1.0))
+    assert settings_of(tiny, AnimateConfig(preset="preview", approximate=named)).guidance_interval == (0, 1)
+
+
+def test_consistency_brings_its_steps_and_no_guidance(tiny):
+    distilled = ApproximateConfig(consistency=True)
+    settings = settings_of(tiny, AnimateConfig(approximate=distilled))
+    assert (settings.consistency, settings.steps, settings.guidance_scale) == (True, 4, 1.0)
+    for preset, steps in (("preview", 2), ("best", 6)):
+        settings = settings_of(tiny, AnimateConfig(approximate=distilled, preset=preset))
+        assert (settings.steps, settings.align_your_steps) == (steps, False)
+    named = AnimateConfig(approximate=distilled, steps=8, guidance_scale=1.2)
+    assert (settings_of(tiny, named).steps, settings_of(tiny, named).guidance_scale) == (8, 1.2)

@@ -97,9 +97,10 @@ def test_contract_repeats_itself_and_follows_seed_reference_and_pose(generator):
     assert not torch.equal(run(control=255 - control), first)
 
 
-def test_contract_resumes_exactly(generator):
+@pytest.mark.parametrize("changes", [{}, {"consistency": True}], ids=["Euler", "consistency"])
+def test_contract_resumes_exactly(generator, changes):
     reference, control = job(generator)
-    settings = quick(generator)
+    settings = quick(generator, **changes)
     kept = []
 
     def stop_after_one(step, latents):

@@ -149,6 +149,8 @@ def test_both_together_recompute_where_the_other_half_is_missing():
         ({"guidance_interval": (0.0, 1.5)}, r"guidance interval 0 to 1.5"),
         ({"cache_interval": 2, "schedule": "reference"}, "in full"),
         ({"guidance_interval": (0.1, 1.0), "schedule": "reference"}, "in full"),
+        ({"consistency": True, "schedule": "reference"}, "in full"),
+        ({"consistency": True, "align_your_steps": True}, "noise levels of its own"),
     ],
 )
 def test_levers_without_a_meaning_are_refused(changes, message):

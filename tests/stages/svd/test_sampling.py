@@ -5,9 +5,10 @@ import pytest
 import torch
 
 from posedance.stages.controlnext.model import ControlNeXt
+from posedance.stages.svd.conditioning import initial_noise, step_noise
 from posedance.stages.svd.denoiser import timestep_of
 from posedance.stages.svd.sampling import ControlCache, denoise, guidance_ramp
-from posedance.stages.svd.schedule import SVD_SCHEDULER, euler_step, sampling_sigmas
+from posedance.stages.svd.schedule import SVD_SCHEDULER, consistency_sigmas, euler_step, sampling_sigmas
 from posedance.stages.windows import even, reference
 
 
@@ -106,3 +107,40 @@ def test_guidance_ramp():
     assert guidance_ramp(1.0, 1.0, 3) is None
     assert guidance_ramp(0.5, 0.9, 3) is None
     assert guidance_ramp(0.5, 1.0, 3) is not None
+
+
+@pytest.mark.parametrize("steps", [1, 2, 4, 8])
+def test_a_perfect_consistency_function_is_sampled_in_any_number_of_steps(steps):
+    clean = torch.randn(9, 4, 2, 2, generator=torch.Generator().manual_seed(0))
+    sigmas, windows = consistency_sigmas(SVD_SCHEDULER, steps), even(9, 4, 1)
+    seen = []
+
+    def predict(step, latents):
+        s = sigmas[step]
+        v = (latents / (s**2 + 1) - clean) * (s**2 + 1).sqrt() / s
+        return [v[list(window.frames)] for window in windows]
+
+    def noise(step, frames):
+        return step_noise(step, frames, (4, 2, 2), seed=0)
+
+    start = 700 * torch.randn(9, 4, 2, 2, generator=torch.Generator().manual_seed(1))
+    latents = denoise(
+        start, sigmas, windows, predict, noise=noise, on_estimate=lambda *given: seen.append(given)
+    )
+    assert torch.allclose(latents, clean, atol=1e-3)
+    assert {step for step, _, _ in seen} == set(range(1, steps + 1))
+    for _, frames, estimate in seen:
+        assert torch.allclose(estimate, clean[list(frames)], atol=1e-3)
+    assert sorted(frame for step, frames, _ in seen for frame in frames if step == 1) == list(range(9))
+
+
+def test_fresh_noise_is_of_seed_step_and_frame_alone():
+    shape = (4, 2, 2)
+    both = step_noise(1, [3, 5], shape, seed=0)
+    assert torch.equal(both[1:], step_noise(1, [5], shape, seed=0))
+    others = [
+        step_noise(2, [5], shape, 0),
+        step_noise(1, [5], shape, 1),
+        initial_noise(range(5, 6), shape, 0),
+    ]
+    assert not any(torch.allclose(both[1:], other) for other in others)

@@ -8,6 +8,8 @@ from posedance.stages.errors import ConfigError
 from posedance.stages.svd.schedule import (
     SVD_SCHEDULER,
     aligned_sigmas,
+    consistency_sigmas,
+    consistency_step,
     euler_step,
     initial_deviation,
     sampling_sigmas,
@@ -72,3 +74,27 @@ def test_align_your_steps_reaches_the_sampler():
     generator = tiny_random()
     settings = replace(generator.settings(), steps=10, align_your_steps=True)
     assert torch.equal(generator.sigmas(settings), aligned_sigmas(SVD_SCHEDULER, 10))
+
+
+@pytest.mark.parametrize("steps", [1, 2, 4, 6, 8, 40])
+def test_consistency_levels_are_those_of_diffusers_consistency_models(steps):
+    from diffusers import CMStochasticIterativeScheduler
+
+    theirs = CMStochasticIterativeScheduler(num_train_timesteps=40, sigma_min=0.002, sigma_max=700.0)
+    theirs.set_timesteps(steps)
+    ours = consistency_sigmas(SVD_SCHEDULER, steps)
+    np.testing.assert_allclose(ours[:-1], theirs.sigmas[:-1], rtol=1e-5)
+    assert ours[-1] == 0 and ours[0].item() == pytest.approx(700)
+
+
+@pytest.mark.parametrize("steps", [0, 41])
+def test_consistency_sampling_has_40_levels(steps):
+    with pytest.raises(ConfigError, match=f"{steps} steps: consistency sampling has 40 noise levels"):
+        consistency_sigmas(SVD_SCHEDULER, steps)
+
+
+def test_a_consistency_step_is_the_boundary_condition_and_fresh_noise():
+    x, v, z = torch.randn(3, 2, 4, 2, 2, generator=torch.Generator().manual_seed(0))
+    s, after = torch.tensor(3.0), torch.tensor(0.5)
+    expected = x / (s**2 + 1) - v * s / (s**2 + 1) ** 0.5 + after * z
+    assert torch.allclose(consistency_step(x, v, s, after, z), expected)
