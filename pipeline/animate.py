@@ -32,7 +32,6 @@ from .graph import (
 )
 from .job import Job, Key, key_of, open_job, write_text
 from .manifest import with_paths
-from .memory import expected_memory
 from .progress import say
 from .spread import Spread
 
@@ -67,7 +66,7 @@ def make(
     num_frames = 1 + count_driving_frames(config)
     windows = plan_windows(settings.window_plan, num_frames, settings.window_size, settings.window_overlap)
     say(
-        f"{generator.name} on {generator.unet.device}: {num_frames - 1} frames of "
+        f"{generator.name} on {generator.device}: {num_frames - 1} frames of "
         f"{shape.width}x{shape.height} in {len(windows)} windows of "
         f"{settings.window_size}, {settings.steps} steps"
     )
@@ -97,15 +96,15 @@ def plan(config: AnimateConfig) -> str:
     width, height, settings = shape.width, shape.height, shape.settings
     num_frames = 1 + (DEMO_FRAMES if is_demo(config) else count_driving_frames(config))
     windows = plan_windows(settings.window_plan, num_frames, settings.window_size, settings.window_overlap)
-    weights, work = expected_memory(generator, settings, num_frames, width, height)
+    memory = generator.plan_memory(num_frames, width, height, settings).lines()
     return "\n".join(
         [
-            f"model    {generator.name} on {generator.unet.device}, {generator.unet.dtype}",
+            f"model    {generator.name} on {generator.device}, {generator.unet.dtype}",
             f"frames   {num_frames - 1} of {width}x{height}",
             f"windows  {len(windows)} of {settings.window_size}, overlap at least {settings.window_overlap}",
             f"steps    {settings.steps}: {settings.steps * len(windows)} calls of the UNet",
             *(f"note     {note}" for note in notes_on(generator, settings)),
-            f"memory   about {(weights + work) / 2**30:.1f} GiB, of which weights {weights / 2**30:.1f} GiB",
+            *(f"memory   {line}" for line in memory),
         ]
     )
 

@@ -19,6 +19,7 @@ from .config import AnimateConfig
 from .job import Job, Key, key_of, source_digest
 from .pose import driving_audio, poses_key
 from .preview import Preview
+from .progress import say
 from .report import write_comparison
 
 if TYPE_CHECKING:
@@ -220,7 +221,14 @@ def open_generator(config: AnimateConfig) -> "SvdGenerator":
 
     best = "cuda" if torch.cuda.is_available() else "cpu"
     device = best if config.device == "auto" else config.device
-    generator = load_generator(config.model, device=device, **config.weights.model_dump())
+    generator = load_generator(
+        config.model,
+        device=device,
+        memory_limit=None if config.memory_limit is None else int(config.memory_limit * 2**30),
+        compile=torch.device(device).type == "cuda" if config.compile is None else config.compile,
+        **config.weights.model_dump(),
+    )
+    generator.say = say
     if config.lora is not None:
         from ..stages.svd.lora import load_lora
 

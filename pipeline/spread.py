@@ -110,8 +110,11 @@ class Spread:
         num_frames = len(control_frames)
         height, width = control_frames[0:1].shape[1:3]
         windows = plan(settings.window_plan, num_frames, settings.window_size, settings.window_overlap)
+        start = 0 if resume is None else resume.step
         if resume is None:
-            resume = Checkpoint(0, generator.initial_latents(num_frames, width, height, settings))
+            latents = generator.initial_latents(num_frames, width, height, settings)
+        else:
+            latents = resume.latents.to("cpu", torch.float32, copy=True)
         owned = start_ray(self.ray_address)
         options = actor_options(ray.cluster_resources(), self.workers, self.config.device)
         remote, threads = ray.remote(WindowWorker).options(**options), torch.get_num_threads()
@@ -121,11 +124,11 @@ class Spread:
         try:
             sigmas = generator.sigmas(settings)
             return denoise(
-                resume.latents,
+                latents,
                 sigmas,
                 windows,
                 pool.predict_all,
-                start=resume.step,
+                start=start,
                 on_step=on_step,
                 on_estimate=on_estimate,
                 noise=generator.fresh_noise(width, height, settings),

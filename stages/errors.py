@@ -1,12 +1,13 @@
 """Everything posedance raises on purpose.
 
     PosedanceError
-    ├── ConfigError     an option or a config file that cannot be used
-    ├── PictureError    a picture that cannot be read
-    ├── VideoError      a video that cannot be read or written
-    ├── PoseError       no person, or a pose file that cannot be used
-    ├── WeightsError    weights that are missing, of the wrong shape, or unsafe to load
-    └── OutputError     an output that cannot be written
+    ├── ConfigError        an option or a config file that cannot be used
+    ├── DeviceMemoryError  more memory is needed than the device has
+    ├── PictureError       a picture that cannot be read
+    ├── VideoError         a video that cannot be read or written
+    ├── PoseError          no person, or a pose file that cannot be used
+    ├── WeightsError       weights that are missing, of the wrong shape, or unsafe to load
+    └── OutputError        an output that cannot be written
 
 Each carries one message that says what is wrong, which value, and what to do. The command line prints
 that message alone and exits with code 2. One string is the only argument, so every error survives pickling.
@@ -19,6 +20,10 @@ class PosedanceError(Exception):
 
 class ConfigError(PosedanceError):
     """An option or a config file cannot be used."""
+
+
+class DeviceMemoryError(PosedanceError):
+    """A device has less memory than the work needs, also in its smallest pieces."""
 
 
 class PictureError(PosedanceError):

@@ -163,6 +163,8 @@ def load_generator(
     *,
     device: str | torch.device = "cpu",
     dtype: torch.dtype | None = None,
+    memory_limit: int | None = None,
+    compile: bool = False,
     base: str | Path | None = None,
     controlnext: str | Path | None = None,
     unet: str | Path | None = None,
@@ -172,7 +174,9 @@ def load_generator(
 
     Args:
         name: `tiny-random`, `demo`, `svd-xt-1.1`, `mimicmotion`, or a folder.
-        dtype: of the weights; float32 on a CPU and bfloat16 elsewhere by default.
+        dtype: of the weights; by default float32 on a CPU with enough memory, and bfloat16 elsewhere.
+        memory_limit: bytes of the device that may be taken, weights included; all that is free by default.
+        compile: fuse element-wise work by torch.compile.
         base: for `svd-xt-1.1` and `mimicmotion`: Stable Video Diffusion in diffusers layout, a folder or a
             hub id.
         controlnext, unet: for `svd-xt-1.1`: the ControlNeXt weights, and the UNet's published with them.
@@ -182,8 +186,8 @@ def load_generator(
     """
     import torch
 
-    if dtype is None:
-        dtype = torch.float32 if torch.device(device).type == "cpu" else torch.bfloat16
+    from .svd.memory import choose_dtype
+
     files = {"base": base, "controlnext": controlnext, "unet": unet, "mimicmotion": mimicmotion}
     for key, value in files.items():
         if value and key not in FILES.get(name, ()):
@@ -197,7 +201,8 @@ def load_generator(
         raise ConfigError(
             f"no model {name!r}: use one of {', '.join(GENERATORS)}, or a folder written by train or convert"
         )
-    return generator.to(device, dtype)
+    generator.memory_limit, generator.compile = memory_limit, compile
+    return generator.to(device, dtype or choose_dtype(generator, torch.device(device)))
 
 
 def why_unusable(name: str) -> str:

@@ -4,7 +4,7 @@ Pure geometry. Frames are counted in the generated sequence: frame 0 is the refe
 frames 1, 2, ... are the driver's.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -160,21 +160,33 @@ def plan(method: str, num_frames: int, size: int, overlap: int) -> Plan:
 
 
 def blend(windows: Sequence[Window], predictions: Iterable[Tensor], num_frames: int) -> Tensor:
-    """Weighted sum of all windows' predictions [F, ...] -> float32 [num_frames, ...] on the CPU.
-
-    `predictions` come in the order of `windows`, one at a time, whoever computed them: the sum is taken in
-    this order, so its bits do not depend on who did.
-    """
+    """Weighted sum of all windows' predictions [F, ...] -> float32 [num_frames, ...] on the CPU."""
     total: Tensor | None = None
-    for window, prediction in zip(windows, predictions, strict=True):
-        prediction = prediction.to("cpu", torch.float32)
+    for frames, values in blended(windows, predictions):
         if total is None:
-            total = torch.zeros(num_frames, *prediction.shape[1:])
-        weights = torch.tensor(window.weights).reshape(-1, *[1] * (prediction.ndim - 1))
-        total.index_add_(0, torch.tensor(window.frames), prediction * weights)
+            total = torch.zeros(num_frames, *values.shape[1:])
+        total[frames] = values
     if total is None:
         raise ValueError("no windows to blend")
     return total
+
+
+def blended(windows: Sequence[Window], predictions: Iterable[Tensor]) -> Iterator[tuple[list[int], Tensor]]:
+    """What `blend` gives, piece by piece: after each window the frames that no later one holds.
+
+    Yields (frames, float32 [len(frames), ...] on the CPU). `predictions` come in the order of `windows`, one
+    at a time, whoever computed them: the sum is taken in this order, so its bits do not depend on who did.
+    No more than two neighbouring windows are held.
+    """
+    last = {frame: index for index, window in enumerate(windows) for frame in window.frames}
+    sums: dict[int, Tensor] = {}
+    for index, (window, prediction) in enumerate(zip(windows, predictions, strict=True)):
+        prediction = prediction.to("cpu", torch.float32)
+        for frame, weight, value in zip(window.frames, window.weights, prediction, strict=True):
+            sums[frame] = sums.get(frame, 0) + value * weight
+        done = [frame for frame in window.frames if last[frame] == index]
+        if done:
+            yield done, torch.stack([sums.pop(frame) for frame in done])
 
 
 def _window(frames: Iterable[int], weights: Iterable[float]) -> Window:

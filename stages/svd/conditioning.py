@@ -100,8 +100,10 @@ def step_noise(step: int, frames: Sequence[int], shape: tuple[int, int, int], se
 
 
 def _noise_of(streams: Sequence[tuple[int, ...]], shape: tuple[int, int, int]) -> Tensor:
-    draws = [np.random.default_rng(stream).standard_normal(shape, dtype=np.float32) for stream in streams]
-    return torch.from_numpy(np.stack(draws))
+    noise = np.empty((len(streams), *shape), np.float32)
+    for stream, out in zip(streams, noise, strict=True):
+        np.random.default_rng(stream).standard_normal(out=out, dtype=np.float32)
+    return torch.from_numpy(noise)
 
 
 def published_noise(

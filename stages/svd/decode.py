@@ -4,7 +4,9 @@ The decoder mixes neighbouring frames, but only inside a call: cut into calls, a
 Overlapping chunks with a cross-fade remove the joint.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
+from itertools import islice
 
 import numpy as np
 import torch
@@ -13,28 +15,69 @@ from torch import Tensor
 
 from ..errors import ConfigError
 from ..windows import faded
+from .fast import CompiledRegions
+from .retry import out_of_memory, silent
 
 
 def decode(
-    vae: AutoencoderKLTemporalDecoder, latents: Tensor, chunk: int = 8, overlap: int = 2
+    vae: AutoencoderKLTemporalDecoder,
+    latents: Tensor,
+    chunk: int = 8,
+    overlap: int = 2,
+    *,
+    compiled: CompiledRegions | None = None,
+    say: Callable[[str], None] = silent,
 ) -> Iterator[Tensor]:
     """Frames [3, H, W] around -1..1, float32, of latents [N, 4, h, w] times the scaling factor, in order.
 
     Chunks of `chunk` frames share at least `overlap` with the next, and fade over all they share. Overlap 0
-    is the published way: consecutive chunks of which the last is short.
+    is the published way: consecutive chunks of which the last is short. Where the device runs out of memory,
+    what is left is decoded in chunks of half the size; DeviceMemoryError if that fails too.
     """
     if chunk < 1 or not 0 <= overlap < chunk:
         raise ConfigError(
             f"decoding {chunk} frames at a time with overlap {overlap}: use 0 <= overlap < chunk"
         )
+    done = 0
+    try:
+        for frame in _chunks(vae, latents, chunk, overlap, compiled):
+            yield frame
+            done += 1
+        return
+    except torch.OutOfMemoryError as error:
+        if chunk == 1:
+            raise out_of_memory("decoding one frame") from error
+    smaller = chunk // 2
+    say(f"out of memory for decoding {chunk} frames: going on from frame {done} with {smaller} at a time")
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    overlap = min(overlap, smaller - 1)
+    start = max(0, done - overlap)  # these are decoded again, to help their neighbours
+    try:
+        yield from islice(_chunks(vae, latents[start:], smaller, overlap, compiled), done - start, None)
+    except torch.OutOfMemoryError as error:
+        raise out_of_memory(f"decoding {smaller} frames") from error
+
+
+def _chunks(
+    vae: AutoencoderKLTemporalDecoder,
+    latents: Tensor,
+    chunk: int,
+    overlap: int,
+    compiled: CompiledRegions | None,
+) -> Iterator[Tensor]:
+    def decoded(part: Tensor) -> Tensor:
+        call = partial(_decode, vae, part)
+        return call() if compiled is None else compiled.run(call)
+
     if overlap == 0:
         for part in latents.split(chunk):
-            yield from _decode(vae, part)
+            yield from decoded(part)
         return
     parts = faded(len(latents), chunk, overlap)
     waiting: dict[int, Tensor] = {}
     for i, (start, weights) in enumerate(parts):
-        frames = _decode(vae, latents[start : start + len(weights)])
+        frames = decoded(latents[start : start + len(weights)])
         for frame, (image, weight) in enumerate(zip(frames, weights, strict=True), start):
             waiting[frame] = waiting.get(frame, 0) + image * weight
         done = parts[i + 1][0] if i + 1 < len(parts) else len(latents)

@@ -27,7 +27,7 @@ class DeepCache:
         self._kept: dict[int, Tensor] = {}
         self._key: int | None = None
         self._reused: Tensor | None = None
-        self._changed: list[nn.Module] = []
+        self._changed: list[tuple[nn.Module, Any]] = []
         down = list(cast(Any, unet.down_blocks))
         *up, last = cast(Any, unet.up_blocks)
         for block in down:
@@ -51,8 +51,8 @@ class DeepCache:
                 return original(*args, **kwargs)
             return stand_in(args[0] if args else kwargs["hidden_states"])
 
+        self._changed.append((module, module.__dict__.get("forward")))
         module.forward = chosen
-        self._changed.append(module)
 
     def _skip(self, gives_tuple: bool, is_entrance: bool, hidden: Tensor) -> Any:
         result = self._reused if is_entrance else hidden
@@ -93,14 +93,20 @@ class DeepCache:
         finally:
             self._reused = None
 
+    def spare(self) -> None:
+        """Keep nothing from now on: every step is computed in full."""
+        self._kept.clear()
+        self.keep_bytes = self.kept_bytes = 0
+
     def detach(self) -> None:
         """Undo `cache_deep_features` and forget what is kept."""
         self._hook.remove()
-        for module in self._changed:
-            module.__dict__.pop("forward", None)
+        for module, before in self._changed:
+            del module.__dict__["forward"]
+            if before is not None:
+                module.forward = before
         self._changed.clear()
-        self._kept.clear()
-        self.kept_bytes = 0
+        self.spare()
 
 
 def cache_deep_features(unet: nn.Module, keep_bytes: int) -> DeepCache:

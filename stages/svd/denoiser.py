@@ -116,21 +116,30 @@ class Denoiser:
         conditioning: Conditioning,
         control: Tensor | None,
         guidance: Tensor | None,
+        apart: bool = False,
     ) -> Tensor:
         """v of one video under classifier-free guidance: v_u + guidance (v_c - v_u).
 
         `noisy` [1, F, 4, h, w], `sigma` scalar, `control` [F, C, h', w'] (for the conditional half only),
         `guidance` [F] one scale for each frame, or None for the conditional prediction alone. The
-        unconditional half sees a zero token, zero image latents and no control.
+        unconditional half sees a zero token, zero image latents and no control. `apart` computes the halves
+        one after the other, in half the memory.
         """
+        sigma = sigma.reshape(1)
         if guidance is None:
-            return self(noisy, sigma.reshape(1), conditioning, control)
-        both = Conditioning(
-            torch.cat([torch.zeros_like(conditioning.token), conditioning.token]),
-            torch.cat([torch.zeros_like(conditioning.image_latents), conditioning.image_latents]),
-            conditioning.time_ids.repeat(2, 1),
-        )
-        uncond, cond = self(noisy.repeat(2, 1, 1, 1, 1), sigma.expand(2), both, control).chunk(2)
+            return self(noisy, sigma, conditioning, control)
+        token, image = conditioning.token, conditioning.image_latents
+        if apart:
+            nothing = Conditioning(torch.zeros_like(token), torch.zeros_like(image), conditioning.time_ids)
+            uncond = self(noisy, sigma, nothing, None)
+            cond = self(noisy, sigma, conditioning, control)
+        else:
+            both = Conditioning(
+                torch.cat([torch.zeros_like(token), token]),
+                torch.cat([torch.zeros_like(image), image]),
+                conditioning.time_ids.repeat(2, 1),
+            )
+            uncond, cond = self(noisy.repeat(2, 1, 1, 1, 1), sigma.expand(2), both, control).chunk(2)
         return uncond + guidance.reshape(1, -1, 1, 1, 1) * (cond - uncond)
 
     def loss(

@@ -14,6 +14,7 @@ import torch
 from diffusers.models.autoencoders.autoencoder_kl_temporal_decoder import AutoencoderKLTemporalDecoder
 from diffusers.models.unets.unet_spatio_temporal_condition import UNetSpatioTemporalConditionModel
 from torch import Tensor, nn
+from torch.nn.attention import sdpa_kernel
 
 from ..controlnext.inject import POSE_STRENGTH, Injection, attach
 from ..controlnext.model import ControlNeXt
@@ -21,7 +22,6 @@ from ..errors import ConfigError
 from ..generate import Checkpoint, Defaults, Settings, check_size
 from ..mimicmotion.pose_net import PoseNet, attach_pose
 from ..windows import plan
-from .collapse import collapse
 from .conditioning import (
     MicroConditioning,
     condition,
@@ -33,8 +33,18 @@ from .conditioning import (
 from .decode import decode, to_uint8
 from .deep_cache import cache_deep_features
 from .denoiser import Denoiser
+from .fast import (
+    CompiledRegions,
+    ExactLevers,
+    attention_backends,
+    attention_shapes,
+    compile_regions,
+    convolve_channels_last,
+)
+from .memory import MemoryPlan, plan_memory
 from .preview import fit_colours
 from .published import denoise_as_published
+from .retry import silent, told_what_to_do
 from .sampling import ControlCache, ControlFrames, FreshNoise, OnEstimate, Sampler, denoise
 from .schedule import SVD_SCHEDULER, aligned_sigmas, consistency_sigmas, initial_deviation, sampling_sigmas
 
@@ -59,16 +69,52 @@ class SvdGenerator:
     """How much of the control module's work may be kept between steps."""
     keep_deep_bytes: int = 4 << 30
     """How much of the UNet's work may be kept between steps where `cache_interval` is above 1."""
+    memory_limit: int | None = None
+    """Bytes of its device that the generator may take, weights included; None for all that is free."""
+    compile: bool = False
+    """Whether torch.compile fuses the element-wise work of UNet and VAE."""
+    say: Callable[[str], None] = silent
+    """Told, in one line, what went on otherwise than planned."""
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    """Where the networks work; see `to`."""
+    _levers: ExactLevers | None = field(default=None, init=False, repr=False)
+    _compiled: dict[str, CompiledRegions] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
-        for module in (self.unet, self.controlnext, self.vae, self.image_encoder):
+        for module in self.networks().values():
             module.eval().requires_grad_(False)
 
+    def networks(self) -> dict[str, nn.Module]:
+        """The four networks by name."""
+        names = ("unet", "controlnext", "vae", "image_encoder")
+        return {name: getattr(self, name) for name in names}
+
     def to(self, device: str | torch.device, dtype: torch.dtype) -> SvdGenerator:
-        """Move all networks, in place; returns self. A VAE that needs it stays in float32 for encoding."""
-        for module in (self.unet, self.controlnext, self.vae, self.image_encoder):
-            nn.Module.to(module, device=device, dtype=dtype)
+        """Name the device, and cast all networks, in place; returns self.
+
+        Networks wait on the CPU until they are needed: the memory plan of a video decides which are on the
+        device together.
+        """
+        self.device = torch.device(device)
+        for module in self.networks().values():
+            nn.Module.to(module, device="cpu", dtype=dtype)
+            if self.device.type == "cuda":
+                convolve_channels_last(module)
         return self
+
+    def plan_memory(self, num_frames: int, width: int, height: int, settings: Settings) -> MemoryPlan:
+        """How a video of `num_frames`, the reference's included, fits the device (`memory.plan_memory`)."""
+        return plan_memory(self, settings, num_frames, width, height)
+
+    def bring(self, plan: MemoryPlan, *names: str) -> None:
+        """Put networks on the device, and those that `plan` does not keep there back to the CPU."""
+        networks = self.networks()
+        for name, module in networks.items():
+            if plan.offload and name not in names:
+                nn.Module.to(module, device="cpu")
+        for name, module in networks.items():
+            if name in names or not plan.offload:
+                nn.Module.to(module, device=self.device)
 
     @property
     def downscale(self) -> int:
@@ -120,7 +166,7 @@ class SvdGenerator:
         else:
             image = image_noise(height, width, settings.seed)
             latents = initial_noise(range(num_frames), shape, settings.seed)
-        return image, latents * initial_deviation(self.scheduler, self.sigmas(settings))
+        return image, latents.mul_(initial_deviation(self.scheduler, self.sigmas(settings)))
 
     def _attach(self) -> Injection:
         if isinstance(self.controlnext, PoseNet):
@@ -133,7 +179,8 @@ class SvdGenerator:
     ) -> Iterator[Sampler]:
         """Everything that predictions for one video need; the UNet is prepared while this is open.
 
-        Deterministic: every worker that opens it with the same arguments makes the same predictions.
+        Deterministic: every worker that opens it with the same arguments, and as much memory, makes the same
+        predictions.
         """
         num_frames = len(control_frames)
         if num_frames < 2:
@@ -143,30 +190,77 @@ class SvdGenerator:
         check_levers(settings)
         windows = plan(settings.window_plan, num_frames, settings.window_size, settings.window_overlap)
         noise = self._noise(1, width, height, settings)[0]
+        memory = self.plan_memory(num_frames, width, height, settings)
         with torch.no_grad():
+            self.bring(memory, "vae", "image_encoder")
             conditioning = condition(
                 reference, noise, self.image_encoder, self.vae, self.numbers, self.unet.dtype
             )
+        self.bring(memory, "unet", "controlnext")
         first = settings.min_guidance_scale
         with ExitStack() as stack:
             injection = stack.enter_context(self._attach())
-            if settings.schedule == "fast":
-                stack.callback(collapse(self.unet).detach)
+            size = (len(windows[0]), height // self.downscale, width // self.downscale)
+            levers = self._prepare_unet(settings, memory, size, stack)
             cache = None
             if settings.cache_interval > 1:
-                cache = cache_deep_features(self.unet, self.keep_deep_bytes)
+                cache = cache_deep_features(self.unet, memory.keep_deep_bytes)
                 stack.callback(cache.detach)
             yield Sampler(
                 Denoiser(self.unet, self.controlnext, injection),
                 conditioning,
-                ControlCache(self.controlnext, control_frames, self.keep_control_bytes),
+                ControlCache(
+                    self.controlnext, control_frames, memory.keep_control_bytes, memory.control_chunk
+                ),
                 windows,
                 self.sigmas(settings),
                 (settings.guidance_scale if first is None else first, settings.guidance_scale),
                 settings.guidance_interval,
                 cache,
                 settings.cache_interval,
+                memory.piece.guidance_apart,
+                None if levers is None else levers.feed_forward,
+                None if levers is None else self._compiled_blocks("unet"),
+                self.say,
             )
+
+    def _prepare_unet(
+        self, settings: Settings, memory: MemoryPlan, size: tuple[int, int, int], stack: ExitStack
+    ) -> ExactLevers | None:
+        """Exact levers on the UNet, until `stack` closes; none for the published order of work.
+
+        `size` is that of its latents: (frames, height, width). Compiled blocks would be compiled anew if what
+        they call changed, so with them the levers stay.
+        """
+        if settings.schedule == "reference" or not self.compile:
+            self._release()
+        if settings.schedule == "reference":
+            return None
+        if self._levers is None:
+            self._levers = ExactLevers(self.unet)
+        self._levers.feed_forward.parts = memory.piece.feed_forward_parts
+        if not self.compile:
+            stack.callback(self._release)
+        if self.device.type == "cuda":
+            shapes = attention_shapes(self.unet, *size)
+            backends = attention_backends(self.device, self.unet.dtype, shapes)
+            stack.enter_context(sdpa_kernel(backends, set_priority=True))
+        return self._levers
+
+    def _release(self) -> None:
+        """Give the networks back as they were."""
+        for compiled in self._compiled.values():
+            compiled.detach()
+        self._compiled.clear()
+        if self._levers is not None:
+            self._levers.detach()
+            self._levers = None
+
+    def _compiled_blocks(self, name: str) -> CompiledRegions | None:
+        """The compiled blocks of a network, where compiling is asked for."""
+        if self.compile and name not in self._compiled:
+            self._compiled[name] = compile_regions(self.networks()[name], self.say)
+        return self._compiled.get(name)
 
     def denoise(
         self,
@@ -180,23 +274,25 @@ class SvdGenerator:
         on_estimate: OnEstimate | None = None,
     ) -> Tensor:
         """See `Generator.denoise`."""
-        with self.sampler(reference, control_frames, settings) as sampler:
+        start = 0 if resume is None else resume.step
+        with told_what_to_do(self.name), self.sampler(reference, control_frames, settings) as sampler:
             height, width = control_frames[0:1].shape[1:3]
             if resume is None:
                 latents = self.initial_latents(len(control_frames), width, height, settings)
-                resume = Checkpoint(0, latents)
+            else:
+                latents = resume.latents.to("cpu", torch.float32, copy=True)
             if settings.schedule == "reference":
                 if on_estimate is not None:
                     raise ConfigError("the order of work `reference` has no estimates: leave previews out")
                 return denoise_as_published(
-                    sampler, resume.latents, start=resume.step, on_window=on_window, on_step=on_step
+                    sampler, latents, start=start, on_window=on_window, on_step=on_step
                 )
             return denoise(
-                resume.latents,
+                latents,
                 sampler.sigmas,
                 sampler.windows,
                 partial(sampler.predict_all, on_window=on_window),
-                start=resume.step,
+                start=start,
                 on_step=on_step,
                 on_estimate=on_estimate,
                 noise=self.fresh_noise(width, height, settings),
@@ -206,13 +302,20 @@ class SvdGenerator:
         """See `Generator.decode`.
 
         The reference's own frame helps to decode the others only in the published plans: its pose is not
-        next to the driver's first.
+        next to the driver's first. Fewer frames are decoded together than `settings` ask for where the memory
+        plan says so.
         """
-        if settings.window_plan != "even":
-            frames = islice(decode(self.vae, latents, settings.decode_chunk, overlap=0), 1, None)
-        else:
-            frames = decode(self.vae, latents[1:], settings.decode_chunk, settings.decode_overlap)
-        return map(to_uint8, frames)
+        height, width = (side * self.downscale for side in latents.shape[-2:])
+        memory = self.plan_memory(len(latents), width, height, settings)
+        chunk = memory.decode_chunk
+        with told_what_to_do(self.name):
+            self.bring(memory, "vae")
+            decoder = partial(decode, self.vae, compiled=self._compiled_blocks("vae"), say=self.say)
+            if settings.window_plan != "even":
+                yield from map(to_uint8, islice(decoder(latents, chunk, overlap=0), 1, None))
+            else:
+                overlap = min(settings.decode_overlap, max(0, chunk - 1))
+                yield from map(to_uint8, decoder(latents[1:], chunk, overlap))
 
 
 def check_levers(settings: Settings) -> None:

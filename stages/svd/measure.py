@@ -5,10 +5,11 @@ Ratios of processor time on the CPU, measured in turns, medians; the numerical d
 
 import time
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
+from diffusers.models.autoencoders.autoencoder_kl_temporal_decoder import AutoencoderKLTemporalDecoder
 from diffusers.models.unets.unet_spatio_temporal_condition import UNetSpatioTemporalConditionModel
 from torch import nn
 from torch.nn import functional as F
@@ -22,6 +23,7 @@ from .collapse import collapse
 from .conditioning import image_latents, to_signed
 from .decode import decode
 from .denoiser import timestep_of
+from .folder import SVD_DEFAULTS
 from .generator import SvdGenerator
 from .preview import preview
 from .published import step_windows
@@ -29,12 +31,29 @@ from .sampling import ControlCache
 from .schedule import can_align, euler_step
 from .tiny import tiny_random
 
-SVD_UNET = {
+SVD_UNET: dict[str, Any] = {
     "block_out_channels": (320, 640, 1280, 1280),
     "num_attention_heads": (5, 10, 20, 20),
     "num_frames": 25,
 }
 """SVD-XT 1.1 where it differs from the defaults of its class, or where these must not be trusted."""
+SVD_VAE: dict[str, Any] = {
+    "down_block_types": ("DownEncoderBlock2D",) * 4,
+    "block_out_channels": (128, 256, 512, 512),
+    "layers_per_block": 2,
+    "latent_channels": 4,
+    "sample_size": 768,
+}
+SVD_IMAGE_ENCODER: dict[str, Any] = {
+    "hidden_size": 1280,
+    "intermediate_size": 5120,
+    "num_hidden_layers": 32,
+    "num_attention_heads": 16,
+    "projection_dim": 1024,
+    "image_size": 224,
+    "patch_size": 14,
+}
+"""CLIP ViT-H/14, as published with it."""
 
 
 def small_generator() -> SvdGenerator:
@@ -146,19 +165,20 @@ def compare_preview(generator: SvdGenerator, pictures: np.ndarray, repeats: int 
     return in_turns(decoded, mapped, _difference, repeats)
 
 
-def full_generator(device: str = "cuda", dtype: torch.dtype = torch.bfloat16) -> SvdGenerator:
-    """The UNet and the control module at their published sizes with random weights; the rest tiny."""
-    tiny = tiny_random()
-    with torch.device(device):
-        unet = UNetSpatioTemporalConditionModel(**SVD_UNET)  # pyright: ignore[reportArgumentType]
+def full_generator(device: str | torch.device = "cuda", dtype: torch.dtype = torch.bfloat16) -> SvdGenerator:
+    """All networks at their published sizes, with random weights (none on the meta device)."""
+    made_on = torch.device(device)
+    with made_on:
+        unet = UNetSpatioTemporalConditionModel(**SVD_UNET)
+        vae = AutoencoderKLTemporalDecoder(**SVD_VAE)
         controlnext = ControlNeXt()
-        config = {
-            **cast(Any, tiny.image_encoder).config.to_dict(),
-            "projection_dim": unet.config["cross_attention_dim"],
-        }
-        image_encoder = CLIPVisionModelWithProjection(CLIPVisionConfig(**config))
-    full = replace(tiny, unet=unet, controlnext=controlnext, image_encoder=image_encoder)
-    return full.to(device, dtype)
+        image_encoder = CLIPVisionModelWithProjection(CLIPVisionConfig(**SVD_IMAGE_ENCODER))
+    networks = (unet, controlnext, vae, image_encoder)
+    for network in networks:
+        nn.Module.to(network, device=made_on, dtype=dtype)  # some scalars ignore the default device
+    generator = SvdGenerator("svd-xt-1.1, random weights", *networks, defaults=SVD_DEFAULTS)
+    generator.device = made_on
+    return generator
 
 
 def compare_windows(
@@ -172,7 +192,7 @@ def compare_windows(
     latents = generator.initial_latents(num_frames, width, height, settings)
 
     def clock() -> float:
-        if generator.unet.device.type == "cuda":
+        if generator.device.type == "cuda":
             torch.cuda.synchronize()
         return time.perf_counter()
 
@@ -189,7 +209,7 @@ def compare_windows(
 def forward_tflop(width: int = 576, height: int = 1024, num_frames: int = 24) -> float:
     """TFLOP (2 x MAC) of one sample's forward pass of SVD's UNet as we run it; counted without weights."""
     with torch.device("meta"):
-        unet = UNetSpatioTemporalConditionModel(**SVD_UNET)  # pyright: ignore[reportArgumentType]
+        unet = UNetSpatioTemporalConditionModel(**SVD_UNET)
         sample = torch.empty(1, num_frames, 8, height // 8, width // 8)
         token, ids = torch.empty(1, 1, unet.config["cross_attention_dim"]), torch.empty(1, 3)
         timestep = torch.empty(())

@@ -1,12 +1,14 @@
 """Sampling one video: for each step, for each window a prediction; blended; one Euler step.
 
-The loop owns the latents of all frames in float32 on the CPU. Who makes the predictions is not its concern:
-a `Sampler` here, or workers elsewhere, each with a `Sampler` of the same video.
+The loop owns the latents of all frames in float32 on the CPU, and nothing else that is as long as the video.
+Who makes the predictions is not its concern: a `Sampler` here, or workers elsewhere, each with a `Sampler` of
+the same video.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -15,16 +17,16 @@ from torch import Tensor
 
 from ..controlnext.model import ControlNeXt, FrameFeatures
 from ..mimicmotion.pose_net import PoseFeatures, PoseNet
-from ..windows import Window, blend
+from ..windows import Window, blended
 from .deep_cache import DeepCache
 from .denoiser import Conditioning, Denoiser, denoised, timestep_of
+from .fast import CompiledRegions
+from .feed_forward import ChunkedFeedForward
+from .retry import in_smaller_pieces, silent
 from .schedule import consistency_step, euler_step
 
 OnEstimate = Callable[[int, Sequence[int], Tensor], None]
 FreshNoise = Callable[[int, Sequence[int]], Tensor]
-
-FRAMES_AT_ONCE = 256
-"""Frames that one Euler step touches at a time: bounds its temporary memory in long videos."""
 
 
 class ControlFrames(Protocol):
@@ -76,6 +78,11 @@ class ControlCache:
         self._control = {index: self._control[index] for index in indices}
         return torch.cat([self._control[index] for index in indices])
 
+    def spare(self) -> None:
+        """Work one frame at a time from now on, and keep nothing between steps."""
+        self.chunk, self.keep_bytes, self.kept_bytes = 1, 0, 0
+        self._kept.clear()
+
     def _features(self, indices: list[int]) -> FrameFeatures | PoseFeatures:
         if all(index in self._kept for index in indices):
             kept = [self._kept[index] for index in indices]
@@ -112,6 +119,14 @@ class Sampler:
     cache: DeepCache | None = None
     """Where deep features are kept, and after how many steps they are computed anew."""
     cache_interval: int = 1
+    guidance_apart: bool = False
+    """Whether guidance halves are computed one after the other."""
+    feed_forward: ChunkedFeedForward | None = None
+    """In how many parts the UNet's feed-forward layers run."""
+    compiled: CompiledRegions | None = None
+    """Compiled blocks of the UNet."""
+    say: Callable[[str], None] = silent
+    """Told, in one line, what went on otherwise than planned."""
 
     def guidance_at(self, step: int, num_slots: int) -> Tensor | None:
         """Guidance scale [num_slots] of each slot of a window at `step`; None where it is not guided."""
@@ -120,13 +135,29 @@ class Sampler:
             return None
         return guidance_ramp(*self.guidance, num_slots)
 
-    @torch.no_grad()
     def predict(self, step: int, index: int, latents: Tensor) -> Tensor:
         """v [F, 4, h, w], float32 on the CPU, of window `index` at `step` from its latents [F, 4, h, w].
 
         One window is one call of the UNet, so the result does not depend on what else a worker does. Where
         deep features are cached, it depends on the steps of this window that were predicted here before.
+        A device that runs out of memory gets a second chance with smaller pieces, the same up to rounding;
+        DeviceMemoryError if that fails too.
         """
+        predict = partial(self._predict, step, index, latents)
+        run = predict if self.compiled is None else partial(self.compiled.run, predict)
+        what = f"a window of {len(self.windows[index])} frames at step {step}"
+        return in_smaller_pieces(run, self._spare, what, self.say)
+
+    def _spare(self) -> None:
+        self.guidance_apart = True
+        self.control.spare()
+        if self.feed_forward is not None:
+            self.feed_forward.parts = max(4, 2 * self.feed_forward.parts)
+        if self.cache is not None:
+            self.cache.spare()
+
+    @torch.no_grad()
+    def _predict(self, step: int, index: int, latents: Tensor) -> Tensor:
         device = self.conditioning.token.device
         window, sigma = self.windows[index], self.sigmas[step].to(device)
         guidance = self.guidance_at(step, len(window))
@@ -140,6 +171,7 @@ class Sampler:
                 self.conditioning,
                 control,
                 None if guidance is None else guidance.to(device),
+                self.guidance_apart,
             )
         return v[0].cpu()
 
@@ -183,32 +215,31 @@ def denoise(
     """Denoise all frames together: at each step one prediction, blended over the windows, and one Euler step.
 
     Averaging predictions and stepping once is the published stepping in each window and averaging after, for
-    the step is affine in the prediction.
+    the step is affine in the prediction. A frame is stepped as soon as no later window holds it, so beside
+    the latents no more than two windows are in memory.
 
     Args:
-        latents: [N, 4, h, w] at noise level sigmas[start], float32.
+        latents: [N, 4, h, w] at noise level sigmas[start], float32 on the CPU; changed in place.
         sigmas: [steps + 1].
-        predict: (step, latents of all frames) -> v of each window [F, 4, h, w], in the order of `windows`.
+        predict: (step, latents of all frames) -> v of each window [F, 4, h, w], in the order of `windows`. It
+            may read a window's latents until it yields that window's prediction.
         start: steps already done; with their latents, a stopped run goes on as if it had not stopped.
-        on_step: receives (steps done, latents) after each step; copy what you keep, it changes in place.
+        on_step: receives (steps done, latents) after each step; copy what you keep.
         on_estimate: receives (steps done, frames, x0_hat [n, 4, h, w] of these frames) within each step.
         noise: for consistency-distilled weights, whose steps are not Euler's: (step, frames) -> fresh noise.
 
     Returns:
-        Latents of the video [N, 4, h, w], times the VAE's scaling factor.
+        `latents`, now of the video, times the VAE's scaling factor.
     """
-    latents = latents.to("cpu", torch.float32, copy=True)
     for step in range(start, len(sigmas) - 1):
-        v = blend(windows, predict(step, latents), len(latents))
-        for first in range(0, len(latents), FRAMES_AT_ONCE):
-            frames = list(range(len(latents)))[first : first + FRAMES_AT_ONCE]
+        for frames, v in blended(windows, predict(step, latents)):
             before, ahead = latents[frames], (sigmas[step], sigmas[step + 1])
             if on_estimate is not None:
-                on_estimate(step + 1, frames, denoised(before, v[frames], sigmas[step]))
+                on_estimate(step + 1, frames, denoised(before, v, sigmas[step]))
             if noise is None:
-                latents[frames] = euler_step(before, v[frames], *ahead)
+                latents[frames] = euler_step(before, v, *ahead)
             else:
-                latents[frames] = consistency_step(before, v[frames], *ahead, noise(step, frames))
+                latents[frames] = consistency_step(before, v, *ahead, noise(step, frames))
         if on_step is not None:
             on_step(step + 1, latents)
     return latents

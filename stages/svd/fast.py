@@ -1,0 +1,134 @@
+"""What a device does faster without changing what is computed, up to rounding: layout, attention, fusion."""
+
+import warnings
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+import torch
+from diffusers.models.attention import BasicTransformerBlock, TemporalBasicTransformerBlock
+from diffusers.models.resnet import SpatioTemporalResBlock
+from diffusers.models.unets.unet_spatio_temporal_condition import UNetSpatioTemporalConditionModel
+from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from .collapse import collapse
+from .feed_forward import chunk_feed_forward
+
+REGIONS = (SpatioTemporalResBlock, BasicTransformerBlock, TemporalBasicTransformerBlock)
+"""Blocks that are compiled: they repeat, and all element-wise work and norms between the large products of
+SVD's networks lie inside them."""
+REGION_SHAPES = 64
+"""Ways in which one class of block may be compiled: levels of the network, and its two halves."""
+REASON_LENGTH = 200
+"""Characters of a compiler's complaint that are passed on."""
+HOPPER = (9, 0)
+"""Compute capability from which cuDNN's attention is ahead of FlashAttention 2."""
+
+ResultT = TypeVar("ResultT")
+
+
+class ExactLevers:
+    """Cross-attention over one token collapsed, feed-forward layers in parts; until `detach`."""
+
+    def __init__(self, unet: nn.Module) -> None:
+        self.collapsed = collapse(unet)
+        self.feed_forward = chunk_feed_forward(unet, 1)
+
+    def detach(self) -> None:
+        """Give the UNet back as it was."""
+        self.collapsed.detach()
+        self.feed_forward.detach()
+
+
+def convolve_channels_last(network: nn.Module) -> None:
+    """Store the weights of 2D convolutions channels last, in place: the layout of tensor cores.
+
+    Activations follow. The values stay, and so does what is saved.
+    """
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            module.weight.data = module.weight.data.contiguous(memory_format=torch.channels_last)
+
+
+def attention_backends(
+    device: torch.device, dtype: torch.dtype, shapes: Sequence[tuple[int, int, int, int]]
+) -> list[SDPBackend]:
+    """Kernels for `sdpa_kernel(..., set_priority=True)`, the fastest first, each tried on `shapes` once.
+
+    `shapes` are those of the queries, [batch, heads, length, width]. A CPU has one fused kernel, and torch
+    takes it by itself where it can.
+    """
+    order = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION]
+    if device.type == "cuda" and torch.cuda.get_device_capability(device) >= HOPPER:
+        order.insert(0, SDPBackend.CUDNN_ATTENTION)
+    usable = [backend for backend in order if all(runs(backend, device, dtype, shape) for shape in shapes)]
+    return [*usable, SDPBackend.MATH]
+
+
+def attention_shapes(
+    unet: UNetSpatioTemporalConditionModel, num_frames: int, height: int, width: int
+) -> list[tuple[int, int, int, int]]:
+    """Queries of the UNet's first level for latents [num_frames, 4, height, width].
+
+    Over the pixels of a frame, and over the frames of a pixel: [batch, heads, length, width].
+    """
+    heads = unet.config["num_attention_heads"]
+    heads = heads if isinstance(heads, int) else heads[0]
+    per_head = unet.config["block_out_channels"][0] // heads
+    return [(1, heads, height * width, per_head), (height * width, heads, num_frames, per_head)]
+
+
+def runs(
+    backend: SDPBackend, device: torch.device, dtype: torch.dtype, shape: tuple[int, int, int, int]
+) -> bool:
+    """Whether an attention kernel works on queries of `shape`."""
+    query = torch.zeros(shape, dtype=dtype, device=device)
+    try:
+        with warnings.catch_warnings(), sdpa_kernel(backend):
+            warnings.simplefilter("ignore")  # torch warns of each reason against a kernel
+            nn.functional.scaled_dot_product_attention(query, query, query)
+            if device.type == "cuda":
+                torch.cuda.synchronize(device)
+    except RuntimeError:
+        return False
+    return True
+
+
+class CompiledRegions:
+    """Made by `compile_regions`; `detach` gives the network back as it was."""
+
+    def __init__(self, network: nn.Module, say: Callable[[str], None]) -> None:
+        self._say = say
+        self._changed: list[nn.Module] = [m for m in network.modules() if isinstance(m, REGIONS)]
+        for module in self._changed:
+            module.forward = torch.compile(module.forward, dynamic=False)
+
+    def run(self, call: Callable[[], ResultT]) -> ResultT:
+        """call(); where the blocks cannot be compiled, say why and call once more without."""
+        from torch._dynamo import config
+        from torch._dynamo.exc import TorchDynamoException
+
+        limit = "recompile_limit" if hasattr(config, "recompile_limit") else "cache_size_limit"
+        try:
+            with config.patch({limit: REGION_SHAPES}):
+                return call()
+        except TorchDynamoException as error:
+            reason = " ".join(str(error).split())[:REASON_LENGTH]
+        self.detach()
+        self._say(f"nothing is compiled, which costs time and nothing else: {reason}")
+        return call()
+
+    def detach(self) -> None:
+        """Undo `compile_regions`."""
+        for module in self._changed:
+            del module.__dict__["forward"]
+        self._changed.clear()
+
+
+def compile_regions(network: nn.Module, say: Callable[[str], None]) -> CompiledRegions:
+    """Let torch.compile fuse the element-wise work of a diffusers network, block by block, until `detach`.
+
+    Blocks of the same shape share their code, and torch keeps it on disk (TORCHINDUCTOR_CACHE_DIR), so only
+    the first run of a machine waits. Whoever calls the network does it inside `CompiledRegions.run`.
+    """
+    return CompiledRegions(network, say)
