@@ -1,5 +1,7 @@
 """The stages of a batch: each a part of the graph of `animate`, on a worker that loads its models once.
 
+A stage says whether it made anything: a step that is done already is not made again.
+
 What several videos share is made once and kept in the batch's own `.work/shared`, by key: poses of a driving
 video, poses of a reference image, and what the model makes of a config. The rest goes to each video's own
 job folder, the same that `animate` would make.
@@ -52,13 +54,21 @@ def shared_name(step: str, key: Key) -> str:
 
 
 @contextmanager
+def hold_shared(root: Path, name: str) -> Iterator[None]:
+    """Nobody else makes the shared step of that name meanwhile, whatever batch or shard it is of."""
+    locks = Job(root).work / "locks"
+    locks.mkdir(exist_ok=True)
+    with hold(root, locks / name, patience_s=float("inf")):
+        yield
+
+
+@contextmanager
 def shared(work: Work) -> Iterator[tuple[Job, str, Path]]:
     """The batch as a job, the name of a shared step, and its file; nobody else makes it meanwhile."""
     name, job = shared_name(work.step, work.key), Job(work.root)
-    locks, store = job.work / "locks", job.work / "shared"
-    for folder in (locks, store):
-        folder.mkdir(exist_ok=True)
-    with hold(work.root, locks / name, patience_s=float("inf")):
+    store = job.work / "shared"
+    store.mkdir(exist_ok=True)
+    with hold_shared(work.root, name):
         yield job, name, store / f"{name}.npz"
 
 
@@ -74,10 +84,10 @@ class PoseStage:
     def setup(self) -> None:
         """Estimators are loaded when a video needs one: pose files need none."""
 
-    def __call__(self, work: Work) -> None:
+    def __call__(self, work: Work) -> bool:
         with shared(work) as (job, name, path):
             make = partial(graph.find_pose, work.step, work.config, path, self._open)
-            job.run(name, work.key, [path], make)
+            return job.run(name, work.key, [path], make)
 
     def close(self) -> None:
         self._stack.close()
@@ -106,13 +116,13 @@ class DrawStage:
     def setup(self) -> None:
         """Nothing to load."""
 
-    def __call__(self, work: Work) -> None:
+    def __call__(self, work: Work) -> bool:
         with open_job(work.config.output, PATIENCE_S) as job:
             write_text(job.folder / "config.yaml", write_yaml(work.config))
             for step in ("reference", "poses"):
                 (path,) = files = graph.files_of(job, step)
                 job.run(step, work.keys[step], files, partial(take, work, step, path))
-            graph.draw(job, work.config, work.key, shape_for(work))
+            return graph.draw(job, work.config, work.key, shape_for(work))
 
     def close(self) -> None:
         """Nothing to release."""
@@ -148,19 +158,17 @@ class DenoiseStage:
     def setup(self) -> None:
         self._open(self.config)
 
-    def __call__(self, work: Work) -> None:
+    def __call__(self, work: Work) -> bool:
         generator = self._open(work.config)
         if work.step == "shape":
             with shared(work) as (job, name, _):
-                job.run(name, work.key, [], partial(self._shape, generator, work.config))
-            return
+                return job.run(name, work.key, [], partial(self._shape, generator, work.config))
         with open_job(work.config.output, PATIENCE_S) as job:
             if work.step == "latents":
                 about = environment(graph.weights_of(work.config))
                 write_text(job.folder / "environment.json", about)
-                graph.denoise(job, work.config, work.key, shape_for(work), generator)
-            else:
-                graph.write_result(job, work.config, work.key, shape_for(work), generator)
+                return graph.denoise(job, work.config, work.key, shape_for(work), generator)
+            return graph.write_result(job, work.config, work.key, shape_for(work), generator)
 
     def close(self) -> None:
         self._generator = None
@@ -189,9 +197,9 @@ class CompareStage:
     def setup(self) -> None:
         """Nothing to load."""
 
-    def __call__(self, work: Work) -> None:
+    def __call__(self, work: Work) -> bool:
         with open_job(work.config.output, PATIENCE_S) as job:
-            graph.compare(job, work.config, work.key)
+            return graph.compare(job, work.config, work.key)
 
     def close(self) -> None:
         """Nothing to release."""
@@ -209,7 +217,7 @@ STAGE_OF = {
 """Which stage makes a step."""
 
 
-def make_stages(resources: dict[str, Resources], config: AnimateConfig) -> dict[str, Stage[Work, None]]:
+def make_stages(resources: dict[str, Resources], config: AnimateConfig) -> dict[str, Stage[Work, bool]]:
     """Stages in the order of the graph. `config` names the model that is loaded first."""
     return {
         "pose": PoseStage(resources["pose"]),

@@ -185,13 +185,15 @@ class BatchConfig(AnimateConfig):
     executor: Literal["ray", "local"] = "ray"
     """`ray`: many workers, here or on a cluster. `local`: one task at a time in this process."""
     ray_address: str | None = None
-    """Ray cluster to work on: `auto` inside one, or HOST:PORT [default: Ray on this machine alone]."""
+    """Ray cluster: `auto` inside one, or HOST:PORT [default: RAY_ADDRESS if set, or this machine alone]."""
     attempts: Annotated[int, Field(ge=1)] = 3
     """How often a step is tried before its video is quarantined."""
     timeout: Annotated[float, Field(gt=0)] = 1800
     """Seconds without progress after which a worker is killed and replaced."""
     retry_quarantined: bool = False
     """Try again what an earlier run gave up."""
+    force: Literal["reference", "poses", "control", "latents", "result", "comparison"] | None = None
+    """Make this step again, and all that follow from it. To go on after a stop, leave it out."""
     limit: Annotated[int | None, Field(ge=1)] = None
     """Make at most this many of the videos that are not done."""
     shard: Annotated[str | None, Field(pattern=r"^\d+/\d+$")] = None

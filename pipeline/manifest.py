@@ -105,18 +105,22 @@ def read_list(text: str) -> Any:
     return yaml.safe_load(text)
 
 
-def crossed(driving: Path | None, reference: Path | None) -> list[Row]:
-    """Every driving video with every reference image; each is a file or a folder of files."""
+def crossed(driving: Path | None, reference: Path | None) -> tuple[list[Row], int]:
+    """Every driving video with every reference, each a file or a folder; how many files were neither."""
     if driving is None or reference is None:
         raise ConfigError("name a manifest with --manifest, or folders with --driving and --reference")
-    videos, pictures = files_in(driving, VIDEOS, "video"), files_in(reference, PICTURES, "picture")
-    return [{"driving": video, "reference": picture} for video, picture in product(videos, pictures)]
+    videos, others = files_in(driving, VIDEOS, "video")
+    pictures, more = files_in(reference, PICTURES, "picture")
+    rows: list[Row] = [
+        {"driving": video, "reference": picture} for video, picture in product(videos, pictures)
+    ]
+    return rows, others + more
 
 
-def files_in(path: Path, suffixes: frozenset[str], what: str) -> list[Path]:
-    """The files of one kind in a folder by name, or the one file that `path` is."""
+def files_in(path: Path, suffixes: frozenset[str], what: str) -> tuple[list[Path], int]:
+    """The files of one kind in a folder by name, or the one file that `path` is; and how many others."""
     if path.is_file():
-        return [path]
+        return [path], 0
     if not path.is_dir():
         raise ConfigError(f"there is no {what} or folder {path}")
     files = sorted(file for file in path.iterdir() if file.is_file() and not file.name.startswith("."))
@@ -124,10 +128,10 @@ def files_in(path: Path, suffixes: frozenset[str], what: str) -> list[Path]:
     others = Counter(file.suffix for file in files if file not in found and file.suffix != ".npz")
     if others:
         named = ", ".join(f"{count} {suffix or 'without suffix'}" for suffix, count in others.items())
-        say(f"{path}: {sum(others.values())} files are no {what} and left out ({named})")
+        say(f"{path}: {others.total()} files are no {what} and left out ({named})")
     if not found:
         raise ConfigError(f"there is no {what} in {path}: its name must end in {', '.join(sorted(suffixes))}")
-    return found
+    return found, others.total()
 
 
 def make_items(rows: Sequence[Row], base: AnimateConfig, source: str, folder: Path) -> list[Item]:

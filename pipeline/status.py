@@ -4,8 +4,8 @@ import fcntl
 import html
 import json
 import time
-from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -33,6 +33,11 @@ class ItemState:
 def quarantine_path(root: Path, name: str) -> Path:
     """Where it is kept why an item was given up."""
     return root / ".work" / "quarantine" / f"{name}.json"
+
+
+def progress_path(root: Path, part: str) -> Path:
+    """Where the driver of a batch, or of one shard (`part`), keeps the table of its stages."""
+    return root / ".work" / f"progress{part}.json"
 
 
 def read_json(path: Path) -> Any:
@@ -69,27 +74,25 @@ def state_of(root: Path, name: str, keys: dict[str, str]) -> ItemState:
 def status(root: Path) -> str:
     """What `run.py status` prints. Raises ConfigError for a folder without a batch."""
     states = states_of(root)
-    counts = Counter(state.status for state in states)
+    counts, running = Counter(state.status for state in states), is_running(root)
     lines = [
         f"{len(states)} videos: {counts['done']} done, {counts['quarantined']} given up, "
-        f"{counts['waiting']} waiting; {'running' if is_running(root) else 'not running'}",
-        "",
-        f"{'stage':<10} {'workers':>7} {'running':>7} {'done':>6} {'failed':>6} {'seconds each':>13}",
+        f"{counts['waiting']} waiting; {'running' if running else 'not running'}",
     ]
+    for path in sorted((root / ".work").glob("progress*.json")):
+        progress = read_json(path)
+        if isinstance(progress, dict):
+            shard = path.stem.removeprefix("progress").removeprefix("-").replace("-of-", "/")
+            seconds = (progress["ended"] or (time.time() if running else path.stat().st_mtime)) - progress[
+                "began"
+            ]
+            lines += ["", f"{f'shard {shard}' if shard else 'last run'}: {seconds:.0f} s"]
+            lines += table(progress["stages"], seconds)
     beats = [beat for path in sorted((root / BEATS).glob("*.json")) for beat in worker(path)]
-    if not is_running(root):
-        beats = []
-    for stage, row in stage_table(root).items():
-        own = [beat for beat in beats if beat["stage"] == stage]
-        busy = sum(bool(beat["task"]) for beat in own)
-        mean = row["seconds"] / row["done"] if row["done"] else 0.0
-        lines.append(
-            f"{stage:<10} {len(own):>7} {busy:>7} {row['done']:>6.0f} {row['failed']:>6.0f} {mean:>13.2f}"
-        )
     lines += [
         f"  {beat['task']}: {beat['what']} {beat['done']} of {beat['total'] or '?'}, {beat['age']:.0f} s ago"
         for beat in beats
-        if beat["task"]
+        if beat["task"] and running
     ]
     lines += [
         f"given up: {state.name}: {state.stage}, after {state.attempts} attempts: {state.error}"
@@ -99,24 +102,21 @@ def status(root: Path) -> str:
     return "\n".join(lines)
 
 
+def table(stages: Mapping[str, Mapping[str, int]], seconds: float) -> list[str]:
+    """The stages of a run of so many seconds: their workers, and tasks by state; per s are those done."""
+    columns = ("workers", "queued", "running", "done", "failed")
+    lines = [f"{'stage':<10}" + "".join(f"{column:>9}" for column in (*columns, "per s"))]
+    for name, counts in stages.items():
+        cells = "".join(f"{counts.get(column, 0):>9}" for column in columns)
+        lines.append(f"{name:<10}{cells}{counts.get('done', 0) / max(seconds, 1e-3):>9.2f}")
+    return lines
+
+
 def worker(path: Path) -> Iterator[dict[str, Any]]:
-    """What one worker said last, with its stage and the seconds since; nothing if it just ended."""
+    """What one worker said last, with the seconds since; nothing if it just ended."""
     beat = read_json(path)
     if isinstance(beat, dict):
-        yield beat | {"stage": path.stem.rpartition("-")[0], "age": time.time() - path.stat().st_mtime}
-
-
-def stage_table(root: Path) -> dict[str, dict[str, float]]:
-    """For each stage: attempts that were done, their seconds in all, and attempts that failed."""
-    table: defaultdict[str, dict[str, float]] = defaultdict(lambda: {"done": 0, "failed": 0, "seconds": 0.0})
-    for event in events(root):
-        row = table[event["stage"]]
-        if event["event"] == "done":
-            row["done"] += 1
-            row["seconds"] += event["seconds"]
-        elif event["event"] in ("retry", "quarantine"):
-            row["failed"] += 1
-    return dict(table)
+        yield beat | {"age": time.time() - beat["time"]}
 
 
 def events(root: Path) -> Iterator[dict[str, Any]]:
@@ -133,7 +133,7 @@ def events(root: Path) -> Iterator[dict[str, Any]]:
 
 
 def is_running(root: Path) -> bool:
-    """Whether a driver holds the batch's lock."""
+    """Whether a driver holds the batch's lock: it is tried for a moment, which a new driver waits out."""
     with (root / ".work" / "lock").open() as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -64,7 +64,14 @@ class Worker:
         if now - self._last < BEAT_S:
             return
         self._last = now
-        state = {"task": self._task, "what": what, "done": done, "total": total, "pid": os.getpid()}
+        state = {
+            "task": self._task,
+            "what": what,
+            "done": done,
+            "total": total,
+            "pid": os.getpid(),
+            "time": now,
+        }
         temporary = self._beat.with_suffix(".new")
         temporary.write_text(json.dumps(state))
         os.replace(temporary, self._beat)
@@ -137,6 +144,9 @@ class OnRay:
             self._kill_stalled()
         return []
 
+    def workers(self) -> Mapping[str, int]:
+        return Counter(hand.stage for hand in self._hands)
+
     def close(self) -> None:
         for hand in list(self._hands):
             self._remove(hand)
@@ -208,11 +218,15 @@ class OnRay:
 
 
 def start_ray(address: str | None) -> bool:
-    """Connect to Ray, or start it here. Returns whether it was not connected before."""
+    """Connect to Ray, or start it here. Returns whether it was not connected before.
+
+    Without `address` it is the cluster that RAY_ADDRESS names, as inside a job that was submitted to one.
+    """
     import ray
 
     if ray.is_initialized():
         return False
+    address = address or os.environ.get("RAY_ADDRESS")
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     if address is None:
         options |= {"include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES}

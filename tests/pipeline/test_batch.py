@@ -1,5 +1,6 @@
 """Batches end to end on the tiny generator: what is shared, what survives a kill, what is given up."""
 
+import json
 import signal
 import subprocess
 import sys
@@ -87,7 +88,18 @@ def test_each_item_is_a_job_folder_and_what_items_share_is_made_once(whole: Path
     assert sum(task.startswith("reference-") for task in done) == 2
     assert len(done) == len(set(done)) == 2 + 2 + 1 + 4 * 4
     assert [state.status for state in states_of(whole)] == ["done"] * 4
-    assert "4 done, 0 given up" in status(whole) and "not running" in status(whole)
+    told = status(whole)
+    assert "4 done, 0 given up" in told and "not running" in told
+    heading, *rows = (
+        line.split() for line in told.splitlines() if not line.startswith(("4", "last")) and line
+    )
+    assert heading == ["stage", "workers", "queued", "running", "done", "failed", "per", "s"]
+    assert {row[0]: row[1:6] for row in rows} == {
+        "pose": ["0", "0", "0", "4", "0"],
+        "draw": ["0", "0", "0", "4", "0"],
+        "denoise": ["0", "0", "0", "9", "0"],
+        "compare": ["0", "0", "0", "4", "0"],
+    }
     page = (whole / "index.html").read_text()
     assert all(f"{folder.name}/comparison.mp4" in page for folder in whole.glob("dance*"))
     assert not list(whole.rglob("*.tmp"))
@@ -118,6 +130,22 @@ def test_limit_and_shards_add_up_to_the_whole(inputs: Path, whole: Path, tmp_pat
     assert made(tmp_path) == made(whole)
     with pytest.raises(ConfigError, match=r"0/2 to 1/2"):
         batch(config(manifest, tmp_path, shard="2/2"))
+
+
+def test_a_step_is_forced_with_what_follows_from_it(inputs: Path, whole: Path) -> None:
+    before, seen = made(whole), len(list(events(whole)))
+    assert batch(config(inputs / "manifest.csv", whole, force="poses", limit=1)) == 0
+    ended = [event for event in list(events(whole))[seen:] if event["event"] in ("done", "skip")]
+    again = {event["task"].split("/")[-1].split("-")[0] for event in ended if event["event"] == "done"}
+    assert again == {"poses", "control", "latents", "result", "comparison"}
+    assert {event["task"].split("-")[0] for event in ended if event["event"] == "skip"} == {
+        "shape",
+        "reference",
+    }
+    assert len(ended) == 7 and made(whole) == before
+    summary = json.loads((whole / "summary.json").read_text())
+    assert summary["skipped"] == {"videos": 0, "steps": 2}
+    assert set(summary["steps"]) == again and all(row["seconds"] > 0 for row in summary["steps"].values())
 
 
 def test_a_bad_picture_is_given_up_at_once_and_tried_again_when_it_changes(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from posedance.pipeline.batch import shape_key
+from posedance.pipeline.batch_plan import shape_key
 from posedance.pipeline.cli import main
 from posedance.pipeline.config import AnimateConfig
 from posedance.pipeline.graph import open_generator, step_keys

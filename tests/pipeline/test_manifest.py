@@ -47,9 +47,10 @@ def test_the_three_forms_say_the_same(inputs: Path, name: str, text: str) -> Non
 
 
 def test_every_video_meets_every_picture(inputs: Path) -> None:
-    rows = crossed(inputs, inputs)
+    rows, others = crossed(inputs, inputs)
     names = [item.name for item in make_items(rows, AnimateConfig(output=inputs / "out"), "x", inputs)]
     assert sorted(names) == ["spin--anna", "spin--bert", "walk--anna", "walk--bert"]
+    assert others == 2 + 2, "neither a picture nor a video in its folder goes uncounted"
 
 
 def test_equal_stems_get_names_that_another_row_does_not_change(inputs: Path) -> None:

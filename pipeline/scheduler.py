@@ -1,0 +1,131 @@
+"""Which task of many videos runs next, how often it is tried, and how many videos are under way."""
+
+import errno
+import heapq
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
+
+from .executor import Executor, Outcome, Task
+
+Listener = Callable[[str, Task, Outcome | None, int], None]
+"""Told (event, task, outcome, attempt). Events: queue (it may start), start, done, skip (it was done before),
+retry, quarantine, drop (what it needs failed)."""
+
+
+class Scheduler:
+    """Runs tasks, each after those it needs and at most `attempts` times.
+
+    At most `max_live` items are begun and not finished. A task that fails for good drops all that need it.
+    When `stopped()`, or when the disk is full, no task is started and those that run are waited for.
+    """
+
+    def __init__(
+        self,
+        tasks: Sequence[Task],
+        executor: Executor,
+        stages: Sequence[str],
+        *,
+        attempts: int,
+        max_live: int,
+        listen: Listener,
+        stopped: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self._tasks = {task.name: task for task in tasks}
+        self._order = {task.name: index for index, task in enumerate(tasks)}
+        self._executor = executor
+        self._attempts, self._max_live = attempts, max_live
+        self._listen, self._stopped = listen, stopped
+        self._missing = {task.name: set(task.needs) & self._tasks.keys() for task in tasks}
+        self._followers: defaultdict[str, list[str]] = defaultdict(list)
+        for name, needs in self._missing.items():
+            for need in needs:
+                self._followers[need].append(name)
+        self._ready: dict[str, list[tuple[float, int, str]]] = {stage: [] for stage in reversed(stages)}
+        self._tries: Counter[str] = Counter()
+        self._live: set[str] = set()
+        self._left = Counter(task.item for task in tasks if task.item is not None)
+        for name, needs in self._missing.items():
+            if not needs:
+                self._queue(name)
+
+    def run(self) -> None:
+        """Until all tasks are done or dropped. Raises KeyboardInterrupt when it was stopped before."""
+        while any(self._ready.values()) or self._executor.busy():
+            if self._stopped():
+                self.drain()
+                raise KeyboardInterrupt
+            self._start_tasks()
+            self._collect()
+
+    def drain(self) -> None:
+        """Wait for the tasks that run."""
+        while self._executor.busy():
+            self._collect()
+
+    def _start_tasks(self) -> None:
+        for stage, queue in self._ready.items():
+            while queue and self._may_begin(self._tasks[queue[0][-1]]):
+                if not self._executor.free(stage, len(queue)):
+                    break
+                task = self._tasks[heapq.heappop(queue)[-1]]
+                if task.item is not None:
+                    self._live.add(task.item)
+                self._tries[task.name] += 1
+                self._executor.submit(task)
+                self._listen("start", task, None, self._tries[task.name])
+
+    def _may_begin(self, task: Task) -> bool:
+        return task.item is None or task.item in self._live or len(self._live) < self._max_live
+
+    def _collect(self) -> None:
+        full = None
+        for task, outcome in self._executor.wait():
+            tries = self._tries[task.name]
+            if outcome.verdict == "done":
+                self._listen("done" if outcome.made else "skip", task, outcome, tries)
+                self._finish(task)
+            elif outcome.verdict == "full":
+                self._listen("retry", task, outcome, tries)
+                full = outcome
+            elif outcome.verdict == "failed" and tries < self._attempts:
+                self._listen("retry", task, outcome, tries)
+                self._queue(task.name, again=True)
+            else:
+                self._listen("quarantine", task, outcome, tries)
+                self._drop(task, outcome, tries)
+        if full is not None:
+            self.drain()
+            raise OSError(errno.ENOSPC, full.error)
+
+    def _queue(self, name: str, again: bool = False) -> None:
+        """What is tried again goes before its equals, so that a live item never waits behind new ones."""
+        task = self._tasks[name]
+        rank = task.rank + (0.5 if again else 0)
+        heapq.heappush(self._ready[task.stage], (-rank, self._order[name], name))
+        self._listen("queue", task, None, self._tries[name])
+
+    def _finish(self, task: Task) -> None:
+        self._leave(task)
+        for name in self._followers[task.name]:
+            needs = self._missing.get(name)
+            if needs is not None:
+                needs.discard(task.name)
+                if not needs:
+                    self._queue(name)
+
+    def _drop(self, failed: Task, outcome: Outcome, tries: int) -> None:
+        self._leave(failed)
+        dropped = list(self._followers[failed.name])
+        while dropped:
+            name = dropped.pop()
+            if self._missing.pop(name, None) is not None:
+                task = self._tasks[name]
+                self._leave(task)
+                self._listen("drop", task, outcome, tries)
+                dropped += self._followers[name]
+
+    def _leave(self, task: Task) -> None:
+        if task.item is not None:
+            self._left[task.item] -= 1
+            if not self._left[task.item]:
+                self._live.discard(task.item)
