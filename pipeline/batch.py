@@ -97,6 +97,9 @@ def run_tasks(root: Path, plan: Plan, config: BatchConfig, log: "Log") -> None:
 
     def listen(event: str, task: Task, outcome: Outcome | None, tries: int) -> None:
         log(event, task, outcome, tries)
+        if event == "done" and task.work.step == "shape":
+            for note in Job(root).facts(task.name)["notes"]:
+                say(note)
         if event == "quarantine":
             failed[:] = [task.name]
         if outcome is None or task.item is None or event not in ("quarantine", "drop"):

@@ -12,7 +12,7 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..stages.generate import DEMO_FOLDER, Settings, check_size, load_generator
+from ..stages.generate import BASE_FILES, DEMO_FOLDER, Settings, check_size, load_generator
 from ..stages.pose.files import load_poses
 from . import steps
 from .config import AnimateConfig
@@ -182,7 +182,8 @@ def step_keys(config: AnimateConfig) -> dict[str, Key]:
     reference = config.reference
     assert reference is not None
     beside = steps.keypoints_beside(reference)
-    picture, model = source_digest(reference), [config.model, digests(model_files(config))]
+    picture = source_digest(reference)
+    model = [config.model, config.weights.base, digests(model_files(config))]
     source = key_of("poses", file=source_digest(config.pose)) if config.pose else poses_key(config)
     own = key_of(
         "reference",
@@ -268,17 +269,32 @@ def settings_of(generator: "SvdGenerator", config: AnimateConfig) -> Settings:
 
 
 def model_files(config: AnimateConfig) -> list[Path]:
-    """Every file of the model, so that a changed weight counts as a changed option."""
-    named = [*config.weights.model_dump().values(), config.model]
+    """Every local file that the model reads, so that a changed weight counts as a changed option.
+
+    A base from the hub is named in the keys instead.
+    """
+    weights = config.weights
+    named = [weights.controlnext, weights.unet, weights.mimicmotion, config.model]
     roots = [Path(name) for name in named if name is not None]
     if config.model == "demo":
         roots.append(Path(str(resources.files("posedance.stages") / DEMO_FOLDER)))
-    return sorted({file for root in roots for file in (root, *root.rglob("*")) if file.is_file()})
+    files = {file for root in roots for file in (root, *root.rglob("*")) if file.is_file()}
+    return sorted(files | (set() if weights.base is None else set(base_files(Path(weights.base)))))
+
+
+def base_files(folder: Path) -> list[Path]:
+    """What is used of a base in diffusers layout."""
+    return [file for pattern in BASE_FILES for file in folder.glob(pattern)]
 
 
 def weights_of(config: AnimateConfig) -> dict[str, str]:
     """SHA-256 of each file of the model and of its LoRA weights, by path: what environment.json keeps."""
-    return digests([*model_files(config), *([] if config.lora is None else [config.lora])])
+    files, base = model_files(config), config.weights.base
+    if base is not None and not Path(base).is_dir():
+        from ..stages.svd.assemble import find_base
+
+        files += base_files(find_base(base))
+    return digests(files if config.lora is None else [*files, config.lora])
 
 
 def notes_on(generator: "SvdGenerator", settings: Settings) -> list[str]:

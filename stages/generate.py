@@ -215,6 +215,8 @@ def why_unusable(name: str) -> str:
 
 
 Files = dict[str, str | Path | None]
+BASE_FILES = ("*/*.json", "vae/*.safetensors", "image_encoder/*.safetensors")
+"""What is used of a base in diffusers layout: all but the UNet's weights."""
 FILES = {"svd-xt-1.1": ("base", "controlnext", "unet"), "mimicmotion": ("base", "mimicmotion")}
 """The files that a generator of the table is made of, for those whose weights are not shipped."""
 
@@ -233,7 +235,7 @@ def _demo(files: Files) -> SvdGenerator:
 
 
 def _svd(files: Files) -> SvdGenerator:
-    from .svd.folder import load_published
+    from .svd.assemble import load_published
 
     _check_given(
         "svd-xt-1.1",

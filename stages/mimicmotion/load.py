@@ -7,8 +7,8 @@ from torch import Tensor
 
 from ..errors import WeightsError
 from ..generate import Defaults
+from ..svd.assemble import find_base, load_unet, on_base
 from ..svd.conditioning import MicroConditioning
-from ..svd.folder import find_base, load_unet, on_base
 from ..svd.generator import SvdGenerator
 from ..svd.weights import listed, load_strict, read_weights
 from .pose_net import PoseNet

@@ -15,7 +15,7 @@ import pytest
 from posedance.datasets.puppets import make_character, make_motion, reference_pose, render
 from posedance.pipeline.animate import animate
 from posedance.pipeline.batch import batch
-from posedance.pipeline.config import AnimateConfig, BatchConfig, PoolsConfig, resolve
+from posedance.pipeline.config import AnimateConfig, BatchConfig, PoolsConfig, WindowConfig, resolve
 from posedance.pipeline.resources import share_out
 from posedance.pipeline.status import events, states_of, status
 from posedance.stages.errors import ConfigError, OutputError
@@ -277,3 +277,13 @@ def test_named_shares_hold() -> None:
     shares = share_out([(16, 2), (16, 2)], pools)
     assert shares["denoise"] == (8, Resources(1.0, 0.5)), "two share a GPU"
     assert shares["pose"] == (3, Resources(2, 0.0))
+
+
+def test_a_window_that_the_model_does_not_know_is_told_once(
+    inputs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    manifest = inputs / "two.csv"
+    manifest.write_text("pose,reference\ndance1.npz,ref6.png\ndance1.npz,ref7.png\n")
+    job = config(manifest, tmp_path / "out", steps=1, window=WindowConfig(size=6))
+    assert batch(job) == 0
+    assert capsys.readouterr().err.count("windows of 6 frames: tiny-random was trained with 8") == 1

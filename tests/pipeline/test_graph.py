@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from posedance.pipeline.config import AnimateConfig, ApproximateConfig
-from posedance.pipeline.graph import settings_of
+from posedance.pipeline.config import AnimateConfig, ApproximateConfig, WeightsConfig
+from posedance.pipeline.graph import model_files, settings_of, step_keys
 from posedance.stages.generate import load_generator
 
 
@@ -57,3 +57,26 @@ def test_consistency_brings_its_steps_and_no_guidance(tiny):
         assert (settings.steps, settings.align_your_steps) == (steps, False)
     named = AnimateConfig(approximate=distilled, steps=8, guidance_scale=1.2)
     assert (settings_of(tiny, named).steps, settings_of(tiny, named).guidance_scale) == (8, 1.2)
+
+
+def test_a_base_counts_by_the_files_that_are_used_or_by_its_name_on_the_hub(tmp_path):
+    used = ["vae/config.json", "vae/a.safetensors", "image_encoder/model.safetensors", "unet/config.json"]
+    for name in [*used, "unet/diffusion_pytorch_model.safetensors", "svd_xt.safetensors", "vae/a.bin"]:
+        (tmp_path / "svd" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "svd" / name).touch()
+    for name in ("picture.png", "dance.npz", "control.bin"):
+        (tmp_path / name).touch()
+
+    def config(base: str) -> AnimateConfig:
+        weights = WeightsConfig(base=base, controlnext=tmp_path / "control.bin")
+        return AnimateConfig(
+            reference=tmp_path / "picture.png",
+            pose=tmp_path / "dance.npz",
+            model="svd-xt-1.1",
+            weights=weights,
+        )
+
+    found = {str(path.relative_to(tmp_path)) for path in model_files(config(str(tmp_path / "svd")))}
+    assert found == {"control.bin", *(f"svd/{name}" for name in used)}
+    one, other = step_keys(config("acme/svd")), step_keys(config("other/svd"))
+    assert one["poses"] == other["poses"] and one["latents"] != other["latents"]
