@@ -1,0 +1,172 @@
+import json
+from fractions import Fraction
+
+import numpy as np
+import pytest
+
+from posedance.datasets.puppets import PARTS, make_character, make_motion, render
+from posedance.datasets.records import BadRecord
+from posedance.datasets.samples import Clip, ClipSpec, loss_weights
+from posedance.datasets.video_clips import VideoClips, folder_sources, published_sources
+from posedance.stages.encode import VideoWriter
+from posedance.stages.errors import ConfigError
+from posedance.stages.pose.files import save_poses
+from posedance.stages.pose.render import draw_control_frames
+from posedance.stages.types import PoseSequence
+
+SIZE, FPS, FRAMES = (96, 128), Fraction(30), 20
+SPEC = ClipSpec(width=48, height=80, canvas=216, frames=2, spacing=3)  # a clip needs 9 frames
+
+
+@pytest.fixture(scope="module")
+def dance(tmp_path_factory):
+    """A drawn dance as a video, its poses, and the video of its control frames in the published colours."""
+    folder = tmp_path_factory.mktemp("dance")
+    character, motion = make_character(3), make_motion(4, FPS)
+    drawn = [render(character, motion, i, *SIZE) for i in range(FRAMES)]
+    poses = PoseSequence(
+        np.stack([one.keypoints for one in drawn]), np.stack([one.scores for one in drawn]), SIZE, FPS
+    )
+    write(folder / "dance.mp4", [one.image for one in drawn])
+    write(folder / "guide.mp4", [frame[..., ::-1] for frame in draw_control_frames(poses, *SIZE, 216)])
+    save_poses(folder / "dance.npz", poses)
+    return folder, drawn, poses
+
+
+def write(path, frames, fps=FPS):
+    with VideoWriter(path, *SIZE, fps, crf=4, preset="veryfast") as writer:
+        for frame in frames:
+            writer.write(np.ascontiguousarray(frame))
+
+
+def detections(count, score=0.9):
+    boxes = [[[0.25, 0.5], [0.5, 0.625]], [[0.9, 0.9], [1.0, 1.0]]]
+    return [
+        {"boxes": [[[0, 0], [1, 1]]], "hands_boxes": boxes, "hands_score": [[score] * 21, [0.1] * 21]}
+    ] * count
+
+
+def published(folder, records, count=FRAMES):
+    (folder / "1.json").write_text(json.dumps(detections(count)))
+    (folder / "meta_info.json").write_text(json.dumps(records))
+    return VideoClips(SPEC, *published_sources(folder / "meta_info.json"))
+
+
+def record(dance, **changes):
+    folder = dance[0]
+    paths = {
+        "video_path": str(folder / "dance.mp4"),
+        "guide_path": str(folder / "guide.mp4"),
+        "meta_info": "1.json",
+    }
+    return paths | changes
+
+
+def test_the_published_layout(dance, tmp_path):
+    _, drawn, poses = dance
+    clips = published(tmp_path, [record(dance)])
+    assert len(clips) == 2 and clips.bad == []
+    clip = clips[1]
+    assert clip.frames.shape == clip.control.shape == (3, 80, 48, 3)
+    assert clip.number == 1
+    for picture, moment in zip(clip.frames[1:], (12, 15), strict=True):
+        cover = drawn[moment].image[:, 10:-9].astype(int)  # 77 of 96 columns cover 48 of 80 rows
+        shrunk = cover[:, :: cover.shape[1] // 48][:, :48].mean((0, 2))
+        assert abs(picture.mean() - drawn[moment].image.mean()) < 12
+        assert shrunk.shape == (48,)
+    red = np.stack(list(draw_control_frames(poses[12:13], *SIZE, 216)))[..., 0].mean()
+    blue = np.stack(list(draw_control_frames(poses[12:13], *SIZE, 216)))[..., 2].mean()
+    assert (clip.control[1][..., 0].mean() > clip.control[1][..., 2].mean()) == (red > blue)
+
+
+def test_hands_that_are_seen_weigh_as_published(dance, tmp_path):
+    clip = published(tmp_path, [record(dance)])[0]
+    weights = loss_weights(clip.parts, body=1, face=1, small=4.2)
+    assert (weights[0] == 1).all()  # the reference's frame
+    # 128 -> 80 rows and 96 -> 60 columns less 6 at each side: columns 9..24 and rows 40..50, and 10 around
+    heavy = np.argwhere(weights[1] == np.float32(4.2))
+    assert heavy.min(0).tolist() == [30, 0] and heavy.max(0).tolist() == [59, 33]
+    assert set(np.unique(clip.parts)) == {0, PARTS.index("left_hand")}  # the other hand's score is low
+
+
+def test_a_folder_of_videos_with_poses(dance, tmp_path):
+    folder, drawn, _ = dance
+    sources, bad = folder_sources(folder)
+    assert [source.video.name for source in sources] == ["dance.mp4"]
+    assert len(bad) == 1 and "guide.mp4" in bad[0].name  # no poses beside it
+    clips = VideoClips(SPEC, sources, bad)
+    clip = clips[0]
+    again = clips[0]
+    assert np.array_equal(clip.frames, again.frames) and np.array_equal(clip.control, again.control)
+    for control, moment in zip(clip.control[1:], (3, 6), strict=True):
+        shown = control.max(-1) > 60
+        figure = drawn[moment].parts > 0
+        rows = np.linspace(0, 127, 80).round().astype(int)
+        columns = np.linspace(0, 95, 60).round().astype(int)[6:54]
+        assert shown.any()
+        assert (shown & figure[np.ix_(rows, columns)]).sum() > 0.6 * shown.sum()
+
+
+def test_poses_of_every_other_frame_count_by_themselves(dance, tmp_path):
+    folder, drawn, poses = dance
+    write(tmp_path / "a.mp4", [one.image for one in drawn])
+    halved = PoseSequence(poses.keypoints[::2], poses.scores[::2], SIZE, FPS / 2)
+    save_poses(tmp_path / "a.npz", halved)
+    (source,), bad = folder_sources(tmp_path)
+    assert (source.frames, source.stride, bad) == (10, 2, [])
+    clip = VideoClips(SPEC, [source], [])[0]
+    whole = VideoClips(ClipSpec(48, 80, 216, 2, 6), *folder_sources(folder))[0]
+    assert np.abs(clip.frames[1:].astype(int) - whole.frames[1:]).mean() < 3
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"video_path": "absent.mp4"}, "does not exist"),
+        ({"meta_info": "absent.json"}, "does not exist"),
+        ({"guide_path": None}, "expected the three paths"),
+    ],
+)
+def test_a_bad_record_is_left_out_with_its_reason(dance, tmp_path, change, reason):
+    clips = published(tmp_path, [record(dance), record(dance, **change)])
+    assert len(clips) == 2
+    assert len(clips.bad) == 1 and reason in clips.bad[0].reason and "record 1" in clips.bad[0].name
+
+
+def test_short_videos_are_left_out_and_too_few_are_an_error(dance, tmp_path):
+    write(tmp_path / "short.mp4", [one.image for one in dance[1][:5]])
+    clips = published(tmp_path, [record(dance), record(dance, video_path=str(tmp_path / "short.mp4"))])
+    assert len(clips) == 2 and "a clip needs 9" in clips.bad[0].reason
+    with pytest.raises(ConfigError, match="no clip can be made"):
+        published(tmp_path, [record(dance, video_path=str(tmp_path / "short.mp4"))])
+
+
+def test_a_video_that_is_damaged_inside_is_a_bad_record(dance, tmp_path):
+    folder = dance[0]
+    data = bytearray((folder / "dance.mp4").read_bytes())
+    start = data.index(b"mdat") + 9000
+    data[start : start + 12000] = bytes(12000)  # four frames and a part of one
+    (tmp_path / "dance.mp4").write_bytes(data)
+    clips = published(tmp_path, [record(dance, video_path=str(tmp_path / "dance.mp4"))])
+    found = [clips[i] for i in range(len(clips))]
+    assert any(isinstance(one, BadRecord) and "dance.mp4" in str(one) for one in found)
+
+
+def test_detections_that_are_cut_off_are_a_bad_record(dance, tmp_path):
+    clips = published(tmp_path, [record(dance)], count=4)
+    assert "1.json" in clips[0].reason
+    assert not isinstance(clips[0], Clip)
+
+
+def test_what_is_no_list_of_records_is_refused(tmp_path):
+    for text in ("{}", "no json"):
+        (tmp_path / "meta_info.json").write_text(text)
+        with pytest.raises(ConfigError, match=r"meta_info\.json"):
+            published_sources(tmp_path / "meta_info.json")
+    with pytest.raises(ConfigError, match="no videos"):
+        folder_sources(tmp_path)
+
+
+def test_videos_need_a_spacing(dance):
+    with pytest.raises(ConfigError, match=r"data\.spacing"):
+        VideoClips(ClipSpec(48, 80, 216, 2, 0), *folder_sources(dance[0]))
