@@ -1,14 +1,17 @@
-"""LoRA weights on top of the UNet, by peft: loaded with a scale, and unloaded without a trace.
+"""LoRA weights on top of the UNet, by peft: new ones to train, or loaded ones with a scale; taken off again.
 
 Hu et al., "LoRA: Low-Rank Adaptation of Large Language Models", 2021 (arXiv:2106.09685): a layer's weight W
 acts as W + scale * alpha / rank * B A.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import torch
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from ..atomic import atomic_path
 from ..errors import ConfigError, WeightsError
 from .weights import LISTED, read_weights
 
@@ -52,6 +55,45 @@ def load_lora(unet: nn.Module, path: Path, scale: float = 1.0) -> int:
     set_weights_and_activate_adapters(unet, [ADAPTER], [scale])
     unet.eval().requires_grad_(False)
     return len(layers)
+
+
+def add_lora(unet: nn.Module, layers: Sequence[str], rank: int) -> None:
+    """Put new LoRA weights on layers of a UNet, which acts as before until they learn (B is 0).
+
+    A is drawn from torch's global generator. Every layer must be linear or convolutional.
+    """
+    from peft import LoraConfig, inject_adapter_in_model
+
+    config = LoraConfig(r=rank, lora_alpha=rank, target_modules=list(layers))
+    inject_adapter_in_model(config, unet, ADAPTER)
+
+
+def is_lora(name: str) -> bool:
+    """Whether a parameter of this name is a LoRA weight."""
+    return ".lora_A." in name or ".lora_B." in name
+
+
+def save_lora(unet: nn.Module, path: Path) -> None:
+    """Write the LoRA weights of a UNet as float16 safetensors that `load_lora` reads."""
+    state = {
+        name.replace(f".{ADAPTER}.weight", ".weight"): parameter.detach()
+        .to("cpu", torch.float16)
+        .contiguous()
+        for name, parameter in unet.named_parameters()
+        if is_lora(name)
+    }
+    with atomic_path(path) as temporary:
+        save_file(state, temporary)
+
+
+def merge_lora(unet: nn.Module) -> None:
+    """Add the LoRA weights to the UNet's own for good, and remove them."""
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    for module in unet.modules():
+        if isinstance(module, BaseTunerLayer):
+            module.merge()
+    unload_lora(unet)
 
 
 def unload_lora(unet: nn.Module) -> None:
