@@ -4,11 +4,15 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from cyclopts import App, Parameter
+from cyclopts.validators import Number
 
 from .config import resolve
 from .evaluate import EvaluateConfig, evaluate_model
 from .train import TrainConfig, train
+from .train_data import DataConfig, make_shards
 from .train_encoder import EncoderConfig, train_encoder
+from .train_plan import plan
+from .train_ray import train_on_ray
 from .train_vae import VaeConfig, train_vae
 
 ConfigFile = Annotated[Path | None, Parameter(name="--config")]
@@ -22,15 +26,55 @@ def controlnext(
     *,
     options: Annotated[TrainConfig, Parameter(name="*")] = TrainConfig(),  # noqa: B008 (immutable)
     config: ConfigFile = None,
+    dry_run: Annotated[bool, Parameter(negative="")] = False,
+    workers: Annotated[int | None, Parameter(validator=Number(gte=1))] = None,
+    ray_address: str | None = None,
 ) -> None:
-    """Train ControlNeXt, and as much of the UNet as wanted, on drawn dancers. A stopped run goes on.
+    """Train ControlNeXt, and as much of the UNet as wanted, on dancers or videos. A stopped run goes on.
 
     Parameters
     ----------
     config
-        YAML file with any of these options; configs/train/ has those of the shipped model.
+        YAML file with any of these options; configs/train/ has those of the shipped model and of a full one.
+    dry_run
+        Print what learns, the data and the memory, and stop; needs no weights.
+    workers
+        Train in this many processes (GPUs), by Ray Train [default: this process, or accelerate's].
+    ray_address
+        Ray cluster of these workers: auto, or HOST:PORT [default: this machine alone].
     """
-    print(train(resolve(TrainConfig, options, config)))
+    resolved = resolve(TrainConfig, options, config)
+    if dry_run:
+        print(plan(resolved))
+    elif workers is not None:
+        print(train_on_ray(resolved, workers, ray_address))
+    else:
+        print(train(resolved))
+
+
+@train_app.command
+def shards(
+    folder: Path,
+    /,
+    *,
+    options: Annotated[DataConfig, Parameter(name="*")] = DataConfig(),  # noqa: B008 (immutable)
+    config: ConfigFile = None,
+    per_shard: Annotated[int, Parameter(validator=Number(gte=1))] = 100,
+) -> int:
+    """Write clips as tar files, for `train --data.shards FOLDER`: drawn dancers, or those of videos.
+
+    Exit code 3 when some clips could not be read; they are listed.
+
+    Parameters
+    ----------
+    folder
+        New folder for the shards.
+    config
+        YAML file with any of these options.
+    per_shard
+        Clips in one file.
+    """
+    return make_shards(resolve(DataConfig, options, config), folder, per_shard)
 
 
 @train_app.command

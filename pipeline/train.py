@@ -4,9 +4,7 @@ The small model and the full one differ only in their configs. ControlNeXt, its 
 whose loss is minimized are the very objects that `animate` samples with.
 """
 
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from fnmatch import fnmatch
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,32 +15,31 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..datasets.puppets import PARTS
+from ..datasets.records import BadRecord
 from ..datasets.samples import Clip, loss_weights, to_signed, to_unit
 from ..stages.controlnext.inject import attach
+from ..stages.svd.checkpointing import checkpoint_blocks
 from ..stages.svd.collapse import collapse
 from ..stages.svd.conditioning import MicroConditioning, clip_pixels
 from ..stages.svd.denoiser import Conditioning, Denoiser, Loss
-from ..stages.svd.temporal import is_temporal, without_temporal
+from ..stages.svd.lora import merge_lora, save_lora
+from ..stages.svd.temporal import without_temporal
 from .model_card import training_notes
 from .progress import say
 from .train_config import TrainConfig
 from .train_data import clip_batches, seeded
 from .train_encoder import palette_loss, presence
+from .train_latents import Kept, latents_folder
+from .train_learning import learning_of, put_lora_on
 from .train_log import Log
 from .train_loop import run_loop
 from .train_model import Parts, load_parts, save_model
+from .train_plan import plan
 from .train_vae import posterior
 from .train_validation import validate
 
 SIGMA_BINS = (0.5, 2.0, 8.0)
 """Losses are logged below, between and above these noise levels."""
-LEARNING: dict[str, tuple[str, ...]] = {
-    "none": (),
-    "to_out+to_v": ("*.to_out.*", "*.to_v.*"),
-    "temporal": ("*temporal*", "*time_mixer*", "*time_pos_embed*"),
-    "all": ("*",),
-}
-"""Name patterns of the UNet's parameters that learn; ControlNeXt's always do."""
 
 
 class VideoTask:
@@ -54,8 +51,10 @@ class VideoTask:
         self.parts = parts or load_parts(config.model)
         self.parts.vae.requires_grad_(False).eval()
         self.parts.image_encoder.requires_grad_(config.palette > 0).eval()
+        if config.lora_rank is not None:
+            put_lora_on(self.parts.unet, config.learn, config.video, config.lora_rank)
         if config.gradient_checkpointing:
-            self.parts.unet.enable_gradient_checkpointing()
+            checkpoint_blocks(self.parts.unet)
             self.parts.controlnext.enable_gradient_checkpointing()
         self.injection = attach(self.parts.unet, config.model.strength)
         collapse(self.parts.unet)
@@ -72,34 +71,27 @@ class VideoTask:
                 "reader": self.reader,
             }
         self.sigmas = config.sigma.distribution()
-        self.kept: dict[tuple[str, int, int], Tensor] = {}
+        self.kept = Kept(config.cache_latents, latents_folder(config, self.parts))
+
+    @property
+    def device(self) -> torch.device:
+        return self.parts.unet.device
 
     def to(self, device: torch.device) -> None:
         for network in (*self.modules.values(), self.parts.vae, self.parts.image_encoder):
             nn.Module.to(network, device)
 
     def trainable(self) -> list[tuple[str, nn.Parameter]]:
-        patterns = LEARNING[self.config.learn]
+        config = self.config
         chosen = [(f"controlnext.{name}", p) for name, p in self.parts.controlnext.named_parameters()]
-        for name, p in self.parts.unet.named_parameters():
-            learns = any(fnmatch(name, pattern) for pattern in patterns)
-            learns = learns and (self.config.video or not is_temporal(name)) and not unused(name)
-            p.requires_grad_(learns)
-            if learns:
-                chosen.append((f"unet.{name}", p))
-        if self.config.palette > 0:
+        unet = learning_of(self.parts.unet, config.learn, config.video)
+        chosen += [(f"unet.{name}", p) for name, p in unet]
+        if config.palette > 0:
             for key in ("image_encoder", "reader"):
                 chosen += [(f"{key}.{name}", p) for name, p in self.modules[key].named_parameters()]
-        counts = Counter[str]()
-        for name, p in chosen:
-            counts[name.partition(".")[0]] += p.numel()
-        total = sum(p.numel() for p in self.parts.unet.parameters())
-        say(
-            f"learning ControlNeXt {counts['controlnext']:,}, UNet {counts['unet']:,} of {total:,} parameters"
-        )
         return chosen
 
-    def batches(self, start: int, stop: int, micros: range) -> Iterator[list[Clip]]:
+    def batches(self, start: int, stop: int, micros: range) -> Iterator[list[Clip | BadRecord]]:
         config = self.config
         return clip_batches(config.data, config.loop, config.batch, start, stop, micros)
 
@@ -111,9 +103,10 @@ class VideoTask:
         """
 
         def latents() -> Tensor:
-            return posterior(self.parts.vae, to_signed(clip.frames[frame][None])).mode()[0]
+            pixels = to_signed(clip.frames[frame][None]).to(self.device)
+            return posterior(self.parts.vae, pixels).mode()[0]
 
-        return self.once("latents", clip, frame, latents)
+        return self.kept.once("latents", clip.number, frame, latents).to(self.device)
 
     @torch.no_grad()
     def token(self, clip: Clip, frame: int) -> Tensor:
@@ -122,28 +115,20 @@ class VideoTask:
         def token() -> Tensor:
             return self.parts.image_encoder(self.pixels(clip, frame)[None]).image_embeds[0]
 
-        return self.once("token", clip, frame, token)
+        return self.kept.once("token", clip.number, frame, token).to(self.device)
 
     def pixels(self, clip: Clip, frame: int) -> Tensor:
         """A frame as the image encoder takes it: [3, S, S]."""
         encoder: Any = self.parts.image_encoder
-        return clip_pixels(clip.frames[frame], encoder.config.image_size)[0]
-
-    def once(self, what: str, clip: Clip, frame: int, make: Callable[[], Tensor]) -> Tensor:
-        """What `make` returns, made once for each frame where the config keeps latents."""
-        if not self.config.cache_latents:
-            return make()
-        key = what, clip.number, frame
-        if key not in self.kept:
-            self.kept[key] = make()
-        return self.kept[key]
+        return clip_pixels(clip.frames[frame], encoder.config.image_size)[0].to(self.device)
 
     @torch.no_grad()
     def reference_latents(self, frame: np.ndarray, generator: torch.Generator) -> Tensor:
         """Latents [C, h, w] of a reference uint8 [H, W, 3] with the model's augmentation noise."""
         pixels = to_signed(frame[None])
         noise = torch.randn(pixels.shape, generator=generator)
-        return posterior(self.parts.vae, pixels + self.config.model.noise_aug * noise).mode()[0]
+        noisy = (pixels + self.config.model.noise_aug * noise).to(self.device)
+        return posterior(self.parts.vae, noisy).mode()[0]
 
     def draw(self, clip: Clip, generator: torch.Generator) -> list[tuple[int, list[int]]]:
         """What to learn from a clip: pairs of a reference and the frames to make from it."""
@@ -189,7 +174,7 @@ class VideoTask:
                     references.append(self.encode(clip, reference))
         x0 = torch.stack(latents) * float(self.parts.vae.config["scaling_factor"])
         height, width = x0.shape[-2:]
-        weight = F.adaptive_avg_pool2d(torch.stack(weights), (height, width))[:, :, None]
+        weight = F.adaptive_avg_pool2d(torch.stack(weights), (height, width))[:, :, None].to(self.device)
         count = len(x0)
         if config.palette > 0:
             tokens = self.parts.image_encoder(torch.stack([self.pixels(*one) for one in seen])).image_embeds
@@ -199,11 +184,11 @@ class VideoTask:
         conditioning = Conditioning(
             tokens[:, None],
             torch.stack(references),
-            self.numbers().time_ids().expand(count, -1),
+            self.numbers().time_ids().to(self.device).expand(count, -1),
         )
         call = {
             "latents": x0,
-            "control_frames": torch.stack(control),
+            "control_frames": torch.stack(control).to(self.device),
             "conditioning": conditioning,
             "generator": generator,
             "weight": weight,
@@ -225,45 +210,32 @@ class VideoTask:
         return validate(self, step, log)
 
 
-def memory_plan(task: VideoTask, config: TrainConfig) -> str:
-    """What the networks take before the first step; activations come on top."""
-    learning = sum(p.numel() for _, p in task.trainable())
-    networks = (task.parts.unet, task.parts.controlnext, task.parts.vae, task.parts.image_encoder)
-    weights = sum(p.numel() for network in networks for p in network.parameters())
-    gigabytes = (4 * weights + (4 + 8 + 4) * learning) / 1e9
-    frames = config.data.frames + 1 if config.video else config.targets
-    return (
-        f"memory: {gigabytes:.2f} GB for weights, gradients, AdamW and the average in float32, "
-        f"and the activations of {config.batch * frames} frames"
-    )
-
-
-def unused(name: str) -> bool:
-    """Whether a parameter cannot matter: the queries and keys of attention to a single token."""
-    return any(part in name for part in (".attn2.to_q.", ".attn2.to_k.", ".norm2.")) and "resnets" not in name
-
-
 def by_sigma(loss: Loss) -> dict[str, float]:
     """Mean losses by noise level, for the log."""
     names = ("loss_sigma_low", "loss_sigma_middle", "loss_sigma_high", "loss_sigma_highest")
-    bins = torch.bucketize(loss.sigma, torch.tensor(SIGMA_BINS))
-    return {
-        name: float(loss.per_sample[bins == i].mean())
-        for i, name in enumerate(names)
-        if bool((bins == i).any())
-    }
+    bins, losses = torch.bucketize(loss.sigma.cpu(), torch.tensor(SIGMA_BINS)), loss.per_sample.cpu()
+    return {name: float(losses[bins == i].mean()) for i, name in enumerate(names) if bool((bins == i).any())}
 
 
 def train(config: TrainConfig) -> Path:
-    """Train; returns the folder OUTPUT/model with the averaged weights, ready for `animate --model`."""
+    """Train; returns the folder OUTPUT/model with the averaged weights, ready for `animate --model`.
+
+    LoRA weights are in that model's UNet, and alone in OUTPUT/lora.safetensors.
+    """
+    main = PartialState().is_main_process
+    if main:
+        say(plan(config))
     task = VideoTask(config)
-    say(memory_plan(task, config))
     identity = config.model_dump(mode="json")
     averaged = run_loop(task, config.loop, config.output, identity)
     folder = config.output / "model"
-    if not PartialState().is_main_process:
+    if not main:
         return folder
     averaged.swap()
     task.injection.detach()
+    task.to(torch.device("cpu"))
+    if config.lora_rank is not None:
+        save_lora(task.parts.unet, config.output / "lora.safetensors")
+        merge_lora(task.parts.unet)
     notes = training_notes(config.output)
     return save_model(folder, task.parts, config.model, notes, {"training": identity})

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from ..stages.svd.denoiser import Dropout
 from ..stages.svd.noise import CosineInterpolated, LogNormal, SigmaDistribution
@@ -59,7 +59,9 @@ class TrainConfig(Config):
     model: ModelConfig = ModelConfig()
     data: DataConfig = DataConfig()
     learn: Literal["none", "to_out+to_v", "temporal", "all"] = "all"
-    """Which of the UNet's parameters learn."""
+    """Which of the UNet's parameters learn, or where its LoRA weights are."""
+    lora_rank: Annotated[int | None, Field(ge=1)] = None
+    """Learn LoRA weights of this rank on the UNet's layers, instead of the layers themselves."""
     video: bool = True
     """Learn clips; false learns single pictures with the temporal layers skipped and at rest."""
     batch: Annotated[int, Field(ge=1)] = 1
@@ -74,7 +76,15 @@ class TrainConfig(Config):
     palette: Annotated[float, Field(ge=0)] = 0.0
     """Above 0 the image encoder learns too, with this weight on telling the colours of the parts."""
     gradient_checkpointing: bool = False
-    """Less memory for more time."""
+    """Less memory for more time, where clips are learned."""
     cache_latents: bool = False
     """Keep every frame's latents, and the tokens of an image encoder at rest, in memory."""
+    latents: Path | None = None
+    """Folder that keeps them too, for this run and later ones."""
     loop: LoopConfig = LoopConfig()
+
+    @model_validator(mode="after")
+    def _checkpoints_clips(self) -> "TrainConfig":
+        if self.gradient_checkpointing and not self.video:
+            raise ValueError("gradient_checkpointing is for clips: leave it off where pictures are learned")
+        return self

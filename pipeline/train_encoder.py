@@ -11,16 +11,19 @@ from typing import Annotated
 
 import numpy as np
 import torch
+from accelerate import PartialState
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from ..datasets.puppets import PARTS
+from ..datasets.records import BadRecord
 from ..datasets.samples import Clip, palette_of
+from ..stages.errors import ConfigError
 from ..stages.svd.conditioning import clip_pixels
 from .config import Config
-from .train_data import DataConfig, clip_batches, seeded
+from .train_data import DataConfig, clip_batches, held_out_clips, seeded
 from .train_log import Log
 from .train_loop import LoopConfig, run_loop
 
@@ -77,7 +80,7 @@ class EncoderTask:
     def trainable(self) -> list[tuple[str, nn.Parameter]]:
         return [(f"{m}.{n}", p) for m, module in self.modules.items() for n, p in module.named_parameters()]
 
-    def batches(self, start: int, stop: int, micros: range) -> Iterator[list[Clip]]:
+    def batches(self, start: int, stop: int, micros: range) -> Iterator[list[Clip | BadRecord]]:
         config = self.config
         return clip_batches(config.data, config.loop, config.batch, start, stop, micros)
 
@@ -97,7 +100,7 @@ class EncoderTask:
 
     @torch.no_grad()
     def validate(self, step: int, log: Log) -> dict[str, float]:
-        clips = [self.config.data.held_out(VALIDATION_CLIPS)[i] for i in range(VALIDATION_CLIPS)]
+        clips = held_out_clips(self.config.data, VALIDATION_CLIPS)
         _, logs = self.errors([clip.frames[0] for clip in clips], [presence(clip, 0) for clip in clips])
         return {f"validation_{name}": value for name, value in logs.items()}
 
@@ -107,6 +110,8 @@ def palette_loss(told: Tensor, palettes: list[np.ndarray]) -> tuple[Tensor, dict
     told = told.reshape(len(palettes), len(PARTS), 4)
     truth = torch.from_numpy(np.stack(palettes)).to(told.device)
     shown = truth[..., 3:]
+    if not shown.any():
+        raise ConfigError("these clips do not say the colours of parts: learn them from drawn dancers")
     squared = ((told[..., :3] - truth[..., :3]) ** 2 * shown).sum() / (3 * shown.sum())
     flags = F.binary_cross_entropy_with_logits(told[..., 3:], shown)
     logs = {"colour_error": float(squared.detach().sqrt()), "presence": float(flags.detach())}
@@ -124,7 +129,10 @@ def presence(clip: Clip, frame: int) -> np.ndarray:
 def train_encoder(config: EncoderConfig) -> Path:
     """Train an image encoder; returns the folder `OUTPUT/image_encoder`, with the averaged weights."""
     task = EncoderTask(config)
-    run_loop(task, config.loop, config.output, config.model_dump(mode="json")).swap()
+    averaged = run_loop(task, config.loop, config.output, config.model_dump(mode="json"))
+    if not PartialState().is_main_process:
+        return config.output / "image_encoder"
+    averaged.swap()
     task.encoder.save_pretrained(config.output / "image_encoder")
     figures = task.validate(config.loop.steps, Log(config.output, 0, main=False))
     (config.output / "figures.json").write_text(json.dumps(figures, indent=1) + "\n")

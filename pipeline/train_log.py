@@ -2,7 +2,7 @@
 
 import json
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from io import BytesIO
 from pathlib import Path
@@ -12,18 +12,21 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
+from ..datasets.records import BadRecord
 from ..stages.encode import VideoWriter
+from .progress import say
 
 
 class Log:
     """`log.jsonl`, one line of JSON for each entry, the same numbers in `tensorboard/`, and `validation/`.
 
-    Only the main process writes; for the others every call does nothing.
+    Only the main process writes, but for what it could not read: each process adds that to `left_out.jsonl`.
     """
 
     def __init__(self, folder: Path, start: int, main: bool) -> None:
         self.folder = folder
         self.board: Any = None
+        self.named: set[str] = set()
         if main:
             from torch.utils.tensorboard import SummaryWriter  # heavy, and only a training needs it
 
@@ -38,6 +41,16 @@ class Log:
         self.lines.flush()
         for name, value in values.items():
             self.board.add_scalar(name, value, step)
+
+    def left_out(self, records: Sequence[BadRecord], step: int) -> None:
+        """Say what could not be read, each once, and add it to `left_out.jsonl`."""
+        for record in records:
+            if record.name not in self.named:
+                self.named.add(record.name)
+                say(f"step {step} goes without {record}")
+            line = json.dumps({"step": step, "name": record.name, "reason": record.reason})
+            with (self.folder / "left_out.jsonl").open("a", encoding="utf-8") as file:
+                file.write(line + "\n")
 
     def add_image(self, name: str, image: Tensor, step: int) -> None:
         """Show a picture [3, H, W] in 0..1 in tensorboard."""

@@ -20,10 +20,12 @@ from pydantic import Field
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from ..stages.errors import ConfigError, PosedanceError
+from ..datasets.records import BadRecord
+from ..stages.errors import ConfigError
 from .config import Config
 from .progress import LOG_INTERVAL_S, say
-from .train_checkpoints import Averaged, Position, checkpoints, prune, restore, save_checkpoint
+from .train_checkpoints import Averaged, Position, prune, restore, save_checkpoint
+from .train_checks import check_data, check_numbers
 from .train_log import Log, Means
 from .train_optimizer import (
     AUTOCAST,
@@ -38,10 +40,6 @@ SMALLEST_SCALE = 1.0
 """fp16's loss scale starts at 65536 and halves at every overflow; below this the numbers are bad."""
 PATIENCE = timedelta(hours=2)
 """How long processes wait for one another: the main one also validates."""
-
-
-class TrainingDivergedError(PosedanceError):
-    """The loss is no longer a number, or far above where it was."""
 
 
 class LoopConfig(Config):
@@ -101,7 +99,7 @@ class Task(Protocol):
     def batches(self, start: int, stop: int, micros: range) -> Any:
         """Iterable over batches of steps start..stop; of the `accumulation` ones of a step, only `micros`.
 
-        A batch is a list; samples that cannot be read are missing in it.
+        A batch is a list of samples; one that cannot be read is a BadRecord.
         """
         ...
 
@@ -149,7 +147,7 @@ def run_loop(
         )
     batches = iter(task.batches(start, config.steps, micros))
     main = accelerator.is_main_process
-    means, clips, began = Means(), 0, time.monotonic()
+    means, clips, lost, began = Means(), 0, 0, time.monotonic()
     with (
         Log(folder, start, main) as log,
         tqdm(
@@ -162,9 +160,12 @@ def run_loop(
         ) as bar,
     ):
         for step in range(start, config.steps):
-            sums = torch.zeros(2, dtype=torch.float64)  # of the loss and of the clips that were read
+            sums = torch.zeros(3, dtype=torch.float64)  # of the loss, of clips, and of those not read
             for micro in micros:
-                batch = next(batches)
+                read = next(batches)
+                batch = [sample for sample in read if not isinstance(sample, BadRecord)]
+                log.left_out([sample for sample in read if isinstance(sample, BadRecord)], step)
+                sums[1:] += torch.tensor([len(batch), len(read) - len(batch)])
                 if not batch:
                     continue
                 with torch.autocast(
@@ -172,18 +173,17 @@ def run_loop(
                 ):
                     loss, logs = task.loss(step, micro, batch)
                 scaler.scale(loss / config.accumulation).backward()
-                sums += torch.tensor([float(loss.detach()) / config.accumulation, len(batch)])
+                sums[0] += float(loss.detach()) / config.accumulation
                 means.add(logs)
-            loss_sum, count = summed(accelerator, sums.float().to(device)).tolist()
-            clips += int(count)
-            if count == 0:
-                raise ConfigError(f"none of the clips of step {step} can be read: see the reasons above")
+            loss_sum, read_now, lost_now = summed(accelerator, sums.float().to(device)).tolist()
+            clips, lost = clips + int(read_now), lost + int(lost_now)
+            check_data(int(read_now), clips, lost, step, folder)
             sum_gradients(accelerator, parameters)
             scaler.unscale_(optimizer)
             norm = float(torch.nn.utils.clip_grad_norm_(parameters, config.clip))
             overflow = config.precision == "fp16" and not math.isfinite(norm)
             if not overflow or scaler.get_scale() < SMALLEST_SCALE:
-                check(loss_sum, norm, mean_loss, step, config, folder)
+                check_numbers(loss_sum, norm, mean_loss, config.divergence, step, folder)
                 mean_loss = loss_sum if mean_loss is None else 0.98 * mean_loss + 0.02 * loss_sum
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate_at(step, config)
@@ -207,6 +207,7 @@ def run_loop(
                     "learning_rate": learning_rate_at(step, config),
                     "steps_per_s": (done - start) / seconds,
                     "clips_per_s": clips / seconds,
+                    "clips_left_out": float(lost),
                 }
                 bar.set_postfix(loss=f"{values['loss_mean']:.4f}")
                 log.write(done, values | means.take())
@@ -220,17 +221,3 @@ def run_loop(
                 )
                 prune(folder, config.keep)
     return averaged
-
-
-def check(loss: float, norm: float, mean: float | None, step: int, config: LoopConfig, folder: Path) -> None:
-    """TrainingDivergedError, naming the last good checkpoint, for a loss or a gradient not to be followed."""
-    what = f"the loss at step {step} is {loss:.4g}"
-    if math.isfinite(loss) and (mean is None or loss <= config.divergence * mean):
-        if math.isfinite(norm):
-            return
-        what = f"the gradient at step {step} is {norm:.4g}"
-    last = checkpoints(folder)
-    good = f"the last good checkpoint is {last[-1]}" if last else "there is no checkpoint yet"
-    raise TrainingDivergedError(
-        f"{what}: stopped; {good}; run the same command with a lower loop.learning_rate to go on"
-    )

@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import torch
 from diffusers.models.autoencoders.autoencoder_kl_temporal_decoder import AutoencoderKLTemporalDecoder
@@ -134,11 +134,12 @@ def load_parts(config: ModelConfig) -> Parts:
 
 
 def source(own: Path | None, base: Path | None, name: str) -> Path:
-    if own is not None:
-        return own
-    if base is None:
+    if own is None and base is None:
         raise ConfigError(f"the model has no {name}: give model.{name} or model.base")
-    return base / name
+    folder = own if own is not None else cast(Path, base) / name
+    if not folder.is_dir():
+        raise ConfigError(f"{folder} does not exist: give a folder in diffusers layout")
+    return folder
 
 
 def recorded(folder: Path) -> dict[str, int]:

@@ -11,6 +11,7 @@ from typing import Annotated
 
 import numpy as np
 import torch
+from accelerate import PartialState
 from diffusers.models.autoencoders.autoencoder_kl_temporal_decoder import AutoencoderKLTemporalDecoder
 from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 from einops import rearrange
@@ -18,12 +19,13 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..datasets.samples import Clip, PuppetClips, loss_weights, to_signed
+from ..datasets.records import BadRecord
+from ..datasets.samples import Clip, loss_weights, to_signed
 from ..stages.svd.norms import set_norm_groups
 from ..stages.svd.start import start_vae_as_linear_codec
 from ..stages.svd.temporal import is_temporal, without_temporal
 from .config import Config
-from .train_data import DataConfig, clip_batches, seeded
+from .train_data import DataConfig, clip_batches, held_out_clips, readable, seeded
 from .train_log import Log
 from .train_loop import LoopConfig, run_loop
 
@@ -86,8 +88,8 @@ class VaeTask:
             force_upcast=False,
         )
         set_norm_groups(self.vae, config.norm_groups)
-        clips = config.data.training()
-        images = torch.cat([to_signed(clips[i].frames) for i in range(min(START_CLIPS, len(clips)))])
+        clips = readable(config.data.training(), START_CLIPS)
+        images = torch.cat([to_signed(clip.frames) for clip in clips])
         if levels == 3:
             start_vae_as_linear_codec(self.vae, images)
         self.modules = {"vae": self.vae}
@@ -99,7 +101,7 @@ class VaeTask:
         named = self.vae.named_parameters()
         return [(f"vae.{name}", p) for name, p in named if p.requires_grad and not is_temporal(name)]
 
-    def batches(self, start: int, stop: int, micros: range) -> Iterator[list[Clip]]:
+    def batches(self, start: int, stop: int, micros: range) -> Iterator[list[Clip | BadRecord]]:
         config = self.config
         return clip_batches(config.data, config.loop, config.batch, start, stop, micros)
 
@@ -131,7 +133,7 @@ class VaeTask:
 
     @torch.no_grad()
     def validate(self, step: int, log: Log) -> dict[str, float]:
-        clips = self.config.data.held_out(VALIDATION_CLIPS)
+        clips = held_out_clips(self.config.data, VALIDATION_CLIPS)
         squared = []
         for i in range(len(clips)):
             image = to_signed(clips[i].frames).to(self.vae.device)
@@ -163,9 +165,9 @@ def psnr(squared: float) -> float:
 
 
 @torch.no_grad()
-def latent_deviation(vae: AutoencoderKLTemporalDecoder, clips: PuppetClips) -> float:
+def latent_deviation(vae: AutoencoderKLTemporalDecoder, clips: list[Clip]) -> float:
     """Standard deviation of the latents around zero: 1 / it is the scaling factor."""
-    frames = [to_signed(clips[i].frames).to(vae.device) for i in range(len(clips))]
+    frames = [to_signed(clip.frames).to(vae.device) for clip in clips]
     latents = [posterior(vae, images).mode() for images in frames]
     return float(torch.cat(latents).square().mean().sqrt())
 
@@ -177,11 +179,10 @@ def train_vae(config: VaeConfig) -> Path:
     """
     task = VaeTask(config)
     averaged = run_loop(task, config.loop, config.output, config.model_dump(mode="json"))
+    if not PartialState().is_main_process:
+        return config.output / "vae"
     averaged.swap()
-    data = config.data
-    deviation = latent_deviation(
-        task.vae, PuppetClips(data.spec(), min(32, data.clips), data.seed, data.cache)
-    )
+    deviation = latent_deviation(task.vae, readable(config.data.training(), 32))
     task.vae.register_to_config(scaling_factor=1.0 / deviation)
     task.vae.save_pretrained(config.output / "vae")
     figures = task.validate(config.loop.steps, Log(config.output, 0, main=False))

@@ -1,10 +1,17 @@
-"""Ray, started once for all tests that need it."""
+"""What tests of the pipeline share: Ray, started once, and a training that takes seconds."""
 
-from collections.abc import Iterator
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from posedance.pipeline.train_config import TrainConfig
+from posedance.pipeline.train_data import DataConfig
+from posedance.pipeline.train_encoder import EncoderConfig, train_encoder
+from posedance.pipeline.train_loop import LoopConfig
+from posedance.pipeline.train_vae import VaeConfig, train_vae
 from posedance.pipeline.workers import start_ray
 
 
@@ -16,3 +23,83 @@ def ray_here() -> Iterator[Any]:
     start_ray(None)
     yield ray
     ray.shutdown()
+
+
+@pytest.fixture(scope="session")
+def base(tmp_path_factory):
+    """A VAE and an image encoder, trained for two steps, and the cache of the clips."""
+    folder = tmp_path_factory.mktemp("base")
+    data = small_data(folder)
+    loop = LoopConfig(steps=2, learning_rate=1e-4, warmup=1)
+    vae = train_vae(
+        VaeConfig(output=folder / "vae", latent_channels=4, batch=1, frames=2, data=data, loop=loop)
+    )
+    encoder = train_encoder(
+        EncoderConfig(
+            output=folder / "encoder",
+            image_size=32,
+            width=32,
+            layers=1,
+            heads=2,
+            token=16,
+            batch=2,
+            data=data,
+            loop=loop,
+        )
+    )
+    return folder, vae, encoder
+
+
+def small_data(folder: Path) -> DataConfig:
+    return DataConfig(width=32, height=32, canvas=96, clips=3, frames=2, cache=folder / "clips", workers=0)
+
+
+@pytest.fixture(scope="session")
+def config() -> Callable[..., TrainConfig]:
+    """A function that makes the config of a training of a few seconds, with changes."""
+    return small_training
+
+
+def small_training(base, output: Path, **changes) -> TrainConfig:
+    folder, vae, encoder = base
+    loop = {"steps": 4, "learning_rate": 1e-3, "warmup": 1, "checkpoint_every": 2, "validate_every": 100}
+    settings: dict[str, Any] = {
+        "output": output,
+        "model": {
+            "vae": vae,
+            "image_encoder": encoder,
+            "unet": {"widths": [32], "head": 16},
+            "controlnext": {
+                "stem": 8,
+                "in_channels": [8],
+                "out_channels": [8],
+                "groups": [1],
+                "stem_groups": 1,
+                "mid_groups": 1,
+                "time": 8,
+            },
+            "width": 32,
+            "height": 32,
+            "canvas": 96,
+            "window": 4,
+            "overlap": 1,
+            "steps": 2,
+            "guidance_scale": 1.0,
+        },
+        "data": small_data(folder).model_dump(),
+        "batch": 2,
+        "loop": loop | changes.pop("loop", {}),
+    }
+    settings["data"] |= changes.pop("data", {})
+    return TrainConfig.model_validate(settings | changes)
+
+
+@pytest.fixture(scope="session")
+def losses() -> Callable[[Path], list[float]]:
+    """A function that gives the losses in a run's log."""
+
+    def read(folder: Path) -> list[float]:
+        entries = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+        return [entry["loss"] for entry in entries if "loss" in entry]
+
+    return read

@@ -1,4 +1,3 @@
-import json
 import subprocess
 import sys
 from pathlib import Path
@@ -11,11 +10,13 @@ from safetensors.torch import load_file
 
 from posedance.pipeline.train import TrainConfig, VideoTask, train
 from posedance.pipeline.train_checkpoints import checkpoints
-from posedance.pipeline.train_data import DataConfig, clip_order
-from posedance.pipeline.train_encoder import EncoderConfig, train_encoder
-from posedance.pipeline.train_loop import LoopConfig, TrainingDivergedError, run_loop
+from posedance.pipeline.train_checks import TrainingDivergedError
+from posedance.pipeline.train_data import clip_order
+from posedance.pipeline.train_encoder import EncoderConfig
+from posedance.pipeline.train_loop import LoopConfig, run_loop
 from posedance.pipeline.train_optimizer import ema_decay_at, learning_rate_at
-from posedance.pipeline.train_vae import VaeConfig, train_vae
+from posedance.pipeline.train_ray import train_on_ray
+from posedance.pipeline.train_vae import VaeConfig
 from posedance.stages.errors import ConfigError
 from posedance.stages.generate import load_generator
 
@@ -23,74 +24,7 @@ STEPS = 4
 
 
 @pytest.fixture(scope="module")
-def base(tmp_path_factory):
-    """A VAE and an image encoder, trained for two steps, and the cache of the clips."""
-    folder = tmp_path_factory.mktemp("base")
-    data = small_data(folder)
-    loop = LoopConfig(steps=2, learning_rate=1e-4, warmup=1)
-    vae = train_vae(
-        VaeConfig(output=folder / "vae", latent_channels=4, batch=1, frames=2, data=data, loop=loop)
-    )
-    encoder = train_encoder(
-        EncoderConfig(
-            output=folder / "encoder",
-            image_size=32,
-            width=32,
-            layers=1,
-            heads=2,
-            token=16,
-            batch=2,
-            data=data,
-            loop=loop,
-        )
-    )
-    return folder, vae, encoder
-
-
-def small_data(folder: Path) -> DataConfig:
-    return DataConfig(width=32, height=32, canvas=96, clips=3, frames=2, cache=folder / "clips", workers=0)
-
-
-def config(base, output: Path, **changes) -> TrainConfig:
-    folder, vae, encoder = base
-    loop = {"steps": STEPS, "learning_rate": 1e-3, "warmup": 1, "checkpoint_every": 2, "validate_every": 100}
-    settings = {
-        "output": output,
-        "model": {
-            "vae": vae,
-            "image_encoder": encoder,
-            "unet": {"widths": [32], "head": 16},
-            "controlnext": {
-                "stem": 8,
-                "in_channels": [8],
-                "out_channels": [8],
-                "groups": [1],
-                "stem_groups": 1,
-                "mid_groups": 1,
-                "time": 8,
-            },
-            "width": 32,
-            "height": 32,
-            "canvas": 96,
-            "window": 4,
-            "overlap": 1,
-            "steps": 2,
-            "guidance_scale": 1.0,
-        },
-        "data": small_data(folder).model_dump(),
-        "batch": 2,
-        "loop": loop | changes.pop("loop", {}),
-    }
-    return TrainConfig.model_validate(settings | changes)
-
-
-def losses(folder: Path) -> list[float]:
-    entries = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
-    return [entry["loss"] for entry in entries if "loss" in entry]
-
-
-@pytest.fixture(scope="module")
-def whole(base, tmp_path_factory):
+def whole(base, config, tmp_path_factory):
     output = tmp_path_factory.mktemp("whole")
     train(config(base, output, loop={"log_every": 1}))
     return output
@@ -106,7 +40,7 @@ def test_the_result_generates(whole):
     assert torch.isfinite(latents).all()
 
 
-def test_a_resumed_run_equals_an_uninterrupted_one(base, whole, tmp_path):
+def test_a_resumed_run_equals_an_uninterrupted_one(base, config, whole, tmp_path, losses):
     settings = config(base, tmp_path, loop={"log_every": 1})
     stopped = settings.loop.model_copy(update={"steps": STEPS // 2})
     train(settings.model_copy(update={"loop": stopped}))
@@ -118,7 +52,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(base, whole, tmp_path):
     assert all(torch.allclose(resumed[name], through[name], atol=1e-6) for name in through)
 
 
-def test_only_the_last_checkpoints_stay_and_are_whole(base, tmp_path):
+def test_only_the_last_checkpoints_stay_and_are_whole(base, config, tmp_path):
     train(config(base, tmp_path, loop={"checkpoint_every": 1, "keep": 2}, video=False))
     assert [path.name for path in checkpoints(tmp_path)] == ["checkpoint-0000003", "checkpoint-0000004"]
     assert not list(tmp_path.glob(".checkpoint*"))
@@ -132,12 +66,12 @@ def test_only_the_last_checkpoints_stay_and_are_whole(base, tmp_path):
     }
 
 
-def test_another_run_in_the_same_folder_is_refused(base, whole):
+def test_another_run_in_the_same_folder_is_refused(base, config, whole):
     with pytest.raises(ConfigError, match=r"loop\.weight_decay"):
         train(config(base, whole, loop={"weight_decay": 0.5, "steps": STEPS + 1}))
 
 
-def test_a_loss_that_is_no_number_stops_with_the_last_good_checkpoint(base, tmp_path):
+def test_a_loss_that_is_no_number_stops_with_the_last_good_checkpoint(base, config, tmp_path):
     settings = config(base, tmp_path)
     train(settings.model_copy(update={"loop": settings.loop.model_copy(update={"steps": 2})}))
     task = VideoTask(settings)
@@ -152,7 +86,7 @@ def test_a_loss_that_is_no_number_stops_with_the_last_good_checkpoint(base, tmp_
         run_loop(task, settings.loop, tmp_path, settings.model_dump(mode="json"))
 
 
-def test_pictures_leave_the_temporal_layers_at_rest(base, tmp_path):
+def test_pictures_leave_the_temporal_layers_at_rest(base, config, tmp_path):
     settings = config(base, tmp_path, video=False)
     names = [name for name, _ in VideoTask(settings).trainable()]
     assert names and not any("temporal" in name for name in names)
@@ -166,7 +100,7 @@ def test_pictures_leave_the_temporal_layers_at_rest(base, tmp_path):
     ("learn", "within"),
     [("none", ()), ("to_out+to_v", ("to_out", "to_v")), ("temporal", ("tempor", "time_"))],
 )
-def test_what_learns_is_chosen_by_name(base, tmp_path, learn, within):
+def test_what_learns_is_chosen_by_name(base, config, tmp_path, learn, within):
     named = VideoTask(config(base, tmp_path, learn=learn)).trainable()
     unet = [name for name, _ in named if name.startswith("unet.")]
     assert bool(unet) == bool(within)
@@ -174,7 +108,7 @@ def test_what_learns_is_chosen_by_name(base, tmp_path, learn, within):
     assert sum(name.startswith("controlnext.") for name, _ in named) > 10
 
 
-def test_a_run_can_go_on_from_a_model_folder(base, whole, tmp_path):
+def test_a_run_can_go_on_from_a_model_folder(base, config, whole, tmp_path):
     settings = config(base, tmp_path)
     model = settings.model.model_copy(
         update={
@@ -194,7 +128,7 @@ def test_a_run_can_go_on_from_a_model_folder(base, whole, tmp_path):
     assert {module.num_groups for module in task.parts.unet.modules() if hasattr(module, "num_groups")} == {1}
 
 
-def test_the_image_encoder_may_learn_along(base, tmp_path):
+def test_the_image_encoder_may_learn_along(base, config, tmp_path):
     settings = config(base, tmp_path, palette=0.5, loop={"steps": 2, "checkpoint_every": 2})
     names = {name.partition(".")[0] for name, _ in VideoTask(settings).trainable()}
     assert names == {"unet", "controlnext", "image_encoder", "reader"}
@@ -238,7 +172,8 @@ train(TrainConfig.model_validate_json(open(sys.argv[1]).read()))
 
 
 @pytest.mark.slow
-def test_two_processes_learn_what_one_does(base, tmp_path):
+@pytest.mark.timeout(600)
+def test_two_processes_learn_what_one_does(base, config, tmp_path, losses):
     alone = config(base, tmp_path / "alone", batch=1, loop={"accumulation": 2, "log_every": 1})
     train(alone)
     shared = alone.model_copy(update={"output": tmp_path / "shared"})
@@ -250,6 +185,13 @@ def test_two_processes_learn_what_one_does(base, tmp_path):
     done = subprocess.run(launch, cwd=tmp_path, capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     assert losses(tmp_path / "shared") == pytest.approx(losses(tmp_path / "alone"), abs=1e-5)
+    on_ray = alone.model_copy(update={"output": tmp_path / "ray"})
+    assert train_on_ray(on_ray, 2, None) == tmp_path / "ray" / "model"
+    assert losses(tmp_path / "ray") == pytest.approx(losses(tmp_path / "alone"), abs=1e-5)
+    assert load_generator(str(tmp_path / "ray" / "model")).name == "model"
+    with pytest.raises(ConfigError, match="2 processes cannot share 3 batches"):  # they are two indeed
+        loop = on_ray.loop.model_copy(update={"accumulation": 3})
+        train_on_ray(on_ray.model_copy(update={"output": tmp_path / "odd", "loop": loop}), 2, None)
 
 
 def test_the_shipped_configs_are_valid():

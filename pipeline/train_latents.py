@@ -1,0 +1,60 @@
+"""Latents and tokens of training frames, made once: kept in memory, in a folder, or not at all."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from ..stages.atomic import atomic_path
+from ..stages.errors import ConfigError
+
+if TYPE_CHECKING:
+    from .train_config import TrainConfig
+    from .train_model import Parts
+
+
+class Kept:
+    """What was made of frames, by kind, clip and frame; `folder` may be shared by processes."""
+
+    def __init__(self, memory: bool = True, folder: Path | None = None) -> None:
+        self.memory, self.folder = memory, folder
+        self._made: dict[tuple[str, int, int], Tensor] = {}
+
+    def once(self, what: str, clip: int, frame: int, make: Callable[[], Tensor]) -> Tensor:
+        """What `make` returns, on the CPU; made only where it is not kept yet."""
+        key = what, clip, frame
+        if key in self._made:
+            return self._made[key]
+        made = make().cpu() if self.folder is None else self._stored(self.folder, key, make)
+        if self.memory:
+            self._made[key] = made
+        return made
+
+    def _stored(self, folder: Path, key: tuple[str, int, int], make: Callable[[], Tensor]) -> Tensor:
+        what, clip, frame = key
+        path = folder / f"{clip:07d}" / f"{what}-{frame:03d}.safetensors"
+        if path.exists():
+            return load_file(path)[what]
+        made = make().cpu().contiguous()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_path(path) as temporary:
+            save_file({what: made}, temporary)
+        return made
+
+
+def latents_folder(config: "TrainConfig", parts: "Parts") -> Path | None:
+    """A folder in `config.latents` for these clips, VAE and image encoder; None where none is wanted."""
+    if config.latents is None:
+        return None
+    if config.palette > 0:
+        raise ConfigError("latents keeps the tokens of an image encoder at rest: leave palette at 0")
+    data = config.data.model_dump(mode="json", exclude={"cache", "workers"})
+    digest = hashlib.sha256(json.dumps([data, config.loop.precision], sort_keys=True).encode())
+    for network in (parts.vae, parts.image_encoder):
+        for parameter in nn.Module.parameters(network):
+            digest.update(parameter.detach().cpu().contiguous().view(-1).numpy().tobytes())
+    return config.latents / digest.hexdigest()[:16]
