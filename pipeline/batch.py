@@ -23,7 +23,7 @@ from .batch_stages import make_stages
 from .config import AnimateConfig, BatchConfig
 from .executor import Executor, InProcess, Outcome, Task
 from .interrupts import held_back
-from .job import hold, make_folder, write_text
+from .job import Job, hold, make_folder, write_text
 from .progress import say
 from .resources import Shares, describe, share_out
 from .scheduler import Scheduler
