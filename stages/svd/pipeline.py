@@ -63,11 +63,14 @@ class PosedancePipeline(DiffusionPipeline):
         self.svd_generator()
 
     def svd_generator(self) -> SvdGenerator:
-        """The components as they are now, as a generator; sets the group counts of their norms."""
+        """The components as a generator on their device; sets the group counts of their norms."""
         parts: Any = self
         networks = {name: getattr(parts, name) for name in NETWORKS}
         record = parts.config["record"]
-        return generator_of(record, "posedance", dict(parts.scheduler.config), networks, "model_index.json")
+        scheduler = dict(parts.scheduler.config)
+        generator = generator_of(record, "posedance", scheduler, networks, "model_index.json")
+        generator.device = parts.unet.device
+        return generator
 
     def __call__(
         self,

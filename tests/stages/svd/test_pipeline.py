@@ -102,3 +102,10 @@ def test_no_path_of_the_machine_is_saved(tmp_path):
     again.unet = type(again.unet).from_pretrained(tmp_path / "a", subfolder="unet")
     save_generator(again, tmp_path / "b")
     assert not [path for path in (tmp_path / "b").rglob("*.json") if str(tmp_path) in path.read_text()]
+
+
+def test_it_works_where_its_components_are(tmp_path):
+    save_generator(tiny_random(), tmp_path / "model")
+    pipe = load(tmp_path / "model")
+    assert pipe.svd_generator().device.type == "cpu"
+    assert pipe.to("meta").svd_generator().device.type == "meta"
