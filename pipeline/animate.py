@@ -33,7 +33,7 @@ from .graph import (
 from .job import Job, Key, key_of, open_job, write_text
 from .manifest import with_paths
 from .progress import say
-from .spread import Spread
+from .spread import denoise as denoise_spread
 
 
 def animate(config: AnimateConfig, workers: int | None = None, ray_address: str | None = None) -> list[Path]:
@@ -81,7 +81,7 @@ def make(
     if workers is not None:
         (control,) = files_of(job, "control")
         there = AnimateConfig.model_validate(with_paths(config.model_dump(), Path.cwd()))
-        run = partial(Spread(there, control.resolve(), workers, ray_address).denoise, generator)
+        run = partial(denoise_spread, there, control.resolve(), workers, ray_address, generator)
     denoise(job, config, keys["latents"], shape, generator, run)
     write_result(job, config, keys["result"], shape, generator)
     compare(job, config, keys["comparison"])

@@ -1,221 +1,209 @@
 """One long video over many workers: at every denoise step its windows are spread over Ray actors.
 
 The driver owns the latents of all frames. It sends a worker one window's latents and gets its prediction,
-blends predictions in the order of the windows whoever made them, and takes the step: the result is the same
+adds predictions up in the order of the windows whoever made them, and takes the step: the result is the same
 to the last bit for any number of workers, and without any. A worker that dies costs one window of one step.
+Who gets what is decided in `window_pool.py`, which takes several videos at once as well.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..stages.errors import ConfigError, PosedanceError
+from ..stages.errors import ConfigError
 from ..stages.frames import StoredFrames
 from ..stages.generate import Checkpoint, Settings
 from ..stages.picture import fit_cover, read_picture
 from ..stages.threads import limit_threads
-from ..stages.windows import Window, plan
+from ..stages.windows import plan
 from .config import AnimateConfig
 from .graph import open_generator
+from .window_pool import LostWorker, Part, Video, WindowPool
 from .workers import start_ray
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ..stages.svd.generator import SvdGenerator
-    from ..stages.svd.sampling import ControlFrames, OnEstimate
-
-MAX_LOSSES = 5
-"""Workers that may die one after the other, without one prediction in between, before the run is given up."""
-
-
-CALLS_AHEAD = 2
-"""Calls that a worker has at once: it never waits for the driver to send the next window."""
-
-
-class WindowWorker:
-    """What runs inside an actor: the model, ready to predict windows of one video."""
-
-    def __init__(self, video: "Spread", settings: Settings, threads: int) -> None:
-        self._video, self._settings, self._threads = video, settings, threads
-        self._stack = ExitStack()
-        self._sampler: Any = None
-
-    def setup(self) -> None:
-        frames = StoredFrames(self._video.control)
-        height, width = frames[0:1].shape[1:3]
-        config = self._video.config
-        assert config.reference is not None
-        image = fit_cover(read_picture(config.reference), width, height)
-        generator = open_generator(config)
-        limit_threads(self._threads)
-        self._sampler = self._stack.enter_context(generator.sampler(image, frames, self._settings))
-
-    def predict(self, step: int, window: int, latents: np.ndarray) -> np.ndarray:
-        """v [F, 4, h, w] of one window at `step`, from its latents [F, 4, h, w]; float32 both."""
-        import torch
-
-        return self._sampler.predict(step, window, torch.from_numpy(latents.copy())).numpy()
-
-
-@dataclass(slots=True)
-class Seat:
-    """A worker's place: its actor, and its calls under way with the window of each (None for its setup)."""
-
-    number: int
-    actor: Any
-    calls: dict[Any, int | None]
+    from ..stages.svd.generator import PreparedVideo, SvdGenerator
+    from ..stages.svd.sampling import ControlFrames, OnEstimate, Sampler
 
 
 @dataclass(frozen=True, slots=True)
-class Spread:
-    """One video, its windows spread over `workers` actors.
+class Inputs:
+    """What a worker opens a video from: files that all machines see under the same path."""
 
-    All machines read the reference image of `config`, the model, and the control frames `control`.
-    """
-
-    config: AnimateConfig
+    reference: Path
     control: Path
-    workers: int
-    ray_address: str | None = None
-    seats: list[Seat] = field(default_factory=list, compare=False)
+    settings: Settings
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        """Workers get the video without the seats."""
-        return Spread, (self.config, self.control, self.workers, self.ray_address)
 
-    def denoise(
-        self,
-        generator: "SvdGenerator",
-        reference: np.ndarray,
-        control_frames: "ControlFrames",
-        settings: Settings,
-        *,
-        resume: Checkpoint | None = None,
-        on_window: Callable[[int, int], None] | None = None,
-        on_step: "Callable[[int, Tensor], None] | None" = None,
-        on_estimate: "OnEstimate | None" = None,
-    ) -> "Tensor":
-        """Latents of all frames, as `generator.denoise` makes them. Workers read `reference` themselves."""
-        import ray
+class WindowWorker:
+    """What runs inside an actor: the model, ready to predict windows of any video."""
+
+    def __init__(self, config: AnimateConfig, threads: int) -> None:
+        self._config, self._threads = config, threads
+        self._generator: SvdGenerator
+        self._keep_bytes = 0
+        self._videos: dict[Inputs, PreparedVideo] = {}
+        self._open: Inputs | None = None
+        self._sampler: Sampler
+        self._stack = ExitStack()
+
+    def setup(self) -> None:
+        self._generator = open_generator(self._config)
+        self._keep_bytes = self._generator.keep_control_bytes
+        limit_threads(self._threads)
+
+    def predict(self, inputs: Inputs, step: int, part: Part, latents: np.ndarray) -> np.ndarray:
+        """v [F, 4, h, w] of a window or of a half of it at `step`, from its latents [F, 4, h, w]; float32."""
         import torch
 
-        from ..stages.svd.sampling import denoise
+        self._turn_to(inputs)
+        own = torch.from_numpy(latents.copy())
+        if part.half is None:
+            return self._sampler.predict(step, part.window, own).numpy()
+        return self._sampler.predict_half(step, part.window, own, conditional=part.half).numpy()
 
-        check_settings(settings)
-        num_frames = len(control_frames)
-        height, width = control_frames[0:1].shape[1:3]
-        windows = plan(settings.window_plan, num_frames, settings.window_size, settings.window_overlap)
-        start = 0 if resume is None else resume.step
-        if resume is None:
-            latents = generator.initial_latents(num_frames, width, height, settings)
-        else:
-            latents = resume.latents.to("cpu", torch.float32, copy=True)
-        owned = start_ray(self.ray_address)
-        options = actor_options(ray.cluster_resources(), self.workers, self.config.device)
-        remote, threads = ray.remote(WindowWorker).options(**options), torch.get_num_threads()
-        pool = WindowPool(
-            self.seats, self.workers, lambda: remote.remote(self, settings, threads), windows, on_window
-        )
-        try:
-            sigmas = generator.sigmas(settings)
-            return denoise(
-                latents,
-                sigmas,
-                windows,
-                pool.predict_all,
-                start=start,
-                on_step=on_step,
-                on_estimate=on_estimate,
-                noise=generator.fresh_noise(width, height, settings),
-            )
-        finally:
-            pool.close()
-            if owned:
-                ray.shutdown()
+    def forget(self, inputs: Inputs) -> None:
+        """Release what is kept of a video."""
+        self._videos.pop(inputs, None)
+
+    def _turn_to(self, inputs: Inputs) -> None:
+        """Sample this video from now on. Videos share the memory that one may keep control features in."""
+        if self._open == inputs:
+            return
+        self._stack.close()
+        self._open = None
+        if inputs not in self._videos:
+            frames = StoredFrames(inputs.control)
+            height, width = frames[0:1].shape[1:3]
+            image = fit_cover(read_picture(inputs.reference), width, height)
+            kept = sum(video.control.kept_bytes for video in self._videos.values())
+            self._generator.keep_control_bytes = max(0, self._keep_bytes - kept)
+            self._videos[inputs] = self._generator.prepare(image, frames, inputs.settings)
+        self._sampler = self._stack.enter_context(self._generator.sampling(self._videos[inputs]))
+        self._open = inputs
 
 
-class WindowPool:
-    """The actors of one video, in `seats`, and who does what. `new_actor` starts one like `WindowWorker`."""
+class RayWorkers:
+    """Workers of a `WindowPool` on Ray."""
 
-    def __init__(
-        self,
-        seats: list[Seat],
-        workers: int,
-        new_actor: Callable[[], Any],
-        windows: Sequence[Window],
-        on_window: Callable[[int, int], None] | None = None,
-    ) -> None:
+    def __init__(self, config: AnimateConfig, options: Mapping[str, Any]) -> None:
         import ray.exceptions
+        import torch
 
         self._ray: Any = ray
-        self._seats, self._new_actor = seats, new_actor
-        self._windows, self._on_window = windows, on_window
-        self._losses = 0
-        for number in range(min(workers, len(windows))):
-            self._fill(number)
+        self._config, self._threads = config, torch.get_num_threads()
+        self._remote: Any = self._ray.remote(WindowWorker).options(**options)
 
-    def predict_all(self, step: int, latents: "Tensor") -> "Iterator[Tensor]":
-        """Predictions of all windows in their order, from the latents of all frames."""
-        pending, found = list(range(len(self._windows))), {}
-        for index in range(len(self._windows)):
-            while index not in found:
-                self._hand_out(pending, step, latents)
-                self._collect(pending, found)
-            yield found.pop(index)
-            if self._on_window is not None:
-                self._on_window(step, index)
+    def start(self) -> tuple[Any, Any]:
+        actor = self._remote.remote(self._config, self._threads)
+        return actor, actor.setup.remote()
 
-    def close(self) -> None:
-        for seat in self._seats:
-            self._ray.kill(seat.actor, no_restart=True)
-        self._seats.clear()
+    def predict(self, worker: Any, video: Video, part: Part) -> Any:
+        latents = video.denoising.window_latents(part.window).numpy()
+        return worker.predict.remote(video.inputs, video.denoising.step, part, latents)
 
-    def _fill(self, number: int) -> None:
-        actor = self._new_actor()
-        self._seats.append(Seat(number, actor, {actor.setup.remote(): None}))
+    def forget(self, worker: Any, video: Video) -> None:
+        worker.forget.remote(video.inputs)
 
-    def _hand_out(self, pending: list[int], step: int, latents: "Tensor") -> None:
-        """A window to each worker, then one ahead: those nearest to its own part, whose features it keeps."""
-        for depth in range(CALLS_AHEAD):
-            for seat in self._seats:
-                if pending and len(seat.calls) == depth and None not in seat.calls.values():
-                    home = (seat.number + 0.5) * len(self._windows) / len(self._seats) - 0.5
-                    window = min(pending, key=lambda index: abs(index - home))
-                    pending.remove(window)
-                    own = latents[list(self._windows[window].frames)].numpy()
-                    seat.calls[seat.actor.predict.remote(step, window, own)] = window
+    def wait(self, calls: list[Any]) -> Any:
+        return self._ray.wait(calls, num_returns=1)[0][0]
 
-    def _collect(self, pending: list[int], found: "dict[int, Tensor]") -> None:
-        """Wait for one call and take what it brings; the windows of a worker that died are pending again."""
+    def result(self, call: Any) -> "Tensor | None":
         import torch
 
-        calls = {call: seat for seat in self._seats for call in seat.calls}
-        (call,), _ = self._ray.wait(list(calls), num_returns=1)
-        seat = calls[call]
+        errors = self._ray.exceptions
         try:
-            prediction = self._ray.get(call)
-        except self._ray.exceptions.RayActorError as error:
-            pending += [window for window in seat.calls.values() if window is not None]
-            self._lose(seat, error)
-            return
-        window = seat.calls.pop(call)
-        if window is not None:
-            self._losses = 0
-            found[window] = torch.from_numpy(prediction.copy())
+            v = self._ray.get(call)
+        except errors.RayTaskError as error:
+            raise error.cause from error
+        except (errors.RayActorError, errors.ObjectLostError) as error:
+            raise LostWorker(" ".join(str(error).split())) from error
+        return None if v is None else torch.from_numpy(v.copy())
 
-    def _lose(self, seat: Seat, error: Exception) -> None:
-        """Replace a worker that died."""
-        self._losses += 1
-        if self._losses > MAX_LOSSES:
-            reason = " ".join(str(error).split())
-            raise PosedanceError(f"{self._losses} workers died one after the other: {reason}") from error
-        self._seats.remove(seat)
-        self._fill(seat.number)
+    def stop(self, worker: Any) -> None:
+        self._ray.kill(worker, no_restart=True)
+
+
+@contextmanager
+def open_pool(config: AnimateConfig, workers: int, ray_address: str | None = None) -> Iterator[WindowPool]:
+    """A pool of `workers` actors with the model that `config` names. Ray is started where it is not."""
+    import ray
+
+    owned = start_ray(ray_address)
+    try:
+        options = actor_options(ray.cluster_resources(), workers, config.device)
+        with closing(WindowPool(RayWorkers(config, options), workers)) as pool:
+            yield pool
+    finally:
+        if owned:
+            ray.shutdown()
+
+
+def denoise(
+    config: AnimateConfig,
+    control: Path,
+    workers: int,
+    ray_address: str | None,
+    generator: "SvdGenerator",
+    reference: np.ndarray,
+    control_frames: "ControlFrames",
+    settings: Settings,
+    *,
+    resume: Checkpoint | None = None,
+    on_window: Callable[[int, int], None] | None = None,
+    on_step: "Callable[[int, Tensor], None] | None" = None,
+    on_estimate: "OnEstimate | None" = None,
+) -> "Tensor":
+    """What `generator.denoise` makes of the other arguments, with the windows spread over `workers` actors.
+
+    Actors read the model and the reference image of `config`, and the control frames from the file `control`.
+    """
+    check_settings(settings)
+    assert config.reference is not None
+    inputs = Inputs(config.reference, control, settings)
+    video = video_of(generator, inputs, resume, on_window, on_step, on_estimate)
+    with open_pool(config, workers, ray_address) as pool:
+        pool.run([video])
+    return video.denoising.latents
+
+
+def video_of(
+    generator: "SvdGenerator",
+    inputs: Inputs,
+    resume: Checkpoint | None = None,
+    on_window: Callable[[int, int], None] | None = None,
+    on_step: "Callable[[int, Tensor], None] | None" = None,
+    on_estimate: "OnEstimate | None" = None,
+) -> Video:
+    """One video for a `WindowPool`, at its beginning or where it was stopped."""
+    from ..stages.svd.sampling import Denoising, guidance_at, guidance_scales
+
+    settings = inputs.settings
+    frames = StoredFrames(inputs.control)
+    height, width = frames[0:1].shape[1:3]
+    if resume is None:
+        latents, start = generator.initial_latents(len(frames), width, height, settings), 0
+    else:
+        latents, start = resume.latents.to("cpu", copy=True), resume.step
+    windows = plan(settings.window_plan, len(frames), settings.window_size, settings.window_overlap)
+    noise = generator.fresh_noise(width, height, settings)
+    denoising = Denoising(
+        latents, generator.sigmas(settings), windows, start, on_estimate, noise
+    )
+    scales, interval = guidance_scales(settings), settings.guidance_interval
+    return Video(
+        inputs,
+        denoising,
+        lambda step, num_slots: guidance_at(scales, interval, step / settings.steps, num_slots),
+        on_window,
+        on_step,
+    )
 
 
 def check_settings(settings: Settings) -> None:

@@ -172,21 +172,35 @@ def blend(windows: Sequence[Window], predictions: Iterable[Tensor], num_frames: 
 
 
 def blended(windows: Sequence[Window], predictions: Iterable[Tensor]) -> Iterator[tuple[list[int], Tensor]]:
-    """What `blend` gives, piece by piece: after each window the frames that no later one holds.
+    """What `blend` gives, piece by piece: `Blending` of predictions that come one at a time."""
+    blending = Blending(windows)
+    for _, prediction in zip(windows, predictions, strict=True):
+        frames, values = blending.add(prediction)
+        if frames:
+            yield frames, values
 
-    Yields (frames, float32 [len(frames), ...] on the CPU). `predictions` come in the order of `windows`, one
-    at a time, whoever computed them: the sum is taken in this order, so its bits do not depend on who did.
-    No more than two neighbouring windows are held.
+
+class Blending:
+    """Blends predictions [F, ...] of `windows`, added in their order; a frame is done after its last window.
+
+    The sum is taken in this order, whoever computed the predictions, so its bits do not depend on who did. No
+    more than two neighbouring windows are held. `next` is the window whose prediction is to come.
     """
-    last = {frame: index for index, window in enumerate(windows) for frame in window.frames}
-    sums: dict[int, Tensor] = {}
-    for index, (window, prediction) in enumerate(zip(windows, predictions, strict=True)):
-        prediction = prediction.to("cpu", torch.float32)
+
+    def __init__(self, windows: Sequence[Window]) -> None:
+        self.next = 0
+        self._windows = windows
+        self._last = {frame: index for index, window in enumerate(windows) for frame in window.frames}
+        self._sums: dict[int, Tensor] = {}
+
+    def add(self, prediction: Tensor) -> tuple[list[int], Tensor]:
+        """Add the next prediction: the frames that are done, and float32 [their number, ...] on the CPU."""
+        window, prediction = self._windows[self.next], prediction.to("cpu", torch.float32)
         for frame, weight, value in zip(window.frames, window.weights, prediction, strict=True):
-            sums[frame] = sums.get(frame, 0) + value * weight
-        done = [frame for frame in window.frames if last[frame] == index]
-        if done:
-            yield done, torch.stack([sums.pop(frame) for frame in done])
+            self._sums[frame] = self._sums.get(frame, 0) + value * weight
+        done = [frame for frame in window.frames if self._last[frame] == self.next]
+        self.next += 1
+        return done, torch.stack([self._sums.pop(frame) for frame in done]) if done else prediction[:0]
 
 
 def _window(frames: Iterable[int], weights: Iterable[float]) -> Window:

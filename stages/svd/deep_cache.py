@@ -6,7 +6,7 @@ computes only `conv_in`, that last layer and the output. All that lies between i
 control joins included.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, cast
@@ -17,15 +17,15 @@ from torch import Tensor, nn
 class DeepCache:
     """Made by `cache_deep_features`; `detach` gives the UNet back as it was.
 
-    Features are kept for each `key` (a window), as many as fit into `keep_bytes`; the others are computed at
-    every step.
+    Features are kept for each `key` (half of a window), as many as fit into `keep_bytes`; the others are
+    computed at every step.
     """
 
     def __init__(self, unet: nn.Module, keep_bytes: int) -> None:
         self.keep_bytes = keep_bytes
         self.kept_bytes = 0
-        self._kept: dict[int, Tensor] = {}
-        self._key: int | None = None
+        self._kept: dict[Hashable, Tensor] = {}
+        self._key: Hashable | None = None
         self._reused: Tensor | None = None
         self._changed: list[tuple[nn.Module, Any]] = []
         down = list(cast(Any, unet.down_blocks))
@@ -68,12 +68,12 @@ class DeepCache:
             self._kept[self._key] = features.detach()
             self.kept_bytes += features.nbytes
 
-    def has(self, key: int, rows: int) -> bool:
-        """Whether features are kept for the last `rows` frames of the batch of `key`."""
-        return key in self._kept and len(self._kept[key]) >= rows
+    def has(self, key: Hashable) -> bool:
+        """Whether features of `key` are kept."""
+        return key in self._kept
 
     @contextmanager
-    def fill(self, key: int) -> Iterator[None]:
+    def fill(self, key: Hashable) -> Iterator[None]:
         """While this is open, a call of the UNet is computed in full and its deep features are kept."""
         self._key = key
         try:
@@ -82,12 +82,9 @@ class DeepCache:
             self._key = None
 
     @contextmanager
-    def reuse(self, key: int, rows: int) -> Iterator[None]:
-        """While this is open, a call of the UNet with `rows` frames in its batch reuses what is kept.
-
-        The last `rows` of it: the conditional half where the unconditional is not asked for any more.
-        """
-        self._reused = self._kept[key][-rows:]
+    def reuse(self, key: Hashable) -> Iterator[None]:
+        """While this is open, a call of the UNet reuses what is kept of `key`, whose batch had its size."""
+        self._reused = self._kept[key]
         try:
             yield
         finally:
@@ -114,8 +111,8 @@ def cache_deep_features(unet: nn.Module, keep_bytes: int) -> DeepCache:
 
     cache = cache_deep_features(unet, keep_bytes)
     with cache.fill(window):
-        unet(...)                     # in full
-    with cache.reuse(window, rows):   # if cache.has(window, rows)
-        unet(...)                     # shallow
+        unet(...)               # in full
+    with cache.reuse(window):   # if cache.has(window)
+        unet(...)               # shallow
     """
     return DeepCache(unet, keep_bytes)

@@ -64,6 +64,20 @@ def denoised(noisy: Tensor, v: Tensor, sigma: Tensor) -> Tensor:
     return noisy / (sigma**2 + 1) - v * sigma / (sigma**2 + 1).sqrt()
 
 
+def unconditional(conditioning: Conditioning) -> Conditioning:
+    """What the unconditional half of guidance knows: a zero token, zero image latents, and no control."""
+    return Conditioning(
+        torch.zeros_like(conditioning.token),
+        torch.zeros_like(conditioning.image_latents),
+        conditioning.time_ids,
+    )
+
+
+def guide(uncond: Tensor, cond: Tensor, guidance: Tensor) -> Tensor:
+    """v_u + guidance (v_c - v_u), Ho and Salimans (arXiv:2207.12598): v [..., F, 4, h, w], guidance [F]."""
+    return uncond + guidance.reshape(-1, 1, 1, 1) * (cond - uncond)
+
+
 def per_video(values: Tensor) -> Tensor:
     """[B] -> [B, 1, 1, 1, 1], to broadcast over [B, F, C, h, w]."""
     return values.reshape(-1, 1, 1, 1, 1)
@@ -108,39 +122,6 @@ class Denoiser:
                 return_dict=False,
             )[0]
         return v.float()
-
-    def guided(
-        self,
-        noisy: Tensor,
-        sigma: Tensor,
-        conditioning: Conditioning,
-        control: Tensor | None,
-        guidance: Tensor | None,
-        apart: bool = False,
-    ) -> Tensor:
-        """v of one video under classifier-free guidance: v_u + guidance (v_c - v_u).
-
-        `noisy` [1, F, 4, h, w], `sigma` scalar, `control` [F, C, h', w'] (for the conditional half only),
-        `guidance` [F] one scale for each frame, or None for the conditional prediction alone. The
-        unconditional half sees a zero token, zero image latents and no control. `apart` computes the halves
-        one after the other, in half the memory.
-        """
-        sigma = sigma.reshape(1)
-        if guidance is None:
-            return self(noisy, sigma, conditioning, control)
-        token, image = conditioning.token, conditioning.image_latents
-        if apart:
-            nothing = Conditioning(torch.zeros_like(token), torch.zeros_like(image), conditioning.time_ids)
-            uncond = self(noisy, sigma, nothing, None)
-            cond = self(noisy, sigma, conditioning, control)
-        else:
-            both = Conditioning(
-                torch.cat([torch.zeros_like(token), token]),
-                torch.cat([torch.zeros_like(image), image]),
-                conditioning.time_ids.repeat(2, 1),
-            )
-            uncond, cond = self(noisy.repeat(2, 1, 1, 1, 1), sigma.expand(2), both, control).chunk(2)
-        return uncond + guidance.reshape(1, -1, 1, 1, 1) * (cond - uncond)
 
     def loss(
         self,

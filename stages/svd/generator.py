@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -21,7 +21,7 @@ from ..controlnext.model import ControlNeXt
 from ..errors import ConfigError
 from ..generate import Checkpoint, Defaults, Settings, check_size
 from ..mimicmotion.pose_net import PoseNet, attach_pose
-from ..windows import plan
+from ..windows import Window, plan
 from .conditioning import (
     MicroConditioning,
     condition,
@@ -32,7 +32,7 @@ from .conditioning import (
 )
 from .decode import decode, to_uint8
 from .deep_cache import cache_deep_features
-from .denoiser import Denoiser
+from .denoiser import Conditioning, Denoiser
 from .fast import (
     CompiledRegions,
     ExactLevers,
@@ -45,8 +45,27 @@ from .memory import MemoryPlan, plan_memory
 from .preview import fit_colours
 from .published import denoise_as_published
 from .retry import silent, told_what_to_do
-from .sampling import ControlCache, ControlFrames, FreshNoise, OnEstimate, Sampler, denoise
+from .sampling import (
+    ControlCache,
+    ControlFrames,
+    FreshNoise,
+    OnEstimate,
+    Sampler,
+    denoise,
+    guidance_scales,
+)
 from .schedule import SVD_SCHEDULER, aligned_sigmas, consistency_sigmas, initial_deviation, sampling_sigmas
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedVideo:
+    """What is made of a video's reference and control frames before sampling: see `SvdGenerator.prepare`."""
+
+    settings: Settings
+    windows: Sequence[Window]
+    memory: MemoryPlan
+    conditioning: Conditioning
+    control: ControlCache
 
 
 @dataclass
@@ -182,6 +201,13 @@ class SvdGenerator:
         Deterministic: every worker that opens it with the same arguments, and as much memory, makes the same
         predictions.
         """
+        with self.sampling(self.prepare(reference, control_frames, settings)) as sampler:
+            yield sampler
+
+    def prepare(
+        self, reference: np.ndarray, control_frames: ControlFrames, settings: Settings
+    ) -> PreparedVideo:
+        """The part of `sampler` that is made once and stays; several videos may be prepared at a time."""
         num_frames = len(control_frames)
         if num_frames < 2:
             raise ConfigError(f"{num_frames} control frames: give the reference's pose and at least one more")
@@ -196,11 +222,20 @@ class SvdGenerator:
             conditioning = condition(
                 reference, noise, self.image_encoder, self.vae, self.numbers, self.unet.dtype
             )
+        control = ControlCache(
+            self.controlnext, control_frames, memory.keep_control_bytes, memory.control_chunk
+        )
+        return PreparedVideo(settings, windows, memory, conditioning, control)
+
+    @contextmanager
+    def sampling(self, video: PreparedVideo) -> Iterator[Sampler]:
+        """Prepare the UNet for one video, while this is open; one at a time."""
+        settings, memory = video.settings, video.memory
         self.bring(memory, "unet", "controlnext")
-        first = settings.min_guidance_scale
         with ExitStack() as stack:
             injection = stack.enter_context(self._attach())
-            size = (len(windows[0]), height // self.downscale, width // self.downscale)
+            height, width = video.control.frames[0:1].shape[1:3]
+            size = (len(video.windows[0]), height // self.downscale, width // self.downscale)
             levers = self._prepare_unet(settings, memory, size, stack)
             cache = None
             if settings.cache_interval > 1:
@@ -208,17 +243,14 @@ class SvdGenerator:
                 stack.callback(cache.detach)
             yield Sampler(
                 Denoiser(self.unet, self.controlnext, injection),
-                conditioning,
-                ControlCache(
-                    self.controlnext, control_frames, memory.keep_control_bytes, memory.control_chunk
-                ),
-                windows,
+                video.conditioning,
+                video.control,
+                video.windows,
                 self.sigmas(settings),
-                (settings.guidance_scale if first is None else first, settings.guidance_scale),
+                guidance_scales(settings),
                 settings.guidance_interval,
                 cache,
                 settings.cache_interval,
-                memory.piece.guidance_apart,
                 None if levers is None else levers.feed_forward,
                 None if levers is None else self._compiled_blocks("unet"),
                 self.say,
@@ -291,8 +323,9 @@ class SvdGenerator:
                 latents,
                 sampler.sigmas,
                 sampler.windows,
-                partial(sampler.predict_all, on_window=on_window),
+                sampler.predict,
                 start=start,
+                on_window=on_window,
                 on_step=on_step,
                 on_estimate=on_estimate,
                 noise=self.fresh_noise(width, height, settings),

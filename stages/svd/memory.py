@@ -17,7 +17,6 @@ from ..errors import DeviceMemoryError
 from ..generate import Settings
 from .footprint import control_bytes, decoder_bytes, encoder_bytes, unet_bytes
 from .retry import WHAT_TO_DO
-from .sampling import guidance_ramp
 
 if TYPE_CHECKING:
     from .generator import SvdGenerator
@@ -37,13 +36,11 @@ GIB = 1 << 30
 class Piece:
     """In which pieces the UNet works."""
 
-    guidance_apart: bool = False
-    """Guidance halves one after the other: half of the UNet's memory, and no more work."""
     feed_forward_parts: int = 1
     """Parts that each feed-forward layer is run in: a third less of its memory, more and smaller calls."""
 
 
-PIECES = (Piece(), Piece(feed_forward_parts=4), Piece(guidance_apart=True, feed_forward_parts=4))
+PIECES = (Piece(), Piece(feed_forward_parts=4))
 """What is tried, the fastest first."""
 
 
@@ -76,13 +73,12 @@ class MemoryPlan:
 
     def lines(self) -> list[str]:
         """The plan for a reader."""
-        halves = "one after the other" if self.piece.guidance_apart else "together"
         parts = self.piece.feed_forward_parts
         rest = "networks not at work wait on the CPU" if self.offload else "all networks stay there"
         return [
             f"{gib(self.peak)} of {gib(self.budget)} GiB of {self.device} at the peak, "
             f"{gib(self.weights)} of it weights; {rest}",
-            f"{str(self.dtype).removeprefix('torch.')}; guidance halves {halves}; feed-forward in {parts} "
+            f"{str(self.dtype).removeprefix('torch.')}; feed-forward in {parts} "
             f"part{'s' if parts > 1 else ''}; {self.control_chunk} control and {self.decode_chunk} decoded "
             "frames at a time",
         ]
@@ -171,9 +167,6 @@ def _plan(
     weights = {name: network_bytes(module) for name, module in generator.networks().items()}
     latent = (height // generator.downscale, width // generator.downscale)
     window = min(settings.window_size, num_frames)
-    first = settings.min_guidance_scale
-    scales = (settings.guidance_scale if first is None else first, settings.guidance_scale)
-    halves = 1 if guidance_ramp(*scales, window) is None or piece.guidance_apart else 2
     gpu = generator.device.type != "cpu"
     spare = WORKSPACE if gpu else 0
 
@@ -182,7 +175,7 @@ def _plan(
 
     one_call, kept_frame, feature = control_bytes(generator.controlnext, 1, height, width)
     features = 2 * window * feature  # those of the window, and as one tensor for the UNet
-    calls = unet_bytes(generator.unet, halves, window, *latent, piece.feed_forward_parts)
+    calls = unet_bytes(generator.unet, 1, window, *latent, piece.feed_forward_parts)
     working = int(MARGIN * (calls + features))
     chunk = 1
     if gpu:

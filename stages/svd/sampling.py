@@ -1,11 +1,11 @@
 """Sampling one video: for each step, for each window a prediction; blended; one Euler step.
 
-The loop owns the latents of all frames in float32 on the CPU, and nothing else that is as long as the video.
-Who makes the predictions is not its concern: a `Sampler` here, or workers elsewhere, each with a `Sampler` of
-the same video.
+A `Denoising` owns the latents of all frames in float32 on the CPU, and nothing else that is as long as the
+video. Who makes the predictions is not its concern: a `Sampler` here, or workers elsewhere, each with a
+`Sampler` of the same video.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -16,10 +16,11 @@ import torch
 from torch import Tensor
 
 from ..controlnext.model import ControlNeXt, FrameFeatures
+from ..generate import Settings
 from ..mimicmotion.pose_net import PoseFeatures, PoseNet
-from ..windows import Window, blended
+from ..windows import Blending, Window
 from .deep_cache import DeepCache
-from .denoiser import Conditioning, Denoiser, denoised, timestep_of
+from .denoiser import Conditioning, Denoiser, denoised, guide, timestep_of, unconditional
 from .fast import CompiledRegions
 from .feed_forward import ChunkedFeedForward
 from .retry import in_smaller_pieces, silent
@@ -119,8 +120,6 @@ class Sampler:
     cache: DeepCache | None = None
     """Where deep features are kept, and after how many steps they are computed anew."""
     cache_interval: int = 1
-    guidance_apart: bool = False
-    """Whether guidance halves are computed one after the other."""
     feed_forward: ChunkedFeedForward | None = None
     """In how many parts the UNet's feed-forward layers run."""
     compiled: CompiledRegions | None = None
@@ -130,26 +129,34 @@ class Sampler:
 
     def guidance_at(self, step: int, num_slots: int) -> Tensor | None:
         """Guidance scale [num_slots] of each slot of a window at `step`; None where it is not guided."""
-        low, high = self.guidance_interval
-        if not low <= step / (len(self.sigmas) - 1) < high:
-            return None
-        return guidance_ramp(*self.guidance, num_slots)
+        part = step / (len(self.sigmas) - 1)
+        return guidance_at(self.guidance, self.guidance_interval, part, num_slots)
 
     def predict(self, step: int, index: int, latents: Tensor) -> Tensor:
         """v [F, 4, h, w], float32 on the CPU, of window `index` at `step` from its latents [F, 4, h, w].
 
-        One window is one call of the UNet, so the result does not depend on what else a worker does. Where
-        deep features are cached, it depends on the steps of this window that were predicted here before.
+        Under guidance each half is a call of its own, here as anywhere: a batch of two gives other bits than
+        two batches of one, and with halves apart it does not matter which worker makes which.
+        """
+        cond = self.predict_half(step, index, latents, conditional=True)
+        guidance = self.guidance_at(step, len(latents))
+        if guidance is None:
+            return cond
+        return guide(self.predict_half(step, index, latents, conditional=False), cond, guidance)
+
+    def predict_half(self, step: int, index: int, latents: Tensor, conditional: bool) -> Tensor:
+        """One half of `predict`: one call of the UNet, so that it does not depend on what else a worker does.
+
+        Where deep features are cached, it depends on the steps of this half that were predicted here before.
         A device that runs out of memory gets a second chance with smaller pieces, the same up to rounding;
         DeviceMemoryError if that fails too.
         """
-        predict = partial(self._predict, step, index, latents)
+        predict = partial(self._predict, step, index, latents, conditional)
         run = predict if self.compiled is None else partial(self.compiled.run, predict)
         what = f"a window of {len(self.windows[index])} frames at step {step}"
         return in_smaller_pieces(run, self._spare, what, self.say)
 
     def _spare(self) -> None:
-        self.guidance_apart = True
         self.control.spare()
         if self.feed_forward is not None:
             self.feed_forward.parts = max(4, 2 * self.feed_forward.parts)
@@ -157,37 +164,36 @@ class Sampler:
             self.cache.spare()
 
     @torch.no_grad()
-    def _predict(self, step: int, index: int, latents: Tensor) -> Tensor:
+    def _predict(self, step: int, index: int, latents: Tensor, conditional: bool) -> Tensor:
         device = self.conditioning.token.device
-        window, sigma = self.windows[index], self.sigmas[step].to(device)
-        guidance = self.guidance_at(step, len(window))
-        rows = len(window) * (1 if guidance is None else 2)
-        reused = step % self.cache_interval > 0 and self.cache is not None and self.cache.has(index, rows)
-        control = None if reused else self.control(step, sigma, window.control)
-        with self._cached(index, rows, reused):
-            v = self.denoiser.guided(
-                latents[None].to(device),
-                sigma,
-                self.conditioning,
-                control,
-                None if guidance is None else guidance.to(device),
-                self.guidance_apart,
-            )
+        sigma, key = self.sigmas[step].to(device), (index, conditional)
+        reused = step % self.cache_interval > 0 and self.cache is not None and self.cache.has(key)
+        control = None
+        if conditional and not reused:
+            control = self.control(step, sigma, self.windows[index].control)
+        known = self.conditioning if conditional else unconditional(self.conditioning)
+        with self._cached(key, reused):
+            v = self.denoiser(latents[None].to(device), sigma.reshape(1), known, control)
         return v[0].cpu()
 
-    def _cached(self, index: int, rows: int, reused: bool) -> AbstractContextManager[None]:
+    def _cached(self, key: tuple[int, bool], reused: bool) -> AbstractContextManager[None]:
         if self.cache is None:
             return nullcontext()
-        return self.cache.reuse(index, rows) if reused else self.cache.fill(index)
+        return self.cache.reuse(key) if reused else self.cache.fill(key)
 
-    def predict_all(
-        self, step: int, latents: Tensor, on_window: Callable[[int, int], None] | None = None
-    ) -> Iterator[Tensor]:
-        """Predictions of all windows, in their order, from the latents of all frames [N, 4, h, w]."""
-        for index, window in enumerate(self.windows):
-            yield self.predict(step, index, latents[list(window.frames)])
-            if on_window is not None:
-                on_window(step, index)
+
+def guidance_at(
+    guidance: tuple[float, float], interval: tuple[float, float], part: float, num_slots: int
+) -> Tensor | None:
+    """`guidance_ramp` where `part` of the steps, from 0 to 1, lies in the guided interval; elsewhere None."""
+    low, high = interval
+    return guidance_ramp(*guidance, num_slots) if low <= part < high else None
+
+
+def guidance_scales(settings: Settings) -> tuple[float, float]:
+    """Guidance scale of a window's first and last slot."""
+    last, first = settings.guidance_scale, settings.min_guidance_scale
+    return (last if first is None else first, last)
 
 
 def guidance_ramp(first: float, last: float, num_frames: int) -> Tensor | None:
@@ -201,45 +207,99 @@ def guidance_ramp(first: float, last: float, num_frames: int) -> Tensor | None:
     return torch.linspace(first, last, num_frames)
 
 
+class Denoising:
+    """The latents of one video on their way from noise. Who makes the predictions is not its concern.
+
+    At each step one prediction of every window, blended over the windows, and one Euler step. Predictions may
+    come in any order and are added up in the order of the windows, so the bits do not depend on who made them
+    and when. A frame takes its step as soon as no later window holds it: in a long video most of this work is
+    done while predictions are waited for, and beside the latents and predictions that came too early no more
+    than two windows are in memory.
+
+    Averaging predictions and stepping once is the published stepping in each window and averaging after, for
+    the step is affine in the prediction.
+
+    Args:
+        latents: [N, 4, h, w] at noise level sigmas[start], float32 on the CPU; changed in place. At the end
+            those of the video, times the VAE's scaling factor.
+        sigmas: [steps + 1].
+        windows: their plan.
+        start: steps already done; with their latents, a stopped run goes on as if it had not stopped.
+        on_estimate: receives (steps done, frames, x0_hat [n, 4, h, w] of these frames) within each step.
+        noise: for consistency-distilled weights, whose steps are not Euler's: (step, frames) -> fresh noise.
+    """
+
+    def __init__(
+        self,
+        latents: Tensor,
+        sigmas: Tensor,
+        windows: Sequence[Window],
+        start: int = 0,
+        on_estimate: OnEstimate | None = None,
+        noise: FreshNoise | None = None,
+    ) -> None:
+        self.latents, self.sigmas, self.windows = latents, sigmas, windows
+        self.step = start
+        self._on_estimate, self._noise = on_estimate, noise
+        self._blending = Blending(windows)
+        self._early: dict[int, Tensor] = {}
+
+    @property
+    def done(self) -> bool:
+        """Whether all steps are taken."""
+        return self.step == len(self.sigmas) - 1
+
+    def window_latents(self, index: int) -> Tensor:
+        """Latents [F, 4, h, w] of a window at this step, from which its prediction is to be made; a copy."""
+        return self.latents[list(self.windows[index].frames)]
+
+    def take(self, index: int, v: Tensor) -> bool:
+        """Take the prediction v [F, 4, h, w] of a window at this step; returns whether the step is taken."""
+        self._early[index] = v
+        while self._blending.next in self._early:
+            frames, v = self._blending.add(self._early.pop(self._blending.next))
+            if frames:
+                self._take_step(frames, v)
+        if self._blending.next < len(self.windows):
+            return False
+        self._blending = Blending(self.windows)
+        self.step += 1
+        return True
+
+    def _take_step(self, frames: list[int], v: Tensor) -> None:
+        before, ahead = self.latents[frames], (self.sigmas[self.step], self.sigmas[self.step + 1])
+        if self._on_estimate is not None:
+            self._on_estimate(self.step + 1, frames, denoised(before, v, ahead[0]))
+        if self._noise is None:
+            self.latents[frames] = euler_step(before, v, *ahead)
+        else:
+            self.latents[frames] = consistency_step(before, v, *ahead, self._noise(self.step, frames))
+
+
 def denoise(
     latents: Tensor,
     sigmas: Tensor,
     windows: Sequence[Window],
-    predict: Callable[[int, Tensor], Iterable[Tensor]],
+    predict: Callable[[int, int, Tensor], Tensor],
     *,
     start: int = 0,
+    on_window: Callable[[int, int], None] | None = None,
     on_step: Callable[[int, Tensor], None] | None = None,
     on_estimate: OnEstimate | None = None,
     noise: FreshNoise | None = None,
 ) -> Tensor:
-    """Denoise all frames together: at each step one prediction, blended over the windows, and one Euler step.
+    """Denoise all frames together, one window after the other: see `Denoising`, also for the arguments.
 
-    Averaging predictions and stepping once is the published stepping in each window and averaging after, for
-    the step is affine in the prediction. A frame is stepped as soon as no later window holds it, so beside
-    the latents no more than two windows are in memory.
-
-    Args:
-        latents: [N, 4, h, w] at noise level sigmas[start], float32 on the CPU; changed in place.
-        sigmas: [steps + 1].
-        predict: (step, latents of all frames) -> v of each window [F, 4, h, w], in the order of `windows`. It
-            may read a window's latents until it yields that window's prediction.
-        start: steps already done; with their latents, a stopped run goes on as if it had not stopped.
-        on_step: receives (steps done, latents) after each step; copy what you keep.
-        on_estimate: receives (steps done, frames, x0_hat [n, 4, h, w] of these frames) within each step.
-        noise: for consistency-distilled weights, whose steps are not Euler's: (step, frames) -> fresh noise.
-
-    Returns:
-        `latents`, now of the video, times the VAE's scaling factor.
+    `predict` makes v [F, 4, h, w] of (step, window, its latents). `on_window` receives (step, window) after
+    each prediction, `on_step` (steps done, latents) after each step; copy what you keep. Returns `latents`.
     """
-    for step in range(start, len(sigmas) - 1):
-        for frames, v in blended(windows, predict(step, latents)):
-            before, ahead = latents[frames], (sigmas[step], sigmas[step + 1])
-            if on_estimate is not None:
-                on_estimate(step + 1, frames, denoised(before, v, sigmas[step]))
-            if noise is None:
-                latents[frames] = euler_step(before, v, *ahead)
-            else:
-                latents[frames] = consistency_step(before, v, *ahead, noise(step, frames))
+    video = Denoising(latents, sigmas, windows, start, on_estimate, noise)
+    while not video.done:
+        for index in range(len(windows)):
+            step = video.step
+            video.take(index, predict(step, index, video.window_latents(index)))
+            if on_window is not None:
+                on_window(step, index)
         if on_step is not None:
-            on_step(step + 1, latents)
-    return latents
+            on_step(video.step, video.latents)
+    return video.latents

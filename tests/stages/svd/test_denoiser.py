@@ -4,7 +4,16 @@ from diffusers import UNetSpatioTemporalConditionModel
 
 from posedance.stages.controlnext.inject import attach
 from posedance.stages.controlnext.model import ControlNeXt
-from posedance.stages.svd.denoiser import NO_DROPOUT, Conditioning, Denoiser, Dropout, denoised, drop
+from posedance.stages.svd.denoiser import (
+    NO_DROPOUT,
+    Conditioning,
+    Denoiser,
+    Dropout,
+    denoised,
+    drop,
+    guide,
+    unconditional,
+)
 from posedance.stages.svd.noise import CosineInterpolated
 
 
@@ -76,7 +85,7 @@ def test_loss_is_the_error_of_what_sampling_predicts(denoiser, batch):
                 conditioning.time_ids[:1],
             )
             control = denoiser.controlnext(frames[i : i + 1], 0.25 * sigma[i].log())
-            v = denoiser.guided(noisy[i : i + 1], sigma[i], one, control, None)
+            v = denoiser(noisy[i : i + 1], sigma[i : i + 1], one, control)
             error = denoised(noisy[i : i + 1], v, sigma[i]) - latents[i]
             expected = (1 + sigma[i] ** 2) / sigma[i] ** 2 * error.square().mean()
             assert loss.per_sample[i].item() == pytest.approx(expected.item(), rel=1e-4)
@@ -117,16 +126,16 @@ def test_gradient_checkpointing_gives_the_same_gradients(denoiser, batch):
 def test_guidance_reaches_from_unconditional_to_conditional(denoiser, batch):
     latents, frames, conditioning = batch
     one = Conditioning(conditioning.token[:1], conditioning.image_latents[:1], conditioning.time_ids[:1])
-    nothing = Conditioning(torch.zeros_like(one.token), torch.zeros_like(one.image_latents), one.time_ids)
-    sigma = torch.tensor(2.0)
+    sigma = torch.tensor([2.0])
     with torch.no_grad():
-        control = denoiser.controlnext(frames[:1], 0.25 * sigma.log())
-        conditional = denoiser.guided(latents[:1], sigma, one, control, None)
-        unconditional = denoiser.guided(latents[:1], sigma, nothing, None, None)
-        guided = denoiser.guided(latents[:1], sigma, one, control, torch.tensor([0.0, 1.0, 2.0]))
-    assert torch.allclose(guided[:, 0], unconditional[:, 0], atol=1e-5)
+        control = denoiser.controlnext(frames[:1], 0.25 * sigma[0].log())
+        conditional = denoiser(latents[:1], sigma, one, control)
+        nothing = denoiser(latents[:1], sigma, unconditional(one), None)
+    assert not torch.allclose(conditional, nothing, atol=1e-3)
+    guided = guide(nothing, conditional, torch.tensor([0.0, 1.0, 2.0]))
+    assert torch.allclose(guided[:, 0], nothing[:, 0], atol=1e-5)
     assert torch.allclose(guided[:, 1], conditional[:, 1], atol=1e-5)
-    assert torch.allclose(guided[:, 2], 2 * conditional[:, 2] - unconditional[:, 2], atol=1e-5)
+    assert torch.allclose(guided[:, 2], 2 * conditional[:, 2] - nothing[:, 2], atol=1e-5)
 
 
 def test_weight_map_counts_places(denoiser, batch):

@@ -7,9 +7,9 @@ import torch
 from posedance.stages.controlnext.model import ControlNeXt
 from posedance.stages.svd.conditioning import initial_noise, step_noise
 from posedance.stages.svd.denoiser import timestep_of
-from posedance.stages.svd.sampling import ControlCache, denoise, guidance_ramp
+from posedance.stages.svd.sampling import ControlCache, Denoising, denoise, guidance_ramp
 from posedance.stages.svd.schedule import SVD_SCHEDULER, consistency_sigmas, euler_step, sampling_sigmas
-from posedance.stages.windows import even, reference
+from posedance.stages.windows import blend, even, reference
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +85,7 @@ def test_euler_over_windows_equals_stepping_each_window_and_averaging():
     windows = reference(9, 4, 2)
     start = 700 * torch.randn(9, 4, 2, 2, generator=generator)
     vs = torch.randn(3, len(windows), 4, 4, 2, 2, generator=generator)
-    ours = denoise(start.clone(), sigmas, windows, lambda step, latents: vs[step])
+    ours = denoise(start.clone(), sigmas, windows, lambda step, index, latents: vs[step, index])
     theirs = start
     for step in range(3):
         merged = torch.zeros_like(theirs)
@@ -96,14 +96,31 @@ def test_euler_over_windows_equals_stepping_each_window_and_averaging():
     assert torch.allclose(ours, theirs, rtol=1e-5, atol=1e-3)
 
 
+def test_predictions_may_come_in_any_order():
+    generator = torch.Generator().manual_seed(0)
+    sigmas, windows = torch.tensor([5.0, 1.0, 0.2, 0.0]), even(20, 6, 3)
+    start = 5 * torch.randn(20, 4, 2, 2, generator=generator)
+    vs = torch.randn(3, len(windows), 6, 4, 2, 2, generator=generator)
+    in_order = denoise(start.clone(), sigmas, windows, lambda step, index, latents: vs[step, index])
+    video = Denoising(start, sigmas, windows)
+    while not video.done:
+        step, before = video.step, video.latents.clone()
+        for count, index in enumerate(torch.randperm(len(windows), generator=generator).tolist(), 1):
+            assert torch.equal(video.window_latents(index), before[list(windows[index].frames)])
+            assert video.take(index, vs[step, index]) == (count == len(windows))
+        assert video.step == step + 1
+        stepped = euler_step(before, blend(windows, vs[step], 20), sigmas[step], sigmas[step + 1])
+        assert torch.equal(video.latents, stepped)
+    assert torch.equal(video.latents, in_order) and video.latents is start
+
+
 def test_latents_change_in_place_and_a_frame_only_after_the_last_window_that_holds_it():
     start = torch.ones(12, 4, 2, 2)
     seen = []
 
-    def predict(step, latents):
-        for window in WINDOWS:
-            seen.append(bool((latents[list(window.frames)] == 1).all()))
-            yield torch.ones(len(window), 4, 2, 2)
+    def predict(step, index, latents):
+        seen.append(bool((latents == 1).all()))
+        return torch.ones(len(WINDOWS[index]), 4, 2, 2)
 
     assert denoise(start, torch.tensor([2.0, 0.0]), WINDOWS, predict) is start
     assert len(seen) == len(WINDOWS) and all(seen)
