@@ -33,27 +33,39 @@ from .graph import (
 from .job import Job, Key, key_of, open_job, write_text
 from .manifest import with_paths
 from .progress import say
+from .publish import is_published, publish
 from .spread import denoise as denoise_spread
+from .storage import here, scratch_for, url_of, with_inputs_here
 
 
 def animate(config: AnimateConfig, workers: int | None = None, ray_address: str | None = None) -> list[Path]:
     """Make the video that `config` asks for; returns what was written, the result first.
 
     With `workers` the windows are spread over so many Ray actors, to the same bytes. Run again, it does only
-    what is not done yet. Raises PosedanceError with one line for the user.
+    what is not done yet. Where the output is a URL the files are made in a scratch folder and then published.
+    Raises PosedanceError with one line for the user.
     """
     check_request(config)
     config = with_usable_model(config)
+    names = ("result.mp4", "comparison.mp4", "contact_sheet.png", "poses.npz")
+    asked = config.output
+    url = url_of(asked)
+    if url is not None:
+        config = config.model_copy(update={"output": scratch_for(url)})
     with open_job(config.output) as job:
         config = with_demo_inputs(job, config)
         keys = step_keys(config)
+        if url is not None and is_published(url, keys):
+            say(f"everything in {url} is up to date")
+            return [asked / name for name in names]
         write_text(job.folder / "config.yaml", write_yaml(config))
         if all(job.is_done(step, keys[step]) for step in STEPS):
             say(f"everything in {job.folder} is up to date")
         else:
             make(job, config, keys, workers, ray_address)
-        names = ("result.mp4", "comparison.mp4", "contact_sheet.png", "poses.npz")
-        return [job.folder / name for name in names]
+        if url is not None:
+            publish(job, url, keys)
+        return [asked / name for name in names]
 
 
 def make(
@@ -124,12 +136,13 @@ def check_request(config: AnimateConfig) -> None:
     if config.lora is None and config.lora_scale != 1:
         raise ConfigError(f"--lora-scale {config.lora_scale:g} without weights: name them with --lora")
     if config.reference:
-        read_picture(config.reference)
+        read_picture(here(config.reference, beside=".npz"))
         count_driving_frames(config)
 
 
 def count_driving_frames(config: AnimateConfig) -> int:
     """Frames of the dance, which are those of the result. Raises where its source cannot be read."""
+    config = with_inputs_here(config)
     if config.pose:
         return len(load_poses(config.pose))
     assert config.driving is not None

@@ -16,18 +16,22 @@ from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
+from ..stages.errors import ConfigError
 from ..stages.types import Resources
 from .batch_log import Log
 from .batch_plan import Plan, find_items, forget, plan_items, shard_of, tasks_of
 from .batch_stages import make_stages
 from .config import AnimateConfig, BatchConfig
 from .executor import Executor, InProcess, Outcome, Task
+from .graph import STEPS
 from .interrupts import held_back
 from .job import Job, hold, make_folder, write_text
 from .progress import say
+from .publish import publish
 from .resources import Shares, describe, share_out
 from .scheduler import Scheduler
 from .status import BEATS, quarantine_path, state_of, states_of, write_index
+from .storage import put, scratch_for, url_of
 from .workers import OnRay, Pool, start_ray
 
 LIVE_PER_WORKER = 2
@@ -43,13 +47,17 @@ def batch(config: BatchConfig) -> int:
 
     Raises PosedanceError for a request that cannot be run.
     """
-    root = config.output.resolve()
+    url = url_of(config.output)
+    root = config.output.resolve() if url is None else scratch_for(url)
+    if url is not None and config.ray_address is not None:
+        raise ConfigError(f"-o {url} is for one machine: leave --ray-address out, give each its --shard")
+    config = config.model_copy(update={"output": root})
     found, left_out = find_items(config)
     items = shard_of(found, config.shard)
     part = "" if config.shard is None else f"-{config.shard.replace('/', '-of-')}"
     make_folder(root)
     with batch_lock(root, config.shard):
-        plan = plan_items(root, items, config)
+        plan = plan_items(root, items, config, url)
         write_text(root / ".work" / f"items{part}.json", json.dumps(plan.keys))
         if config.force is not None:
             for item in plan.todo:
@@ -62,13 +70,18 @@ def batch(config: BatchConfig) -> int:
         log = Log(root, part, len(plan.todo), left_out)
         try:
             if plan.todo:
-                run_tasks(root, plan, config, log)
+                run_tasks(root, plan, config, log, url)
         finally:
             log.close()
             write_index(root, states_of(root))
             states = [state_of(root, name, keys) for name, keys in plan.keys.items()]
             summary = log.summary(states, len(plan.done))
             write_text(root / f"summary{part}.json", json.dumps(summary, indent=1))
+            if url is not None:
+                for name in ("index.html", "events.jsonl"):
+                    copy = Path(name)
+                    put(root / name, f"{url}/{copy.stem}{part}{copy.suffix}")
+                put(root / f"summary{part}.json", f"{url}/summary{part}.json")
     for line in log.lines(states, len(plan.done)):
         say(line)
     return QUARANTINED if any(state.status == "quarantined" for state in states) else 0
@@ -84,7 +97,7 @@ def batch_lock(root: Path, shard: str | None) -> Iterator[None]:
         yield
 
 
-def run_tasks(root: Path, plan: Plan, config: BatchConfig, log: "Log") -> None:
+def run_tasks(root: Path, plan: Plan, config: BatchConfig, log: "Log", url: str | None = None) -> None:
     """Run what is to do on the executor that the config names."""
     (root / ".work" / "quarantine").mkdir(exist_ok=True)
     for item in plan.todo:
@@ -100,6 +113,9 @@ def run_tasks(root: Path, plan: Plan, config: BatchConfig, log: "Log") -> None:
         if event == "done" and task.work.step == "shape":
             for note in Job(root).facts(task.name)["notes"]:
                 say(note)
+        if url is not None and event == "done" and task.item is not None and task.work.step == STEPS[-1]:
+            own = {step: keys[task.item][step] for step in STEPS}
+            publish(Job(root / task.item), f"{url}/{task.item}", own)
         if event == "quarantine":
             failed[:] = [task.name]
         if outcome is None or task.item is None or event not in ("quarantine", "drop"):

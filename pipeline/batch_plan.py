@@ -13,6 +13,7 @@ from .executor import Task
 from .graph import STEPS, digests, model_files, step_keys
 from .job import Job, key_of, open_job
 from .manifest import Item, crossed, make_items, read_manifest
+from .publish import is_done_at
 from .status import quarantine_path, state_of
 
 
@@ -55,13 +56,14 @@ def shard_of(items: list[Item], shard: str | None) -> list[Item]:
     return [item for item in items if int(hashlib.sha256(item.name.encode()).hexdigest(), 16) % parts == part]
 
 
-def plan_items(root: Path, items: Sequence[Item], config: BatchConfig) -> Plan:
-    """Sort the items by what their records say."""
+def plan_items(root: Path, items: Sequence[Item], config: BatchConfig, url: str | None = None) -> Plan:
+    """Sort the items by what their records say, here and at `url`."""
     plan = Plan([], [], [], [], {})
     for item in items:
         keys = plan.keys[item.name] = {**step_keys(item.config), "shape": shape_key(item.config)}
         job = Job(item.config.output)
-        if config.force is None and all(job.is_done(step, keys[step]) for step in STEPS):
+        own, place = {step: keys[step] for step in STEPS}, url and f"{url}/{item.name}"
+        if config.force is None and is_done_at(place, job, own):
             plan.done.append(item)
             quarantine_path(root, item.name).unlink(missing_ok=True)
         elif state_of(root, item.name, keys).status == "quarantined" and not config.retry_quarantined:

@@ -59,13 +59,14 @@ def animate(
         Ray cluster of these workers: auto, or HOST:PORT [default: this machine alone].
     """
     from .animate import animate, plan
+    from .storage import url_of
 
     resolved = resolve(AnimateConfig, options, config)
     if dry_run:
         print(plan(resolved))
     else:
         for path in animate(resolved, workers, ray_address):
-            print(path)
+            print(url_of(path) or path)
 
 
 @app.command

@@ -21,6 +21,7 @@ from .pose import driving_audio, poses_key
 from .preview import Preview
 from .progress import say
 from .report import write_comparison
+from .storage import with_inputs_here
 
 if TYPE_CHECKING:
     import numpy as np
@@ -92,6 +93,7 @@ def find_pose(
     open_estimator: steps.OpenEstimator = steps.opened,
 ) -> steps.Facts:
     """Steps `reference` and `poses`: the character's pose or the dance -> pose file `output`."""
+    config = with_inputs_here(config)
     if step == "reference":
         assert config.reference is not None
         may_lack = config.align == "none"
@@ -126,7 +128,8 @@ def denoise(
     run: "Callable[..., Tensor] | None" = None,
 ) -> bool:
     """Step `latents`, by the generator or by `run`, which does the same. Writes previews where asked."""
-    reference, (control,), (poses,) = config.reference, files_of(job, "control"), files_of(job, "poses")
+    (control,), (poses,) = files_of(job, "control"), files_of(job, "poses")
+    reference = with_inputs_here(config).reference
     assert reference is not None
     (latents,) = files = files_of(job, "latents")
     checkpoint, shown = job.work / "checkpoint.safetensors", job.folder / "preview.mp4"
@@ -158,7 +161,7 @@ def write_result(job: Job, config: AnimateConfig, key: Key, shape: Shape, genera
     (result,) = files = files_of(job, "result")
 
     def make() -> None:
-        fps, audio = load_poses(poses).fps, driving_audio(config)
+        fps, audio = load_poses(poses).fps, driving_audio(with_inputs_here(config))
         steps.write_result(generator, latents, shape.settings, fps, result, audio, config.encode)
 
     return job.run("result", key, files, make)
@@ -166,6 +169,7 @@ def write_result(job: Job, config: AnimateConfig, key: Key, shape: Shape, genera
 
 def compare(job: Job, config: AnimateConfig, key: Key) -> bool:
     """Step `comparison`."""
+    config = with_inputs_here(config)
     reference, (control,), (result,) = config.reference, files_of(job, "control"), files_of(job, "result")
     assert reference is not None
     shown = None if config.driving is None else (config.driving, steps.clip_of(config))

@@ -25,8 +25,9 @@ from pathlib import Path
 from typing import Any
 
 from ..stages.atomic import atomic_path
-from ..stages.errors import OutputError
+from ..stages.errors import ConfigError, OutputError
 from .progress import say
+from .storage import content_key, url_of
 
 Key = str
 """SHA-256, in hex, of what decides a step's result."""
@@ -112,6 +113,8 @@ def open_job(folder: Path, patience_s: float = 0) -> Iterator[Job]:
 
 def make_folder(folder: Path) -> None:
     """Make a job folder. Raises OutputError where nothing can be written."""
+    if (url := url_of(folder)) is not None:
+        raise OutputError(f"cannot work in {url}: this command needs a folder of this machine")
     try:
         (folder / ".work" / "records").mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
@@ -164,7 +167,14 @@ def file_digest(path: Path) -> str:
 
 
 def source_digest(path: Path) -> str:
-    """SHA-256 of an input file, in hex; read again only when its size or its time of change differs."""
+    """SHA-256 of an input file, in hex; read again only when its size or its time of change differs.
+
+    For a URL the hash of what its store says of the content, so that nothing is copied only to be compared.
+    """
+    if (url := url_of(path)) is not None:
+        if (content := content_key(path)) is None:
+            raise ConfigError(f"there is no file {url}")
+        return hashlib.sha256(f"{url} {content}".encode()).hexdigest()
     about = path.stat()
     return _digest_at(path, about.st_size, about.st_mtime_ns, about.st_ino)
 

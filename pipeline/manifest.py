@@ -23,6 +23,7 @@ from pydantic import ValidationError
 from ..stages.errors import ConfigError
 from .config import AnimateConfig, all_keys, explain, merge, unknown_keys
 from .progress import say
+from .storage import files_of_folder, here, is_file, is_folder, url_of
 
 VIDEOS = frozenset({".avi", ".gif", ".m4v", ".mkv", ".mov", ".mp4", ".mpg", ".webm"})
 """Names of driving videos in a folder end in these."""
@@ -63,7 +64,7 @@ def read_manifest(path: Path) -> list[Row]:
     if reader is None:
         raise ConfigError(f"cannot tell what manifest {path} is: name it .csv, .jsonl or .yaml")
     try:
-        rows = reader(path.read_text(encoding="utf-8-sig"))
+        rows = reader(here(path).read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise ConfigError(f"cannot read manifest {path}: {error.strerror}") from error
     except UnicodeDecodeError as error:
@@ -119,11 +120,11 @@ def crossed(driving: Path | None, reference: Path | None) -> tuple[list[Row], in
 
 def files_in(path: Path, suffixes: frozenset[str], what: str) -> tuple[list[Path], int]:
     """The files of one kind in a folder by name, or the one file that `path` is; and how many others."""
-    if path.is_file():
+    if is_file(path):
         return [path], 0
-    if not path.is_dir():
+    if not is_folder(path):
         raise ConfigError(f"there is no {what} or folder {path}")
-    files = sorted(file for file in path.iterdir() if file.is_file() and not file.name.startswith("."))
+    files = files_of_folder(path)
     found = [file for file in files if file.suffix.lower() in suffixes]
     others = Counter(file.suffix for file in files if file not in found and file.suffix != ".npz")
     if others:
@@ -183,13 +184,13 @@ def configure(where: str, merged: Row, options: Row) -> AnimateConfig:
     if config.reference is None:
         raise ConfigError(f"{where}: reference is missing: name a picture of the character")
     for path in (config.driving, config.pose, config.reference, config.lora):
-        if path is not None and not path.is_file():
+        if path is not None and not is_file(path):
             raise ConfigError(f"{where}: there is no file {path}")
     return config
 
 
 def with_paths(row: Row, folder: Path) -> Row:
-    """The row with its paths absolute. A model or base that is no folder here is a name and stays."""
+    """The row with its paths absolute. URLs stay, and a model or base that is no folder here, a name."""
     for option in PATHS:
         *groups, last = option.split(".")
         group: Any = row
@@ -198,7 +199,11 @@ def with_paths(row: Row, folder: Path) -> Row:
         value = group.get(last) if isinstance(group, Mapping) else None
         if not isinstance(value, str | Path):
             continue
-        path = (folder / Path(value).expanduser()).resolve()
+        if url_of(Path(value)) is not None:
+            continue
+        path = folder / Path(value).expanduser()
+        if url_of(path) is None:
+            path = path.resolve()
         if option not in ("model", "weights.base") or path.exists():
             change: Any = {last: path if option not in ("model", "weights.base") else str(path)}
             for name in reversed(groups):

@@ -10,17 +10,20 @@ from . import steps
 from .config import ClipConfig, write_yaml
 from .job import Key, key_of, open_job, source_digest, write_text
 from .report import write_overlay
+from .storage import with_inputs_here
 
 
 def pose(config: ClipConfig) -> list[Path]:
     """Write the poses of a driving video (.npz and .json) and a video that shows them; returns the paths."""
-    driving = config.driving
-    if driving is None:
+    if config.driving is None:
         raise ConfigError("--driving is missing: name a video")
+    asked, config = config, with_inputs_here(config)
+    driving = config.driving
+    assert driving is not None
     clip = steps.clip_of(config)
     audio = driving_audio(config)
     with open_job(config.output) as job:
-        write_text(job.folder / "config.yaml", write_yaml(config))
+        write_text(job.folder / "config.yaml", write_yaml(asked))
         names = ("poses.npz", "poses.json", "overlay.mp4", "contact_sheet.png")
         poses, as_json, overlay, sheet = files = [job.folder / name for name in names]
         key = poses_key(config)

@@ -22,6 +22,7 @@ from ..stages.threads import limit_threads
 from ..stages.windows import plan
 from .config import AnimateConfig
 from .graph import open_generator
+from .storage import here
 from .window_pool import LostWorker, Part, Video, WindowPool
 from .workers import start_ray
 
@@ -81,7 +82,7 @@ class WindowWorker:
         if inputs not in self._videos:
             frames = StoredFrames(inputs.control)
             height, width = frames[0:1].shape[1:3]
-            image = fit_cover(read_picture(inputs.reference), width, height)
+            image = fit_cover(read_picture(here(inputs.reference, beside=".npz")), width, height)
             kept = sum(video.control.kept_bytes for video in self._videos.values())
             self._generator.keep_control_bytes = max(0, self._keep_bytes - kept)
             self._videos[inputs] = self._generator.prepare(image, frames, inputs.settings)
@@ -193,9 +194,7 @@ def video_of(
         latents, start = resume.latents.to("cpu", copy=True), resume.step
     windows = plan(settings.window_plan, len(frames), settings.window_size, settings.window_overlap)
     noise = generator.fresh_noise(width, height, settings)
-    denoising = Denoising(
-        latents, generator.sigmas(settings), windows, start, on_estimate, noise
-    )
+    denoising = Denoising(latents, generator.sigmas(settings), windows, start, on_estimate, noise)
     scales, interval = guidance_scales(settings), settings.guidance_interval
     return Video(
         inputs,

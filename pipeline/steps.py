@@ -31,6 +31,7 @@ from ..stages.windows import plan
 from .config import ClipConfig, EncodeConfig, EstimatorConfig
 from .preview import Preview
 from .progress import say, stage
+from .storage import is_file
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -169,7 +170,7 @@ def reference_pose(
 def keypoints_beside(reference: Path) -> Path | None:
     """The keypoint file of a picture: the same name with .npz, where it exists."""
     path = reference.with_suffix(".npz")
-    return path if path.is_file() else None
+    return path if is_file(path) else None
 
 
 def draw_control(

@@ -1,75 +1,203 @@
 """What spreading a video over workers costs: windows are predicted by workers that sleep as long as a UNet.
 
-    python tests/bench/bench_spread.py --workers 1 2 4 8 --frames 240 1200
+    python tests/bench/bench_spread.py                            # up to 64 workers: threads
+    python tests/bench/bench_spread.py --on ray --workers 2 4 8   # real actors, real messages
+    python tests/bench/bench_spread.py --videos 2                 # windows of another video fill the holes
 
-The order of work, the messages and the blending are real. The theory is that of whole rounds: with more
-workers than windows, or windows that do not divide evenly, workers wait. Needs about 0.2 GB for each worker.
+The pool, its order of work, the blending and the stepping are those of `animate --workers`, on latents of
+576x1024; only the UNet is missing. With `--on threads` a worker is a thread of this process and a message a
+copy of its array, so that 64 workers fit on any machine: what Ray adds to a message is not in it. With
+`--on ray` a worker is an actor (about 0.2 GB), and all of them share the cores of this machine.
+
+The theory is that of whole rounds, `ceil(2 W / N)` half rounds for W windows on N workers. Beyond it stand
+the seconds of a step (the median) that the driver adds, and their part of it.
 """
 
 import argparse
 import math
+import os
+import queue
+import statistics
+import threading
 import time
+from itertools import pairwise
+from typing import Any
 
 import numpy as np
-import ray
 import torch
 
-from posedance.pipeline.spread import Seat, WindowPool
-from posedance.stages.svd.sampling import denoise
+from posedance.pipeline.window_pool import Part, Video, WindowPool
+from posedance.stages.svd.sampling import Denoising
 from posedance.stages.windows import plan
 
 CALL_S = 0.35
-"""Seconds of one UNet call at full size."""
+"""Seconds of one guided prediction of a window: both halves."""
 LATENT = (4, 128, 72)
 """A frame of 576x1024 in latents."""
 WINDOW, OVERLAP = 24, 6
+GUIDANCE = torch.full((WINDOW,), 3.0)
 
 
-class SleepingWorker:
-    """Sleeps at every step but the first, which only waits until all workers are there."""
+def predict(step: int, half: bool, latents: np.ndarray) -> np.ndarray:
+    """Sleep as long as the UNet works; at step 0, which only waits for all workers, not at all."""
+    if step:
+        time.sleep(CALL_S / 2 if half else CALL_S)
+    return latents
 
+
+class SleepingActor:
     def setup(self) -> None:
         pass
 
-    def predict(self, step: int, window: int, latents: np.ndarray) -> np.ndarray:
-        time.sleep(CALL_S if step else 0.0)
+    def predict(self, step: int, half: bool, latents: np.ndarray) -> np.ndarray:
+        return predict(step, half, latents)
+
+
+class Messages:
+    """Counts the bytes that go out and come back."""
+
+    def __init__(self) -> None:
+        self.bytes = 0
+
+    def latents(self, video: Video, part: Part) -> np.ndarray:
+        latents = video.denoising.window_latents(part.window).numpy()
+        self.bytes += 2 * latents.nbytes
         return latents
 
 
-def measure(frames: int, workers: int, steps: int) -> tuple[float, float, float, float]:
-    """Efficiency measured and in theory, seconds a step beyond the theory, and MB that go out and back."""
+class SleepingActors(Messages):
+    """Workers that are Ray actors."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        import ray
+
+        self.ray: Any = ray
+        self.remote: Any = self.ray.remote(SleepingActor).options(num_cpus=0)
+
+    def start(self) -> tuple[Any, Any]:
+        actor = self.remote.remote()
+        return actor, actor.setup.remote()
+
+    def predict(self, worker: Any, video: Video, part: Part) -> Any:
+        half = part.half is not None
+        return worker.predict.remote(video.denoising.step, half, self.latents(video, part))
+
+    def forget(self, worker: Any, video: Video) -> None:
+        pass
+
+    def wait(self, calls: list[Any]) -> Any:
+        return self.ray.wait(calls, num_returns=1)[0][0]
+
+    def result(self, call: Any) -> torch.Tensor | None:
+        v = self.ray.get(call)
+        return None if v is None else torch.from_numpy(v.copy())
+
+    def stop(self, worker: Any) -> None:
+        self.ray.kill(worker)
+
+
+class SleepingThreads(Messages):
+    """Workers that are threads of this process."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ended: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self.results: dict[Any, Any] = {}
+
+    def start(self) -> tuple[Any, Any]:
+        tasks: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        threading.Thread(target=self._work, args=(tasks,), daemon=True).start()
+        return tasks, self._send(tasks, (0, True, np.zeros(0, np.float32)))
+
+    def _send(self, tasks: Any, arguments: Any) -> Any:
+        call = object()
+        tasks.put((call, arguments))
+        return call
+
+    def _work(self, tasks: Any) -> None:
+        while (task := tasks.get()) is not None:
+            call, arguments = task
+            self.results[call] = predict(*arguments)
+            self.ended.put(call)
+
+    def predict(self, worker: Any, video: Video, part: Part) -> Any:
+        half = part.half is not None
+        return self._send(worker, (video.denoising.step, half, self.latents(video, part)))
+
+    def forget(self, worker: Any, video: Video) -> None:
+        pass
+
+    def wait(self, calls: list[Any]) -> Any:
+        return self.ended.get()
+
+    def result(self, call: Any) -> torch.Tensor | None:
+        v = self.results.pop(call)
+        return torch.from_numpy(v.copy()) if v.size else None
+
+    def stop(self, worker: Any) -> None:
+        worker.put(None)
+
+
+def measure(
+    workers: Any, frames: int, count: int, steps: int, videos: int
+) -> tuple[float, float, float, float]:
+    """Efficiency measured and in theory; of a step the seconds beyond that, and MB that go out and back."""
     windows = plan("even", frames + 1, WINDOW, OVERLAP)
-    seats: list[Seat] = []
-    remote = ray.remote(SleepingWorker).options(num_cpus=0)
-    pool = WindowPool(seats, workers, remote.remote, windows)
-    times = []
-    start, sigmas = torch.zeros(frames + 1, *LATENT), torch.linspace(1, 0.1, steps + 2)
-    denoise(
-        start, sigmas, windows, pool.predict_all, on_step=lambda step, _: times.append(time.perf_counter())
-    )
+    times: list[list[float]] = [[] for _ in range(videos)]
+
+    def video(ended: list[float]) -> Video:
+        denoising = Denoising(torch.zeros(frames + 1, *LATENT), torch.linspace(1, 0.1, steps + 2), windows)
+        return Video(
+            None, denoising, lambda step, slots: GUIDANCE,
+            on_step=lambda step, latents: ended.append(time.perf_counter()),
+        )  # fmt: skip
+
+    pool = WindowPool(workers, count)
+    pool.run(map(video, times))
     pool.close()
-    step_s = (times[-1] - times[0]) / steps
-    rounds = math.ceil(len(windows) / workers)
-    megabytes = 2 * len(windows) * WINDOW * math.prod(LATENT) * 4 / 1e6
+    halves = 2 * len(windows)
+    rounds_s = math.ceil(halves / count) * CALL_S / 2
+    megabytes = workers.bytes / (steps + 1) / videos / 1e6
+    if videos == 1:
+        step_s = statistics.median(after - before for before, after in pairwise(times[0]))
+    else:
+        begun, ended = max(each[0] for each in times), max(each[-1] for each in times)
+        step_s = (ended - begun) / steps / videos
     work_s = len(windows) * CALL_S
-    return work_s / (workers * step_s), len(windows) / (workers * rounds), step_s - rounds * CALL_S, megabytes
+    return work_s / (count * step_s), work_s / (count * rounds_s), step_s - rounds_s, megabytes
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--workers", type=int, nargs="+", default=[1, 2, 4, 8, 16])
-    parser.add_argument("--frames", type=int, nargs="+", default=[240, 1200])
-    parser.add_argument("--steps", type=int, default=2)
+    parser.add_argument("--on", choices=("threads", "ray"), default="threads")
+    parser.add_argument("--workers", type=int, nargs="+", default=[1, 2, 4, 8, 16, 32, 64])
+    parser.add_argument("--frames", type=int, nargs="+", default=[240, 1200, 3600])
+    parser.add_argument("--steps", type=int, default=3)
+    parser.add_argument("--videos", type=int, default=1)
     options = parser.parse_args()
-    ray.init(address="local", include_dashboard=False, log_to_driver=False, logging_level="ERROR")
-    print("frames workers  efficiency  theory  beyond theory s/step   MB/step")  # noqa: T201
+    if options.on == "ray":
+        import ray
+
+        ray.init(address="local", include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    torch.set_num_threads(1)
+    print(f"{os.cpu_count()} cores, workers are {options.on}, {options.videos} videos at once")  # noqa: T201
+    print("frames windows workers  efficiency  theory  beyond theory: s/step, part   MB/step")  # noqa: T201
     for frames in options.frames:
-        for workers in options.workers:
-            measured, theory, extra, megabytes = measure(frames, workers, options.steps)
-            print(f"{frames:6} {workers:7} {measured:11.3f} {theory:7.3f} {extra:21.3f} {megabytes:9.1f}")  # noqa: T201
-    ray.shutdown()
+        for count in options.workers:
+            workers = SleepingActors() if options.on == "ray" else SleepingThreads()
+            measured, theory, extra, megabytes = measure(
+                workers, frames, count, options.steps, options.videos
+            )
+            windows = len(plan("even", frames + 1, WINDOW, OVERLAP))
+            part = 1 - measured / theory
+            print(  # noqa: T201
+                f"{frames:6} {windows:7} {count:7} {measured:11.3f} {theory:7.3f} {extra:18.3f} {part:9.1%}"
+                f" {megabytes:9.1f}",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

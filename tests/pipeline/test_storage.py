@@ -1,0 +1,169 @@
+"""Inputs from URLs, results to URLs: on fsspec's memory and local file systems."""
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import numpy as np
+import pytest
+
+from posedance.datasets.puppets import make_character, make_motion, reference_pose, render
+from posedance.pipeline.animate import animate
+from posedance.pipeline.batch import batch
+from posedance.pipeline.config import AnimateConfig, BatchConfig, ClipConfig
+from posedance.pipeline.job import open_job, source_digest
+from posedance.pipeline.pose import pose
+from posedance.pipeline.status import events, states_of
+from posedance.pipeline.storage import files_of_folder, here, is_file, put, scratch_for, url_of
+from posedance.stages.errors import ConfigError, OutputError
+from posedance.stages.picture import write_png
+from posedance.stages.pose.files import save_poses
+from posedance.stages.types import PoseSequence
+
+SIZE, FPS = (144, 256), Fraction(15)
+FILES = ("result.mp4", "comparison.mp4", "contact_sheet.png", "poses.npz")
+
+
+@pytest.fixture(autouse=True)
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A machine with an empty scratch folder, and an empty store in memory."""
+    (tmp_path / "scratch").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "scratch"))
+    yield tmp_path / "scratch"
+    store: Any = fsspec.filesystem("memory")
+    store.store.clear()
+    store.pseudo_dirs[:] = [""]
+
+
+def write_inputs(folder: Path) -> None:
+    """dance.npz, character.png, and the character's keypoints beside it."""
+    frames = [render(make_character(5), make_motion(1, FPS), frame, *SIZE) for frame in range(4)]
+    keypoints, scores = np.stack([f.keypoints for f in frames]), np.stack([f.scores for f in frames])
+    save_poses(folder / "dance.npz", PoseSequence(keypoints, scores, SIZE, FPS))
+    still = render(make_character(6), reference_pose(6), 0, *SIZE)
+    write_png(folder / "character.png", still.image)
+    own = PoseSequence(still.keypoints[None], still.scores[None], SIZE, Fraction(1))
+    save_poses(folder / "character.npz", own)
+
+
+@pytest.fixture
+def inputs(tmp_path: Path) -> Path:
+    """The inputs, in a folder here and at memory://in/."""
+    folder = tmp_path / "in"
+    folder.mkdir()
+    write_inputs(folder)
+    for file in folder.iterdir():
+        put(file, f"memory://in/{file.name}")
+    return folder
+
+
+def test_urls_survive_in_paths() -> None:
+    for url in (
+        "s3://bucket/a/b.mp4",
+        "gs://bucket/x",
+        "memory://in/x",
+        "file:///home/me/x",
+        "https://a.b/c",
+    ):
+        assert url_of(Path(url)) == url
+        assert url_of(Path(url).parent / Path(url).name) == url
+    for path in ("a/b.mp4", "/a/b", "c:/windows", "a:b/c"):
+        assert url_of(Path(path)) is None
+
+
+@pytest.mark.parametrize("scheme", ["memory", "file"])
+def test_a_copy_is_made_once_and_again_when_the_content_changes(scheme: str, tmp_path: Path) -> None:
+    base = "memory://store" if scheme == "memory" else f"file://{tmp_path}/store"
+    source = tmp_path / "x.txt"
+    source.write_text("first")
+    put(source, f"{base}/sub/x.txt")
+    url = Path(f"{base}/sub/x.txt")
+    copy, digest = here(url), source_digest(url)
+    assert copy.read_text() == "first" and here(url) == copy and source_digest(url) == digest
+    source.write_text("second, longer")
+    put(source, f"{base}/sub/x.txt")
+    assert here(url).read_text() == "second, longer" and source_digest(url) != digest
+    assert [file.name for file in files_of_folder(Path(f"{base}/sub"))] == ["x.txt"], "nothing half is left"
+    assert is_file(url) and not is_file(Path(f"{base}/sub"))
+
+
+def test_what_is_missing_is_one_line(tmp_path: Path) -> None:
+    missing = Path("memory://in/none.mp4")
+    for call in (here, source_digest):
+        with pytest.raises(ConfigError, match=r"there is no file memory://in/none\.mp4"):
+            call(missing)
+    with pytest.raises(ConfigError, match=r"s3://b/x.mp4: .*posedance\[cloud\]"):
+        here(Path("s3://b/x.mp4"))
+    with pytest.raises(OutputError, match=r"cannot reach nosuch://b/x: ValueError: Protocol not known"):
+        here(Path("nosuch://b/x"))
+    with pytest.raises(ConfigError, match=r"there is no file memory://in/none\.mp4"):
+        animate(AnimateConfig(driving=missing, reference=missing, output=tmp_path / "out"))
+    with pytest.raises(OutputError, match="cannot work in memory://out"), open_job(Path("memory://out")):
+        pass
+    with pytest.raises(ConfigError, match="there is no file"):
+        pose(ClipConfig(driving=missing, output=tmp_path / "out"))
+
+
+def test_animate_from_and_to_urls(
+    inputs: Path, tmp_path: Path, machine: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = {"pose": inputs / "dance.npz", "reference": inputs / "character.png"}
+    urls = {"pose": Path("memory://in/dance.npz"), "reference": Path("memory://in/character.png")}
+    options = {"model": "tiny-random", "steps": 2}
+    local = animate(AnimateConfig.model_validate({**own, **options, "output": tmp_path / "out"}))
+    config = AnimateConfig.model_validate({**urls, **options, "output": "memory://out/job"})
+    made = animate(config)
+    assert [url_of(path) for path in made] == [f"memory://out/job/{path.name}" for path in local]
+    assert [here(path).read_bytes() for path in made] == [path.read_bytes() for path in local]
+    saved = here(Path("memory://out/job/config.yaml")).read_text()
+    assert "output: memory://out/job" in saved and "pose: memory://in/dance.npz" in saved
+
+    shutil.rmtree(scratch_for("memory://out/job"))
+    capsys.readouterr()
+    assert animate(config) == made
+    assert "everything in memory://out/job is up to date" in capsys.readouterr().err
+
+    fsspec.filesystem("memory").rm("/out/job/result.mp4")
+    animate(config)
+    assert here(made[0]).read_bytes() == local[0].read_bytes(), "what is missing is made and published again"
+
+
+def test_a_batch_to_a_url_goes_on_on_another_machine(inputs: Path, tmp_path: Path, machine: Path) -> None:
+    manifest = tmp_path / "videos.csv"
+    manifest.write_text(
+        "pose,reference,seed,name\ndance.npz,character.png,1,a\ndance.npz,character.png,2,b\n"
+    )
+    put(manifest, "memory://in/videos.csv")
+    url = f"file://{tmp_path}/out"
+    config = BatchConfig.model_validate(
+        {"manifest": "memory://in/videos.csv", "output": url, "model": "tiny-random", "steps": 2}
+    ).model_copy(update={"executor": "local", "limit": 1})
+    assert batch(config) == 0
+    out = tmp_path / "out"
+    assert (out / "a" / "published.json").is_file() and not (out / "b").exists()
+    before = (out / "a" / "result.mp4").stat().st_mtime_ns
+
+    shutil.rmtree(machine / "scratch", ignore_errors=True)
+    for folder in machine.iterdir():
+        shutil.rmtree(folder)
+    assert batch(config.model_copy(update={"limit": None})) == 0
+    assert (out / "a" / "result.mp4").stat().st_mtime_ns == before, "it is not made twice"
+    assert all((out / name / file).is_file() for name in "ab" for file in FILES)
+    assert {event["item"] for event in events(scratch_for(url))} == {None, "b"}
+    assert [state.status for state in states_of(scratch_for(url))] == ["done", "done"]
+    assert "2 videos: 2 done" in (out / "index.html").read_text()
+    assert not list(out.rglob("*.tmp"))
+
+
+def test_a_batch_finds_folders_in_a_store(inputs: Path, tmp_path: Path) -> None:
+    put(inputs / "dance.npz", "memory://in/dances/dance.mp4")
+    with pytest.raises(ConfigError, match="there is no picture in memory:/in/dances"):
+        batch(BatchConfig.model_validate({
+            "driving": "memory://in/dances", "reference": "memory://in/dances", "output": tmp_path / "out"
+        }))  # fmt: skip
+    with pytest.raises(ConfigError, match="is for one machine"):
+        batch(BatchConfig.model_validate({"output": "memory://out", "ray_address": "auto"}))
