@@ -137,6 +137,47 @@ def bench(*, json: Annotated[Path | None, Parameter(name="--json")] = None) -> N
 
 
 @app.command
+def cost(
+    *,
+    window_seconds: Annotated[float, Parameter(validator=Number(gt=0))],
+    frame_seconds: Annotated[float, Parameter(validator=Number(gte=0))] = 0.0,
+    minutes: Annotated[float, Parameter(validator=Number(gt=0))] = 1.0,
+    fps: Annotated[int, Parameter(validator=Number(gte=1))] = 15,
+    workers: Annotated[int, Parameter(validator=Number(gte=1))] = 1,
+    steps: Annotated[int, Parameter(validator=Number(gte=1))] = 25,
+    window_size: int = 24,
+    window_overlap: int = 6,
+) -> None:
+    """Print the GPU hours of a video, from how long one window takes on your GPU.
+
+    Parameters
+    ----------
+    window_seconds
+        Seconds of one guided window at one step: `run.py bench` measures them where there is a GPU.
+    frame_seconds
+        Seconds to decode one frame.
+    minutes
+        Length of the video.
+    fps
+        Its frames a second: half of the driving video's with the default stride.
+    workers
+        GPUs that share the video.
+    steps
+        Denoising steps.
+    window_size
+        Frames in a window.
+    window_overlap
+        Frames that neighbouring windows share.
+    """
+    from fractions import Fraction
+
+    from .cost import cost as count
+
+    sizes = (steps, window_size, window_overlap)
+    print(count(Fraction(minutes), Fraction(fps), window_seconds, frame_seconds, workers, *sizes))
+
+
+@app.command
 def replay(folder: Path, step: str) -> None:
     """Make one step of a job again from its saved inputs, to see what it does.
 

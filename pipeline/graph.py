@@ -21,7 +21,7 @@ from .pose import driving_audio, poses_key
 from .preview import Preview
 from .progress import say
 from .report import write_comparison
-from .storage import with_inputs_here
+from .storage import here, with_inputs_here
 
 if TYPE_CHECKING:
     import numpy as np
@@ -237,7 +237,7 @@ def open_generator(config: AnimateConfig) -> "SvdGenerator":
     if config.lora is not None:
         from ..stages.svd.lora import load_lora
 
-        load_lora(generator.unet, config.lora, config.lora_scale)
+        load_lora(generator.unet, here(config.lora), config.lora_scale)
     return generator
 
 

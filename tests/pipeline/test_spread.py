@@ -2,10 +2,15 @@
 
 import os
 import signal
+import subprocess
+import sys
+import time
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -17,6 +22,8 @@ from posedance.stages.errors import ConfigError
 from posedance.stages.frames import StoredFrames, write_frames
 from posedance.stages.generate import Checkpoint
 from posedance.stages.picture import fit_cover, read_picture, write_png
+from posedance.stages.pose.files import save_poses
+from posedance.stages.types import PoseSequence
 
 
 def write_inputs(folder: Path, frames: int) -> AnimateConfig:
@@ -69,6 +76,53 @@ def test_the_same_bits_for_any_number_of_workers_also_when_one_is_killed(
         assert sorted(told) == sorted(set(told)) and len(told) == 2 * 3
     assert torch.equal(videos[0].denoising.latents, alone)
     assert torch.equal(videos[1].denoising.latents, generator.denoise(*arguments[1:], other))
+
+
+@pytest.mark.slow
+def test_a_driver_killed_amid_a_video_goes_on_after_its_last_step(tmp_path: Path) -> None:
+    write_inputs(tmp_path, 12)
+    still = render(make_character(6), reference_pose(6), 0, 64, 96)
+    keypoints, scores = (np.stack([one] * 11) for one in (still.keypoints, still.scores))
+    save_poses(tmp_path / "dance.npz", PoseSequence(keypoints, scores, (64, 96), Fraction(15)))
+    save_poses(tmp_path / "ref.npz", PoseSequence(keypoints[:1], scores[:1], (64, 96), Fraction(1)))
+
+    def command(output: str, *more: str) -> list[str]:
+        run = [
+            sys.executable,
+            "-m",
+            "posedance.pipeline",
+            "animate",
+            "--model",
+            "tiny-random",
+            "--steps",
+            "8",
+        ]
+        given = [
+            "--pose",
+            tmp_path / "dance.npz",
+            "--reference",
+            tmp_path / "ref.png",
+            "-o",
+            tmp_path / output,
+        ]
+        return [*run, *map(str, given), *more]
+
+    run = subprocess.Popen(
+        command("out", "--workers", "2"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    while run.poll() is None and not (tmp_path / "out" / ".work" / "checkpoint.safetensors").exists():
+        time.sleep(0.005)
+    assert run.poll() is None, "it ended before it could be killed"
+    run.kill()
+    run.wait()
+    assert not (tmp_path / "out" / "result.mp4").exists()
+    again = subprocess.run(command("out", "--workers", "2"), capture_output=True, text=True, timeout=250)
+    assert again.returncode == 0, again.stderr
+    assert "going on after step" in again.stderr
+    alone = subprocess.run(command("alone"), capture_output=True, text=True, timeout=100)
+    assert alone.returncode == 0, alone.stderr
+    results = [(tmp_path / name / "result.mp4").read_bytes() for name in ("out", "alone")]
+    assert results[0] == results[1]
 
 
 def test_workers_take_a_gpu_each_or_share_the_cores() -> None:

@@ -1,0 +1,123 @@
+"""The example files for clusters: they parse, and what they call is there. Two nodes really start."""
+
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from posedance.pipeline.config import AnimateConfig, BatchConfig, all_keys, resolve
+from posedance.pipeline.cost import cost
+
+FOLDER = Path(__file__).resolve().parents[2] / "configs" / "cluster"
+SCRIPTS = sorted([*FOLDER.glob("*.sh"), *FOLDER.glob("*.sbatch")])
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
+def test_scripts_parse(script: Path) -> None:
+    subprocess.run(["bash", "-n", script], check=True)
+
+
+@pytest.mark.parametrize("path", [*SCRIPTS, FOLDER / "kuberay.yaml"], ids=lambda path: path.name)
+def test_options_of_run_py_exist(path: Path) -> None:
+    known = {f"--{key.replace('_', '-')}" for key in (*all_keys(BatchConfig), *all_keys(AnimateConfig))}
+    known |= {"-o", "--config", "--workers", "--ray-address"}
+    text = path.read_text().replace("\\\n", " ")
+    called = re.findall(r"run\.py (?:batch|animate|\"\$@\")(.*)", text)
+    assert called or path.name == "node.sh"
+    for options in called:
+        assert set(re.findall(r"(?<=\s)--?[a-z][\w-]*", options)) <= known, options
+
+
+def test_options_of_ray_exist() -> None:
+    from ray.scripts.scripts import start
+
+    known = {option for parameter in start.params for option in parameter.opts}
+    texts = [path.read_text() for path in SCRIPTS]
+    used = {word for text in texts for line in re.findall(r"(?:ray start|node\.sh) (.*)", text)
+            for word in re.findall(r"--[a-z][\w-]*", line)}  # fmt: skip
+    assert {"--head", "--address", "--block", "--num-cpus"} <= used <= known
+
+
+def test_a_shard_of_an_array_is_one_command(tmp_path: Path) -> None:
+    """The array's script with SLURM's variables, and a python that only says what it was called with."""
+    fake = tmp_path / "python"
+    fake.write_text('#!/bin/sh\necho "$@"\n')
+    fake.chmod(0o755)
+    told = {"SLURM_SUBMIT_DIR": str(tmp_path), "SLURM_ARRAY_TASK_ID": "3", "SLURM_ARRAY_TASK_COUNT": "16"}
+    done = subprocess.run(
+        ["bash", FOLDER / "slurm_array.sbatch", "videos.csv", "s3://bucket/out"],
+        env={**os.environ, **told, "PATH": f"{tmp_path}:{os.environ['PATH']}"},
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert done.stdout == "run.py batch --manifest videos.csv -o s3://bucket/out --shard 3/16\n"
+
+
+def test_the_ray_job_is_whole() -> None:
+    (job,) = yaml.safe_load_all((FOLDER / "kuberay.yaml").read_text())
+    assert (job["apiVersion"], job["kind"]) == ("ray.io/v1", "RayJob")
+    cluster = job["spec"]["rayClusterSpec"]
+    groups = [cluster["headGroupSpec"], *cluster["workerGroupSpecs"]]
+    for group in groups:
+        pod = group["template"]["spec"]
+        volumes = {volume["name"] for volume in pod["volumes"]}
+        assert {mount["name"] for box in pod["containers"] for mount in box["volumeMounts"]} <= volumes
+    (gpu,) = cluster["workerGroupSpecs"]
+    config: Any = resolve(BatchConfig, BatchConfig(), FOLDER / "batch.yaml")
+    assert "--config configs/cluster/batch.yaml" in job["spec"]["entrypoint"]
+    assert config.pools.denoise.workers == gpu["maxReplicas"], "the autoscaler may bring what is asked for"
+    locked = (FOLDER.parents[1] / "requirements.lock").read_text()
+    assert f"ray=={cluster['rayVersion']}\n" in locked
+    assert (FOLDER / "Dockerfile").read_text().startswith("# An image")
+
+
+@pytest.mark.slow
+def test_two_nodes_start_and_stop(tmp_path: Path) -> None:
+    """On this machine, beside any other Ray: a port and a folder of their own."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    ray = tmp_path / "ray"
+    ray.write_text(f'#!/bin/sh\nexec {sys.executable} -m ray.scripts.scripts "$@"\n')
+    ray.chmod(0o755)
+    env = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", "RAY_PORT": address.rpartition(":")[2]}
+    env["RAY_TMPDIR"] = tempfile.mkdtemp(prefix="pd", dir="/tmp")  # sockets need a short path
+    small = ["--num-cpus", "1", "--object-store-memory", "80000000", "--node-ip-address", "127.0.0.1"]
+    nodes = []
+    try:
+        for role in (["head", "--include-dashboard", "false"], ["worker", address]):
+            command = ["bash", FOLDER / "node.sh", *role, *small]
+            nodes.append(subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL))
+        seen = subprocess.run(
+            [sys.executable, FOLDER / "wait_for_nodes.py", address, "2"],
+            env=env, capture_output=True, text=True, timeout=200,
+        )  # fmt: skip
+        assert seen.returncode == 0, seen.stderr
+        assert seen.stdout == f"2 nodes at {address}, 0 GPUs\n"
+    finally:
+        for node in nodes:
+            node.send_signal(signal.SIGTERM)
+        for node in nodes:
+            node.wait(60)
+        shutil.rmtree(env["RAY_TMPDIR"])
+
+
+def test_cost_counts_rounds_and_their_holes() -> None:
+    told = cost(Fraction(1), Fraction(15), 0.35, 0.0, 8, 25, 24, 6)
+    assert "900 in 53 windows" in told
+    assert "1325 predictions" in told and "463.7 GPU seconds" in told
+    assert "8: 7 rounds a step, efficiency 0.946" in told
+    assert "time        61.2 s" in told
+    assert f"GPU hours   {8 * 25 * 7 * 0.35 / 3600:.4f}" in told
+    half = cost(Fraction(1, 2), Fraction(15), 0.35, 0.1, 1, 25, 24, 6)
+    hours = (25 * 27 * 0.35 + 45) / 3600
+    assert f"{hours:.4f}, which is {2 * hours:.4f} for each minute" in half
