@@ -1,5 +1,6 @@
 """Wait until a Ray cluster has so many nodes: python configs/cluster/wait_for_nodes.py HEAD:PORT NODES."""
 
+import logging
 import sys
 import time
 
@@ -14,7 +15,7 @@ def main() -> None:
     deadline = time.monotonic() + TIMEOUT_S
     while True:
         try:
-            ray.init(address=address, log_to_driver=False, logging_level="ERROR")
+            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
             break
         except ConnectionError:
             if time.monotonic() > deadline:

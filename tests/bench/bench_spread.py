@@ -9,15 +9,14 @@ The pool, its order of work, the blending and the stepping are those of `animate
 copy of its array, so that 64 workers fit on any machine: what Ray adds to a message is not in it. With
 `--on ray` a worker is an actor (about 0.2 GB), and all of them share the cores of this machine.
 
-The theory is that of whole rounds, `ceil(2 W / N)` half rounds for W windows on N workers. Beyond it stand
-the seconds of a step (the median) that the driver adds, and their part of it.
+The theory is that of whole rounds: `ceil(2 W / N)` half rounds for W windows on N workers. Beyond it stand
+the seconds of the fastest step and their part of it, and the driver's processor time for each window.
 """
 
 import argparse
 import math
 import os
 import queue
-import statistics
 import threading
 import time
 from itertools import pairwise
@@ -139,33 +138,30 @@ class SleepingThreads(Messages):
         worker.put(None)
 
 
-def measure(
-    workers: Any, frames: int, count: int, steps: int, videos: int
-) -> tuple[float, float, float, float]:
-    """Efficiency measured and in theory; of a step the seconds beyond that, and MB that go out and back."""
+def measure(workers: Any, frames: int, count: int, steps: int, videos: int) -> tuple[float, ...]:
+    """Efficiency measured and in theory, seconds of a step beyond it, processor seconds, MB out and back."""
     windows = plan("even", frames + 1, WINDOW, OVERLAP)
-    times: list[list[float]] = [[] for _ in range(videos)]
+    times: list[list[tuple[float, float]]] = [[] for _ in range(videos)]
 
-    def video(ended: list[float]) -> Video:
+    def video(ended: list[tuple[float, float]]) -> Video:
         denoising = Denoising(torch.zeros(frames + 1, *LATENT), torch.linspace(1, 0.1, steps + 2), windows)
         return Video(
             None, denoising, lambda step, slots: GUIDANCE,
-            on_step=lambda step, latents: ended.append(time.perf_counter()),
+            on_step=lambda step, latents: ended.append((time.perf_counter(), time.thread_time())),
         )  # fmt: skip
 
     pool = WindowPool(workers, count)
     pool.run(map(video, times))
     pool.close()
-    halves = 2 * len(windows)
-    rounds_s = math.ceil(halves / count) * CALL_S / 2
-    megabytes = workers.bytes / (steps + 1) / videos / 1e6
     if videos == 1:
-        step_s = statistics.median(after - before for before, after in pairwise(times[0]))
+        step_s, cpu_s = (min(b[i] - a[i] for a, b in pairwise(times[0])) for i in range(2))
     else:
         begun, ended = max(each[0] for each in times), max(each[-1] for each in times)
-        step_s = (ended - begun) / steps / videos
-    work_s = len(windows) * CALL_S
-    return work_s / (count * step_s), work_s / (count * rounds_s), step_s - rounds_s, megabytes
+        step_s, cpu_s = ((b - a) / steps / videos for a, b in zip(begun, ended, strict=True))
+    work_s, rounds_s = len(windows) * CALL_S, math.ceil(2 * len(windows) / count) * CALL_S / 2
+    efficiency, theory = work_s / (count * step_s), work_s / (count * rounds_s)
+    megabytes = workers.bytes / (steps + 1) / videos / 1e6
+    return efficiency, theory, step_s - rounds_s, cpu_s / len(windows), megabytes
 
 
 def main() -> None:
@@ -184,18 +180,16 @@ def main() -> None:
         ray.init(address="local", include_dashboard=False, log_to_driver=False, logging_level="ERROR")
     torch.set_num_threads(1)
     print(f"{os.cpu_count()} cores, workers are {options.on}, {options.videos} videos at once")  # noqa: T201
-    print("frames windows workers  efficiency  theory  beyond theory: s/step, part   MB/step")  # noqa: T201
+    print("frames windows workers  efficiency  theory  beyond: s/step, part  ms/window  MB/step")  # noqa: T201
     for frames in options.frames:
+        windows = len(plan("even", frames + 1, WINDOW, OVERLAP))
         for count in options.workers:
             workers = SleepingActors() if options.on == "ray" else SleepingThreads()
-            measured, theory, extra, megabytes = measure(
-                workers, frames, count, options.steps, options.videos
-            )
-            windows = len(plan("even", frames + 1, WINDOW, OVERLAP))
-            part = 1 - measured / theory
+            found = measure(workers, frames, count, options.steps, options.videos)
+            efficiency, theory, extra_s, cpu_s, megabytes = found
             print(  # noqa: T201
-                f"{frames:6} {windows:7} {count:7} {measured:11.3f} {theory:7.3f} {extra:18.3f} {part:9.1%}"
-                f" {megabytes:9.1f}",
+                f"{frames:6} {windows:7} {count:7} {efficiency:11.3f} {theory:7.3f} {extra_s:14.3f}"
+                f" {1 - efficiency / theory:5.1%} {1000 * cpu_s:10.2f} {megabytes:8.1f}",
                 flush=True,
             )
 

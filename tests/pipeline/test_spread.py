@@ -54,12 +54,9 @@ def test_the_same_bits_for_any_number_of_workers_also_when_one_is_killed(
         *arguments[1:], settings, on_step=lambda step, latents: kept.append(latents.clone())
     )
 
-    def spread_over(workers: int, **changes: Any) -> torch.Tensor:
-        return denoise(config, control, workers, None, *arguments, settings, **changes)
-
-    assert torch.equal(spread_over(1, resume=Checkpoint(1, kept[0])), alone), "resumed after a step"
-    assert torch.equal(spread_over(4), alone), "two windows on four workers: in halves"
-    with open_pool(config, 2) as pool:
+    resumed = denoise(config, control, 1, None, *arguments, settings, resume=Checkpoint(1, kept[0]))
+    assert torch.equal(resumed, alone), "one worker, from a checkpoint"
+    with open_pool(config, 4) as pool:  # two windows: in halves
         told, inputs = [], Inputs(tmp_path / "ref.png", control, settings)
 
         def on_window(step: int, window: int) -> None:
