@@ -123,6 +123,24 @@ class Denoiser:
             )[0]
         return v.float()
 
+    def guided(
+        self,
+        noisy: Tensor,
+        sigma: Tensor,
+        conditioning: Conditioning,
+        control: Tensor | None,
+        guidance: Tensor | None,
+    ) -> Tensor:
+        """v [1, F, 4, h, w] of one video under classifier-free guidance: `guide` of its halves, called apart.
+
+        `noisy` [1, F, 4, h, w], `sigma` scalar, `control` [F, C, h', w'] (for the conditional half only),
+        `guidance` [F] one scale for each frame, or None for the conditional prediction alone.
+        """
+        cond = self(noisy, sigma.reshape(1), conditioning, control)
+        if guidance is None:
+            return cond
+        return guide(self(noisy, sigma.reshape(1), unconditional(conditioning), None), cond, guidance)
+
     def loss(
         self,
         latents: Tensor,
