@@ -3,6 +3,7 @@
 #
 #   configs/cluster/node.sh head                 on the first machine; prints the address for the others
 #   configs/cluster/node.sh worker HEAD:6379     on each other machine
+#   configs/cluster/node.sh wait HEAD:6379 4     returns when there are four
 #   python run.py batch ... --ray-address HEAD:6379    on any of them, in the same folder on each
 #
 # Needs posedance in the same version on each machine, `ray` on the PATH (source .venv/bin/activate), and open
@@ -10,7 +11,7 @@
 # RAY_PORT names another port than 6379. More options go to `ray start`: configs/cluster/node.sh head --num-gpus 4
 set -euo pipefail
 
-role=${1:?"usage: node.sh head | node.sh worker HEAD:PORT"}
+role=${1:?"usage: node.sh head | node.sh worker HEAD:PORT | node.sh wait HEAD:PORT NODES"}
 shift
 case $role in
 head)
@@ -21,8 +22,42 @@ worker)
     shift
     exec ray start --address "$address" --disable-usage-stats --block "$@"
     ;;
+wait)
+    exec python - "$@" <<'PYTHON'
+import logging
+import sys
+import time
+
+TIMEOUT_S = 600.0
+"""After so long a node that is missing will not come: the job ends instead of holding the others."""
+
+
+def main() -> None:
+    import ray
+
+    address, wanted = sys.argv[1], int(sys.argv[2])
+    deadline = time.monotonic() + TIMEOUT_S
+    while True:
+        try:
+            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+            break
+        except ConnectionError:
+            if time.monotonic() > deadline:
+                sys.exit(f"no Ray cluster at {address} after {TIMEOUT_S:g} s")
+            time.sleep(1)
+    while (alive := sum(node["Alive"] for node in ray.nodes())) < wanted:
+        if time.monotonic() > deadline:
+            sys.exit(f"{alive} of {wanted} nodes at {address} after {TIMEOUT_S:g} s")
+        time.sleep(1)
+    sys.stdout.write(f"{alive} nodes at {address}, {ray.cluster_resources().get('GPU', 0):g} GPUs\n")
+
+
+if __name__ == "__main__":
+    main()
+PYTHON
+    ;;
 *)
-    echo "usage: node.sh head | node.sh worker HEAD:PORT" >&2
+    echo "usage: node.sh head | node.sh worker HEAD:PORT | node.sh wait HEAD:PORT NODES" >&2
     exit 2
     ;;
 esac

@@ -89,6 +89,9 @@ def test_two_nodes_start_and_stop(tmp_path: Path) -> None:
     ray = tmp_path / "ray"
     ray.write_text(f'#!/bin/sh\nexec {sys.executable} -m ray.scripts.scripts "$@"\n')
     ray.chmod(0o755)
+    python = tmp_path / "python"
+    python.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+    python.chmod(0o755)
     env = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", "RAY_PORT": address.rpartition(":")[2]}
     env["RAY_TMPDIR"] = tempfile.mkdtemp(prefix="pd", dir="/tmp")  # sockets need a short path
     small = ["--num-cpus", "1", "--object-store-memory", "80000000", "--node-ip-address", "127.0.0.1"]
@@ -98,7 +101,7 @@ def test_two_nodes_start_and_stop(tmp_path: Path) -> None:
             command = ["bash", FOLDER / "node.sh", *role, *small]
             nodes.append(subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL))
         seen = subprocess.run(
-            [sys.executable, FOLDER / "wait_for_nodes.py", address, "2"],
+            ["bash", FOLDER / "node.sh", "wait", address, "2"],
             env=env, capture_output=True, text=True, timeout=200,
         )  # fmt: skip
         assert seen.returncode == 0, seen.stderr
