@@ -75,7 +75,11 @@ def run(folder, name, fill, read_json):
 
     collapsed = collapse(unet)
     final = denoise(
-        start, sigmas, windows, predict, on_step=lambda step, latents: after_step.append(latents.clone())
+        start.clone(),  # it changes in place
+        sigmas,
+        windows,
+        predict,
+        on_step=lambda step, latents: after_step.append(latents.clone()),
     )
     collapsed.detach()
     chunk = meta["decode_chunk_size"]
