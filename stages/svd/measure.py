@@ -4,6 +4,7 @@ Ratios of processor time on the CPU, measured in turns, medians; the numerical d
 """
 
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -206,18 +207,28 @@ def compare_windows(
         return in_turns(lambda: next(step_windows(sampler, 0, latents)), ours, _difference, repeats, clock)
 
 
-def forward_tflop(width: int = 576, height: int = 1024, num_frames: int = 24) -> float:
-    """TFLOP (2 x MAC) of one sample's forward pass of SVD's UNet as we run it; counted without weights."""
+def forward_tflop(
+    width: int = 576,
+    height: int = 1024,
+    num_frames: int = 24,
+    *,
+    config: Mapping[str, Any] = SVD_UNET,
+    collapsed: bool = True,
+) -> float:
+    """TFLOP (2 x MAC) of one sample's forward pass of a UNet; counted without weights.
+
+    As we run it, or as diffusers does where the cross-attention over one token is not `collapsed`.
+    """
     with torch.device("meta"):
-        unet = UNetSpatioTemporalConditionModel(**SVD_UNET)
-        sample = torch.empty(1, num_frames, 8, height // 8, width // 8)
+        unet = UNetSpatioTemporalConditionModel(**config)
+        sample = torch.empty(1, num_frames, unet.config["in_channels"], height // 8, width // 8)
         token, ids = torch.empty(1, 1, unet.config["cross_attention_dim"]), torch.empty(1, 3)
         timestep = torch.empty(())
     nn.Module.to(unet, device="meta")  # some scalars ignore the default device
-    handle = collapse(unet)
+    if collapsed:
+        collapse(unet)
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         unet(sample, timestep, token, ids)
-    handle.detach()
     return counter.get_total_flops() / 1e12
 
 

@@ -79,6 +79,10 @@ class ControlCache:
         self._control = {index: self._control[index] for index in indices}
         return torch.cat([self._control[index] for index in indices])
 
+    def forget_step(self) -> None:
+        """Compute the features of the next call anew, except what does not depend on time."""
+        self._step = -1
+
     def spare(self) -> None:
         """Work one frame at a time from now on, and keep nothing between steps."""
         self.chunk, self.keep_bytes, self.kept_bytes = 1, 0, 0

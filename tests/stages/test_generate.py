@@ -1,7 +1,6 @@
 """The contract of every generator, run over the table and over a saved folder."""
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -271,22 +270,3 @@ def test_unknown_names_and_missing_weights_are_refused(tmp_path):
 def test_unusable_generators_say_why():
     assert why_unusable("tiny-random") == ""
     assert "--weights.base" in why_unusable("svd-xt-1.1")
-
-
-@pytest.mark.slow
-def test_memory_does_not_grow_with_the_video(tiny, tmp_path):
-    side, num_frames = tiny.size_multiple, 3000
-    control = np.memmap(tmp_path / "control", np.uint8, "w+", shape=(num_frames, side, side, 3))
-    resident = []
-
-    def measure(step, window):
-        resident.append(int(Path("/proc/self/statm").read_text().split()[1]) * 4096)
-
-    generator = replace(tiny, keep_control_bytes=1 << 20)
-    settings = replace(quick(generator), steps=1, guidance_scale=1.0, window_size=16)
-    latents = generator.denoise(np.array(control[0]), control, settings, on_window=measure)
-    frames = sum(1 for _ in generator.decode(latents, settings))
-    measure(0, 0)
-    assert frames == num_frames - 1
-    whole_video = 3 * 4 * side * side * num_frames
-    assert resident[-1] - resident[10] < whole_video / 2
