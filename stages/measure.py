@@ -2,7 +2,7 @@
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -48,3 +48,17 @@ def in_turns(
             times.append(clock() - started)
         worst = max(worst, difference(*results))
     return Comparison(statistics.median(seconds[0]), statistics.median(seconds[1]), worst)
+
+
+def medians(
+    runs: Mapping[str, Callable[[], object]], repeats: int, clock: Callable[[], float] = time.process_time
+) -> dict[str, float]:
+    """Median seconds of each of several ways, after one run to warm up and `repeats` in turns."""
+    seconds: dict[str, list[float]] = {name: [] for name in runs}
+    for turn in range(repeats + 1):
+        for name, run in runs.items():
+            started = clock()
+            run()
+            if turn:
+                seconds[name].append(clock() - started)
+    return {name: statistics.median(times) for name, times in seconds.items()}
