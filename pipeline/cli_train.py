@@ -136,7 +136,7 @@ def claims(
 ) -> None:
     """Compare ControlNeXt with a ControlNet, and with itself without cross-normalization, on a small base.
 
-    Takes about half an hour on one CPU core. A stopped run goes on.
+    Takes long on a CPU. A stopped run goes on.
 
     Parameters
     ----------
