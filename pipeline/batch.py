@@ -12,6 +12,7 @@ What there is to do is found in `batch_plan.py`; `scheduler.py` runs it on the w
 
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
@@ -25,7 +26,7 @@ from .config import AnimateConfig, BatchConfig
 from .executor import Executor, InProcess, Outcome, Task
 from .graph import STEPS
 from .interrupts import held_back
-from .job import Job, hold, make_folder, write_text
+from .job import Job, hold, make_folder, sweep, write_text
 from .progress import say
 from .publish import publish
 from .resources import Shares, describe, share_out
@@ -57,6 +58,8 @@ def batch(config: BatchConfig) -> int:
     part = "" if config.shard is None else f"-{config.shard.replace('/', '-of-')}"
     make_folder(root)
     with batch_lock(root, config.shard):
+        if config.shard is None:
+            sweep(root)
         plan = plan_items(root, items, config, url)
         write_text(root / ".work" / f"items{part}.json", json.dumps(plan.keys))
         if config.force is not None:
@@ -110,10 +113,11 @@ def run_tasks(root: Path, plan: Plan, config: BatchConfig, log: "Log", url: str 
 
     def listen(event: str, task: Task, outcome: Outcome | None, tries: int) -> None:
         log(event, task, outcome, tries)
-        if event == "done" and task.work.step == "shape":
+        ended = event in ("done", "skip")
+        if ended and task.work.step == "shape":
             for note in Job(root).facts(task.name)["notes"]:
                 say(note)
-        if url is not None and event == "done" and task.item is not None and task.work.step == STEPS[-1]:
+        if url is not None and ended and task.item is not None and task.work.step == STEPS[-1]:
             own = {step: keys[task.item][step] for step in STEPS}
             publish(Job(root / task.item), f"{url}/{task.item}", own)
         if event == "quarantine":
@@ -154,12 +158,16 @@ def make_executor(root: Path, first: AnimateConfig, config: BatchConfig) -> tupl
     import ray
 
     owned = start_ray(config.ray_address)
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    shares = share_out([(node.get("CPU", 0), node.get("GPU", 0)) for node in nodes], config.pools)
+    there = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    nodes = [(node["CPU"], node.get("GPU", 0)) for node in there if node.get("CPU", 0)]
+    if not nodes:
+        raise ConfigError("no machine of the Ray cluster gives cores: start one with --num-cpus above 0")
+    shares = share_out(nodes, config.pools)
     stages = make_stages(resources_of(shares), first)
     pools = {stage: Pool(stages[stage], workers) for stage, (workers, _) in shares.items()}
-    beats = root / BEATS
-    beats.mkdir(exist_ok=True)
+    beats = root / BEATS / ("all" if config.shard is None else config.shard.replace("/", "-of-"))
+    shutil.rmtree(beats, ignore_errors=True)  # what a killed driver's workers said
+    beats.mkdir(parents=True)
     timeout_s, attempts = config.timeout, config.attempts
     return OnRay(pools, beats, timeout_s=timeout_s, attempts=attempts, owns_ray=owned), shares
 

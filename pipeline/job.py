@@ -106,9 +106,14 @@ def open_job(folder: Path, patience_s: float = 0) -> Iterator[Job]:
     """
     make_folder(folder)
     with hold(folder, folder / ".work" / "lock", patience_s):
-        for leftover in (*folder.glob(".*.tmp*"), *(folder / ".work").rglob(".*.tmp*")):
-            leftover.unlink()
+        sweep(folder)
         yield Job(folder)
+
+
+def sweep(folder: Path) -> None:
+    """Remove what a killed run left half written in a job folder."""
+    for leftover in (*folder.glob(".*.tmp*"), *(folder / ".work").rglob(".*.tmp*")):
+        leftover.unlink(missing_ok=True)
 
 
 def make_folder(folder: Path) -> None:

@@ -106,7 +106,7 @@ class Scheduler:
 
     def _finish(self, task: Task) -> None:
         self._leave(task)
-        for name in self._followers[task.name]:
+        for name in self._followers.get(task.name, ()):
             needs = self._missing.get(name)
             if needs is not None:
                 needs.discard(task.name)
@@ -115,16 +115,17 @@ class Scheduler:
 
     def _drop(self, failed: Task, outcome: Outcome, tries: int) -> None:
         self._leave(failed)
-        dropped = list(self._followers[failed.name])
+        dropped = list(self._followers.get(failed.name, ()))
         while dropped:
             name = dropped.pop()
             if self._missing.pop(name, None) is not None:
                 task = self._tasks[name]
                 self._leave(task)
                 self._listen("drop", task, outcome, tries)
-                dropped += self._followers[name]
+                dropped += self._followers.get(name, ())
 
     def _leave(self, task: Task) -> None:
+        self._tries.pop(task.name, None)
         if task.item is not None:
             self._left[task.item] -= 1
             if not self._left[task.item]:

@@ -88,7 +88,7 @@ def status(root: Path) -> str:
             ]
             lines += ["", f"{f'shard {shard}' if shard else 'last run'}: {seconds:.0f} s"]
             lines += table(progress["stages"], seconds)
-    beats = [beat for path in sorted((root / BEATS).glob("*.json")) for beat in worker(path)]
+    beats = [beat for path in sorted((root / BEATS).glob("*/*.json")) for beat in worker(path)]
     lines += [
         f"  {beat['task']}: {beat['what']} {beat['done']} of {beat['total'] or '?'}, {beat['age']:.0f} s ago"
         for beat in beats

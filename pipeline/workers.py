@@ -1,7 +1,8 @@
 """Workers on Ray: for each stage a pool of actors, owned and replaced by the driver.
 
 Ray restarts and retries nothing itself. A worker that dies, or makes no progress for too long and is killed,
-costs the attempt it was making. A pool begins with one worker and grows with what is queued.
+costs the attempt it was making. A pool begins with one worker, grows with what is queued, and gives an idle
+worker up when another stage waits for its cores, as after the loss of a machine.
 """
 
 import json
@@ -24,6 +25,8 @@ POLL_S = 1.0
 """How often stalled workers are looked for, in seconds."""
 BEAT_S = 1.0
 """A worker that goes on says so at most this often, in seconds."""
+ROOM_S = 10.0
+"""A worker that waits this long for free cores, in seconds, gets those of an idle one of another stage."""
 OBJECT_STORE_BYTES = 100_000_000
 """Tasks pass files on, so Ray's store holds next to nothing on one machine."""
 
@@ -142,6 +145,7 @@ class OnRay:
             if ready:
                 return [ended for call in ready for ended in self._ended(calls[call])]
             self._kill_stalled()
+            self._make_room()
         return []
 
     def workers(self) -> Mapping[str, int]:
@@ -169,7 +173,7 @@ class OnRay:
             )
             .remote(pool.stage, beat)
         )
-        self._hands.append(Hand(stage, actor, beat, actor.setup.remote()))
+        self._hands.append(Hand(stage, actor, beat, actor.setup.remote(), began=time.time()))
 
     def _ended(self, hand: Hand) -> list[tuple[Task, Outcome]]:
         """Take note that a call ended: of a task, or of a worker's setup."""
@@ -205,6 +209,18 @@ class OnRay:
         self._ray.kill(hand.actor, no_restart=True)
         hand.beat.unlink(missing_ok=True)
         self._hands = [other for other in self._hands if other is not hand]
+
+    def _make_room(self) -> None:
+        """End an idle worker when one of another stage has not come to life for long."""
+        late = time.time() - ROOM_S
+        waiting = {
+            hand.stage
+            for hand in self._hands
+            if hand.call is not None and hand.task is None and hand.began < late and not hand.beat.exists()
+        }
+        idle = (hand for hand in self._hands if hand.call is None and hand.stage not in waiting)
+        if waiting and (hand := next(idle, None)):
+            self._remove(hand)
 
     def _kill_stalled(self) -> None:
         """Kill workers that said nothing for too long. One that has not come to life yet waits for room."""

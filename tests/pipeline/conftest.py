@@ -1,18 +1,27 @@
-"""What tests of the pipeline share: Ray, started once, and a training that takes seconds."""
+"""What tests of the pipeline share: Ray, started once, small inputs, and a training that takes seconds."""
 
 import json
 from collections.abc import Callable, Iterator
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from posedance.datasets.puppets import make_character, make_motion, reference_pose, render
 from posedance.pipeline.train_config import TrainConfig
 from posedance.pipeline.train_data import DataConfig
 from posedance.pipeline.train_encoder import EncoderConfig, train_encoder
 from posedance.pipeline.train_loop import LoopConfig
 from posedance.pipeline.train_vae import VaeConfig, train_vae
 from posedance.pipeline.workers import start_ray
+from posedance.stages.picture import write_png
+from posedance.stages.pose.files import save_poses
+from posedance.stages.types import PoseSequence
+
+FPS = Fraction(15)
+SIZE = (144, 256)
 
 
 @pytest.fixture(scope="session")
@@ -103,3 +112,45 @@ def losses() -> Callable[[Path], list[float]]:
         return [entry["loss"] for entry in entries if "loss" in entry]
 
     return read
+
+
+@pytest.fixture(scope="session")
+def add_dance() -> Callable[[Path, str, int], None]:
+    """A function that puts four frames of a dance into a folder: NAME.npz."""
+
+    def add(folder: Path, name: str, number: int) -> None:
+        frames = [render(make_character(5), make_motion(number, FPS), frame, *SIZE) for frame in range(4)]
+        keypoints, scores = np.stack([f.keypoints for f in frames]), np.stack([f.scores for f in frames])
+        save_poses(folder / f"{name}.npz", PoseSequence(keypoints, scores, SIZE, FPS))
+
+    return add
+
+
+@pytest.fixture(scope="session")
+def add_picture() -> Callable[[Path, str, int], None]:
+    """A function that puts a drawn character and its keypoints into a folder: NAME.png and NAME.npz."""
+
+    def add(folder: Path, name: str, number: int) -> None:
+        still = render(make_character(number), reference_pose(number), 0, *SIZE)
+        write_png(folder / f"{name}.png", still.image)
+        own = PoseSequence(still.keypoints[None], still.scores[None], SIZE, Fraction(1))
+        save_poses(folder / f"{name}.npz", own)
+
+    return add
+
+
+@pytest.fixture(scope="session")
+def inputs(
+    tmp_path_factory: pytest.TempPathFactory,
+    add_dance: Callable[..., None],
+    add_picture: Callable[..., None],
+) -> Path:
+    """Two dances as pose files, two pictures with their keypoints, and manifest.csv: each with each."""
+    folder = tmp_path_factory.mktemp("inputs")
+    for number in (1, 2):
+        add_dance(folder, f"dance{number}", number)
+    for number in (6, 7):
+        add_picture(folder, f"ref{number}", number)
+    rows = [f"dance{dance}.npz,ref{number}.png" for dance in (1, 2) for number in (6, 7)]
+    (folder / "manifest.csv").write_text("\n".join(["pose,reference", *rows]))
+    return folder

@@ -3,6 +3,7 @@
 import os
 import sys
 import time
+import tracemalloc
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
@@ -118,6 +119,35 @@ def test_no_more_items_live_than_allowed(tmp_path: Path) -> None:
     executor = InProcess({"first": Toy(tmp_path), "second": Toy(tmp_path)})
     Scheduler(tasks, executor, ["first", "second"], attempts=1, max_live=2, listen=listen).run()
     assert len(results(tmp_path)) == 12 and most <= 2
+
+
+class Instant(InProcess):
+    """Ends every task as soon as it is waited for."""
+
+    def wait(self) -> list[tuple[Task, Outcome]]:
+        task, self._next = self._next, None
+        return [] if task is None else [(task, Outcome("done", trace="x" * 1000))]
+
+
+def test_memory_of_the_driver_is_flat_however_many_videos_there_are() -> None:
+    """What 3000 videos leave behind in the scheduler, from the first 600 to the last, in bytes."""
+    tasks = []
+    for item in map(str, range(3000)):
+        tasks.append(Task(f"{item}/1", "one", 1, item, (), item))
+        tasks.append(Task(f"{item}/2", "two", 2, item, (f"{item}/1",), item))
+    used: list[int] = []
+
+    def listen(event: str, task: Task, outcome: Outcome | None, tries: int) -> None:
+        if event == "done" and task.name in ("600/2", "2999/2"):
+            used.append(tracemalloc.get_traced_memory()[0])
+
+    scheduler = Scheduler(tasks, Instant({}), ["one", "two"], attempts=2, max_live=4, listen=listen)
+    tracemalloc.start()
+    try:
+        scheduler.run()
+    finally:
+        tracemalloc.stop()
+    assert len(used) == 2 and used[1] - used[0] < 50_000
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,211 @@
+"""Batches under faults that are real: killed drivers, workers and machines, a full disk, files that change.
+
+However a batch came to its end, its folder is that of an undisturbed one: nothing lost, doubled or torn.
+"""
+
+import hashlib
+import json
+import multiprocessing
+import os
+import random
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from posedance.pipeline.batch import batch
+from posedance.pipeline.cli import main
+from posedance.pipeline.config import BatchConfig, EncodeConfig
+from posedance.pipeline.status import events, status
+
+KILLS = 20
+OWN = {"config.yaml", "events.jsonl", "summary.json", "progress.json", "lock"}
+"""Files that name the folder, the time or the process of a run."""
+
+Start = Callable[..., Any]
+
+
+def tree(root: Path) -> dict[str, str]:
+    """SHA-256 of every file of a batch but those that differ between any two runs."""
+    return {
+        str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in root.rglob("*")
+        if path.is_file() and path.name not in OWN and not {"locks", "workers"} & set(path.parts)
+    }
+
+
+def config(inputs: Path, output: Path, **changes: Any) -> BatchConfig:
+    fields = {"model": "tiny-random", "steps": 2, "executor": "local", "attempts": 2, **changes}
+    return BatchConfig(manifest=inputs / "manifest.csv", output=output, **fields)
+
+
+@pytest.fixture(scope="module")
+def start(inputs: Path) -> Start:
+    """A function that starts a driver, a process of its own, in a moment: all modules are loaded before."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["posedance.pipeline.batch", "posedance.stages.svd.generator", "ray"])
+
+    def begin(output: Path, *options: str) -> Any:
+        words = ["batch", "--manifest", str(inputs / "manifest.csv"), "--output", str(output)]
+        words += ["--model", "tiny-random", "--steps", "2", "--attempts", "2", *options]
+        run = context.Process(target=main, args=(words,))
+        run.start()
+        return run
+
+    return begin
+
+
+@pytest.fixture(scope="module")
+def whole(start: Start, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, float]:
+    """An undisturbed batch, and how long a driver takes for it in seconds."""
+    folder = tmp_path_factory.mktemp("whole")
+    start(folder / "first", "--executor", "local").join()
+    began = time.monotonic()
+    run = start(folder / "out", "--executor", "local")
+    run.join()
+    assert run.exitcode == 0
+    assert tree(folder / "first") == tree(folder / "out"), "two undisturbed runs"
+    assert len(list((folder / "out").glob("dance*/result.mp4"))) == 4
+    return folder / "out", time.monotonic() - began
+
+
+@pytest.mark.slow
+def test_a_driver_killed_20_times_at_random_moments_leaves_the_same_tree(
+    inputs: Path, whole: tuple[Path, float], start: Start, tmp_path: Path
+) -> None:
+    expected, (_, seconds) = tree(whole[0]), whole
+    rng, kills, rounds = random.Random(0), 0, 0
+    while kills < KILLS:
+        output = tmp_path / str(rounds)
+        run: Any = None
+        while kills < KILLS and (run is None or run.exitcode != 0):
+            run = start(output, "--executor", "local")
+            run.join(rng.uniform(0, seconds / 2))
+            if run.exitcode is None:
+                run.kill()
+                run.join()
+                kills += 1
+        assert batch(config(inputs, output)) == 0
+        assert tree(output) == expected
+        assert sum(event["event"] == "done" for event in events(output)) >= 21
+        rounds += 1
+
+
+@pytest.mark.slow
+def test_ctrl_c_lets_the_running_step_end_and_a_second_one_does_not(
+    inputs: Path, whole: tuple[Path, float], start: Start, tmp_path: Path
+) -> None:
+    run = start(tmp_path / "out", "--executor", "local")
+    wait_for(run, tmp_path / "out" / "dance1--ref6" / ".work" / "records" / "control.json")
+    os.kill(run.pid, signal.SIGINT)
+    run.join()
+    seen = [event["event"] for event in events(tmp_path / "out")]
+    assert seen.count("start") == seen.count("done") + seen.count("skip") < 21, "what was begun was ended"
+    assert batch(config(inputs, tmp_path / "out")) == 0
+    assert tree(tmp_path / "out") == tree(whole[0])
+
+
+def wait_for(run: Any, path: Path) -> None:
+    """Until `path` is there, or the run has ended."""
+    while run.exitcode is None and not path.exists():
+        time.sleep(0.005)
+    assert run.exitcode is None, "the run ended before its fault"
+
+
+def test_a_full_disk_is_told_and_the_batch_goes_on_when_there_is_room(
+    inputs: Path, whole: tuple[Path, float], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=400k", "none", str(disk)]
+    if subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("a tmpfs cannot be mounted here")
+    try:
+        words = ["batch", "--manifest", str(inputs / "manifest.csv"), "-o", str(disk / "out")]
+        words += ["--model", "tiny-random", "--steps", "2", "--executor", "local"]
+        assert main(words) == 2
+        last = capfd.readouterr().err.strip().splitlines()[-1]
+        assert last.startswith("error: ") and "space" in last
+        assert not list(disk.rglob("*.tmp"))
+        subprocess.run(["mount", "-o", "remount,size=64m", str(disk)], check=True)
+        assert main(words) == 0
+        assert tree(disk / "out") == tree(whole[0])
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+
+
+def made_since(output: Path, seen: int) -> set[str]:
+    """The tasks that were done after the first `seen` events."""
+    return {event["task"] for event in list(events(output))[seen:] if event["event"] == "done"}
+
+
+def test_only_what_a_change_touches_is_made_again(
+    inputs: Path, whole: tuple[Path, float], tmp_path: Path, add_dance: Callable[..., None]
+) -> None:
+    """An option of encoding, then a dance, then a record that is no record."""
+    sources, output = tmp_path / "inputs", tmp_path / "out"
+    shutil.copytree(inputs, sources)
+    assert batch(config(sources, output)) == 0
+
+    encode = EncodeConfig(crf=30)
+    seen = len(list(events(output)))
+    assert batch(config(sources, output, encode=encode)) == 0
+    items = [f"dance{dance}--ref{number}" for dance in (1, 2) for number in (6, 7)]
+    assert made_since(output, seen) == {f"{i}/{step}" for i in items for step in ("result", "comparison")}
+
+    add_dance(sources, "dance2", 3)
+    seen = len(list(events(output)))
+    assert batch(config(sources, output, encode=encode)) == 0
+    again = made_since(output, seen)
+    assert len([task for task in again if task.startswith("poses-")]) == 1
+    of_items = {task for task in again if "/" in task}
+    steps = ("control", "latents", "result", "comparison")
+    assert of_items == {f"{item}/{step}" for item in items[2:] for step in steps}
+    assert len(again) == len(of_items) + 1
+
+    (output / items[0] / ".work" / "records" / "result.json").write_text('{"key": "')
+    seen = len(list(events(output)))
+    assert batch(config(sources, output, encode=encode)) == 0
+    assert made_since(output, seen) == {f"{items[0]}/result"}
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Any]:
+    """Ray with two machines, that is two of everything but the hardware."""
+    from ray.cluster_utils import Cluster
+
+    store = {"object_store_memory": 80_000_000, "num_cpus": 1}
+    made = Cluster(initialize_head=True, head_node_args={**store, "include_dashboard": False})
+    made.add_node(**store)
+    yield made
+    made.shutdown()
+
+
+@pytest.mark.slow
+def test_on_a_cluster_a_worker_a_driver_and_a_machine_are_killed(
+    inputs: Path, whole: tuple[Path, float], start: Start, cluster: Any, tmp_path: Path
+) -> None:
+    output, on_cluster = tmp_path / "out", ("--ray-address", cluster.address)
+    records = Path(".work", "records")
+    run = start(output, *on_cluster)
+    wait_for(run, output / "dance1--ref6" / records / "control.json")
+    run.kill()
+    run.join()
+
+    run = start(output, *on_cluster)
+    wait_for(run, output / "dance1--ref6" / records / "latents.json")
+    assert "; running" in status(output) and "denoise" in status(output)
+    for beat in (output / ".work" / "workers" / "all").glob("denoise-*.json"):
+        os.kill(json.loads(beat.read_text())["pid"], signal.SIGKILL)
+        break
+    (lost,) = cluster.worker_nodes
+    cluster.remove_node(lost, allow_graceful=False)
+    run.join()
+    assert run.exitcode == 0
+    assert batch(config(inputs, output)) == 0
+    assert tree(output) == tree(whole[0])
