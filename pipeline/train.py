@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from accelerate import PartialState
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -32,7 +31,7 @@ from .train_encoder import palette_loss, presence
 from .train_latents import Kept, latents_folder
 from .train_learning import learning_of, put_lora_on
 from .train_log import Log
-from .train_loop import run_loop
+from .train_loop import processes, run_loop
 from .train_model import Parts, load_parts, save_model
 from .train_plan import plan
 from .train_vae import posterior
@@ -222,7 +221,7 @@ def train(config: TrainConfig) -> Path:
 
     LoRA weights are in that model's UNet, and alone in OUTPUT/lora.safetensors.
     """
-    main = PartialState().is_main_process
+    main = processes().is_main_process
     if main:
         say(plan(config))
     task = VideoTask(config)

@@ -108,6 +108,11 @@ class Task(Protocol):
         ...
 
 
+def processes() -> Accelerator:
+    """This process among those that train together. What else asks accelerate for it must come later."""
+    return Accelerator(kwargs_handlers=[InitProcessGroupKwargs(timeout=PATIENCE)])
+
+
 def run_loop(
     task: Task,
     config: LoopConfig,
@@ -120,7 +125,7 @@ def run_loop(
     `identity` is the run's resolved config: a checkpoint of another one is refused. Raises
     TrainingDivergedError when the loss stops being finite, ConfigError for a folder of another run.
     """
-    accelerator = Accelerator(kwargs_handlers=[InitProcessGroupKwargs(timeout=PATIENCE)])
+    accelerator = processes()
     device = accelerator.device
     task.to(device)
     named = task.trainable()

@@ -60,7 +60,7 @@ def work(settings: dict[str, Any]) -> None:
     import torch
 
     if not torch.cuda.is_available():
-        os.environ["ACCELERATE_USE_CPU"] = "true"  # else accelerate takes a worker without GPU for alone
+        os.environ["ACCELERATE_USE_CPU"] = "true"  # else accelerate would take each worker to be alone
     os.chdir(settings["folder"])
     train(TrainConfig.model_validate_json(settings["config"]))
 

@@ -168,14 +168,22 @@ import sys, torch
 torch.set_num_threads(1)
 from posedance.pipeline.train import TrainConfig, train
 train(TrainConfig.model_validate_json(open(sys.argv[1]).read()))
+from accelerate import PartialState
+print("one of", PartialState().num_processes)
 """
 
 
+@pytest.fixture(scope="module")
+def alone(base, config, tmp_path_factory):
+    """A run of one process, whose steps have two batches."""
+    loop = {"accumulation": 2, "log_every": 1}
+    settings = config(base, tmp_path_factory.mktemp("alone"), batch=1, loop=loop)
+    train(settings)
+    return settings
+
+
 @pytest.mark.slow
-@pytest.mark.timeout(600)
-def test_two_processes_learn_what_one_does(base, config, tmp_path, losses):
-    alone = config(base, tmp_path / "alone", batch=1, loop={"accumulation": 2, "log_every": 1})
-    train(alone)
+def test_two_processes_learn_what_one_does(alone, tmp_path, losses):
     shared = alone.model_copy(update={"output": tmp_path / "shared"})
     (tmp_path / "config.json").write_text(shared.model_dump_json())
     (tmp_path / "run.py").write_text(PROCESS)
@@ -184,10 +192,15 @@ def test_two_processes_learn_what_one_does(base, config, tmp_path, losses):
     launch += [str(tmp_path / "run.py"), str(tmp_path / "config.json")]
     done = subprocess.run(launch, cwd=tmp_path, capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
-    assert losses(tmp_path / "shared") == pytest.approx(losses(tmp_path / "alone"), abs=1e-5)
+    assert done.stdout.count("one of 2") == 2
+    assert losses(tmp_path / "shared") == pytest.approx(losses(alone.output), abs=1e-5)
+
+
+@pytest.mark.slow
+def test_two_workers_of_ray_train_learn_what_one_process_does(alone, tmp_path, losses):
     on_ray = alone.model_copy(update={"output": tmp_path / "ray"})
     assert train_on_ray(on_ray, 2, None) == tmp_path / "ray" / "model"
-    assert losses(tmp_path / "ray") == pytest.approx(losses(tmp_path / "alone"), abs=1e-5)
+    assert losses(tmp_path / "ray") == pytest.approx(losses(alone.output), abs=1e-5)
     assert load_generator(str(tmp_path / "ray" / "model")).name == "model"
     with pytest.raises(ConfigError, match="2 processes cannot share 3 batches"):  # they are two indeed
         loop = on_ray.loop.model_copy(update={"accumulation": 3})
