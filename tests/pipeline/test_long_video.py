@@ -68,9 +68,12 @@ def test_memory_is_flat_over_3000_frames_at_every_stage(tmp_path: Path) -> None:
     assert run.returncode == 0, run.stderr
     stages = json.loads(run.stdout)
     assert set(stages) == {"draw", "denoise", "decode", "comparison"}
+    grown = {}
     for stage, seen in stages.items():
         total = seen[-1][1]
-        early = max(size for done, _, size in seen if done <= total // 5)
-        late = max(size for done, _, size in seen)
         assert seen[-1][0] == total > 100
-        assert late - early < FRAMES * FRAME_BYTES / 3, (stage, early, late)
+        # by the middle, what may be kept between steps (within the memory limit) is full
+        early = max(size for done, _, size in seen if done <= total // 2)
+        late = max(size for done, _, size in seen)
+        grown[stage] = late - early
+    assert max(grown.values()) < FRAMES * FRAME_BYTES / 4, grown  # half of the frames would be twice as much
