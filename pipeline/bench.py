@@ -1,14 +1,14 @@
 """`bench`: what is gained over the published way, as ratios, both sides measured in turns in one run.
 
 Nothing here is a result of its own: the ratios depend on the machine, which should be idle. What each exact
-lever was expected to gain, and what it gained on two shared CPU cores (one thread, processor time, medians, the
-UNet with 320 channels in its first level at 64x64, 8 frames; encoding by the wall clock). On a GPU none has been
-measured; `tests/bench/gpu.py` does that.
+lever was expected to gain, and what it gained on two shared CPU cores (one thread, processor time, medians,
+the UNet with 320 channels in its first level at 64x64, 8 frames; encoding by the wall clock). On a GPU none
+has been measured; `tests/bench/gpu.py` does that.
 
 | lever | expected | here | rel. difference |
 |---|---|---|---|
 | all of the order of work, whole loop | 1.16 to 1.29 | 1.17 | 4e-6 |
-| control: one half, once per frame and step, its constant part once | 2.6 to 3.0 of the module | 2.64 | 2e-6 |
+| control once per frame and step, its constant part once | 2.6 to 3.0 of the module | 2.64 | 2e-6 |
 | cross-attention over one token collapsed | 1.04, 76.75 -> 73.88 TFLOP | 1.06 a call, 73.878 counted | 0 |
 | feed-forward in 4 parts, for memory | 1.0, a third less memory | 1.00, 9.25 -> 6.12 GB counted | 0 |
 | convolutions channels last | GPU: part of 1.4 | 1.01, so not used on a CPU | 3e-6 |
