@@ -144,6 +144,7 @@ class OnRay:
             ready, _ = self._ray.wait(list(calls), num_returns=1, timeout=POLL_S)
             if ready:
                 return [ended for call in ready for ended in self._ended(calls[call])]
+            self._check_node()
             self._kill_stalled()
             self._make_room()
         return []
@@ -209,6 +210,14 @@ class OnRay:
         self._ray.kill(hand.actor, no_restart=True)
         hand.beat.unlink(missing_ok=True)
         self._hands = [other for other in self._hands if other is not hand]
+
+    def _check_node(self) -> None:
+        """PosedanceError when the driver's own node is lost: Ray then starts no worker for it any more."""
+        own = self._ray.get_runtime_context().get_node_id()
+        if not any(node["NodeID"] == own and node["Alive"] for node in self._ray.nodes()):
+            raise PosedanceError(
+                f"Ray's node {own[:12]} here died: start it, then run the same command again to go on"
+            )
 
     def _make_room(self) -> None:
         """End an idle worker when one of another stage has not come to life for long."""

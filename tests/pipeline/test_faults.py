@@ -209,3 +209,18 @@ def test_on_a_cluster_a_worker_a_driver_and_a_machine_are_killed(
     assert run.exitcode == 0
     assert batch(config(inputs, output)) == 0
     assert tree(output) == tree(whole[0])
+
+
+@pytest.mark.slow
+def test_a_driver_ends_with_the_object_store_of_its_machine_and_goes_on_elsewhere(
+    inputs: Path, whole: tuple[Path, float], start: Start, cluster: Any, tmp_path: Path
+) -> None:
+    """The store lives in the raylet."""
+    output = tmp_path / "out"
+    run = start(output, "--ray-address", cluster.address)
+    wait_for(run, output / "dance1--ref6" / ".work" / "records" / "control.json")
+    cluster.head_node.kill_raylet()
+    run.join(120)
+    assert run.exitcode is not None, "the driver hangs"
+    assert batch(config(inputs, output)) == 0
+    assert tree(output) == tree(whole[0])
