@@ -1,5 +1,6 @@
 """What a batch saves: the same videos by `batch`, and by a loop over `animate` that starts each from nothing.
 
+    export OMP_WAIT_POLICY=PASSIVE                                  # as the command line sets it
     python tests/bench/bench_batch.py                               # 10 dances x 20 characters
     python tests/bench/bench_batch.py --dances 3 --characters 5     # less
 
@@ -83,13 +84,9 @@ def main() -> None:
                 alone.parent.mkdir(exist_ok=True)
                 animate(AnimateConfig(driving=dance, reference=character, output=alone, model="tiny-random"))
         loop_s = time.perf_counter() - began
-        same = all(
-            (output / path.parent.name / "result.mp4").read_bytes() == path.read_bytes()
-            for path in (folder / "loop").glob("*/result.mp4")
-        )
     quarter = next(memory for done, memory in samples if done >= jobs / 4)
     sys.stdout.write(
-        f"{jobs} videos, exit code {code}, results {'equal' if same else 'different'}\n"
+        f"{jobs} videos, exit code {code}\n"
         f"loop {loop_s:.1f} s, batch {batch_s:.1f} s: ratio {loop_s / batch_s:.2f}\n"
         f"poses found {steps['poses']['done']} times, of pictures {steps['reference']['done']} times\n"
         f"driver {quarter:.0f} MB at a quarter of the videos, {samples[-1][1]:.0f} MB at the end\n"
