@@ -56,6 +56,8 @@ class PosedancePipeline(DiffusionPipeline):
         nn.Module.to(
             image_encoder, unet.dtype
         )  # transformers takes the dtype of the file, diffusers does not
+        for network in (unet, controlnext, vae, image_encoder):
+            align(network)
         self.register_modules(
             unet=unet, controlnext=controlnext, vae=vae, image_encoder=image_encoder, scheduler=scheduler
         )
@@ -121,3 +123,17 @@ class PosedancePipeline(DiffusionPipeline):
             decoded = list(model.decode(latents, settings))
             frames = [np.stack(decoded) if output_type == "np" else [Image.fromarray(f) for f in decoded]]
         return PosedancePipelineOutput(frames=frames) if return_dict else (frames,)
+
+
+ALIGNMENT = 64
+"""Bytes: a cache line, and what torch's own allocator gives."""
+
+
+def align(network: nn.Module) -> None:
+    """Move weights that start anywhere, as in a file that diffusers maps, to memory of their own, in place.
+
+    CPU kernels choose their order of sums by alignment: without this the frames differ by rounding.
+    """
+    for parameter in network.parameters():
+        if parameter.device.type == "cpu" and parameter.data_ptr() % ALIGNMENT:
+            parameter.data = parameter.data.clone()

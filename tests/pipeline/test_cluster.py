@@ -2,12 +2,7 @@
 
 import os
 import re
-import shutil
-import signal
-import socket
 import subprocess
-import sys
-import tempfile
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -78,40 +73,6 @@ def test_the_ray_job_is_whole() -> None:
     locked = (FOLDER.parents[1] / "requirements.lock").read_text()
     assert f"ray=={cluster['rayVersion']}\n" in locked
     assert (FOLDER / "Dockerfile").read_text().startswith("# An image")
-
-
-@pytest.mark.slow
-def test_two_nodes_start_and_stop(tmp_path: Path) -> None:
-    """On this machine, beside any other Ray: a port and a folder of their own."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{free.getsockname()[1]}"
-    ray = tmp_path / "ray"
-    ray.write_text(f'#!/bin/sh\nexec {sys.executable} -m ray.scripts.scripts "$@"\n')
-    ray.chmod(0o755)
-    python = tmp_path / "python"
-    python.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
-    python.chmod(0o755)
-    env = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", "RAY_PORT": address.rpartition(":")[2]}
-    env["RAY_TMPDIR"] = tempfile.mkdtemp(prefix="pd", dir="/tmp")  # sockets need a short path
-    small = ["--num-cpus", "1", "--object-store-memory", "80000000", "--node-ip-address", "127.0.0.1"]
-    nodes = []
-    try:
-        for role in (["head", "--include-dashboard", "false"], ["worker", address]):
-            command = ["bash", FOLDER / "node.sh", *role, *small]
-            nodes.append(subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL))
-        seen = subprocess.run(
-            ["bash", FOLDER / "node.sh", "wait", address, "2"],
-            env=env, capture_output=True, text=True, timeout=200,
-        )  # fmt: skip
-        assert seen.returncode == 0, seen.stderr
-        assert seen.stdout == f"2 nodes at {address}, 0 GPUs\n"
-    finally:
-        for node in nodes:
-            node.send_signal(signal.SIGTERM)
-        for node in nodes:
-            node.wait(60)
-        shutil.rmtree(env["RAY_TMPDIR"])
 
 
 def test_cost_counts_rounds_and_their_holes() -> None:
