@@ -4,7 +4,6 @@ import math
 from fractions import Fraction
 
 from ..stages.windows import plan
-from .window_pool import parts_of
 
 
 def cost(
@@ -20,24 +19,24 @@ def cost(
     """What `run.py cost` prints.
 
     For F frames in W windows, S steps and N workers, with t_w seconds for a guided window and t_f to decode a
-    frame: a step takes ceil(2 W / N) / 2 rounds of t_w, and
+    frame: no worker waits for the end of a step, but a window waits for its own last step, and its two halves
+    are the least that a worker does. Sampling takes S max(W / N, 1/2) t_w, up to a last round, and
 
-        GPU hours = N (S ceil(2 W / N) / 2 t_w) / 3600 + F t_f / 3600
+        GPU hours = N (ceil(2 S max(W / N, 1/2)) t_w / 2) / 3600 + F t_f / 3600
 
-    The first part counts workers that wait in a round; the last, decoding, is done by one GPU.
+    The first part counts workers that have nothing to do; the last, decoding, is done by one GPU.
     """
     frames = max(1, round(60 * minutes * fps))
     windows = len(plan("even", frames + 1, window_size, window_overlap))
-    halves = sum(2 if part.half is None else 1 for part in parts_of(windows, workers, guided=True))
-    rounds = math.ceil(halves / workers) / 2
-    sampling_s, decoding_s = steps * rounds * window_seconds, frames * frame_seconds
+    halves = math.ceil(steps * max(Fraction(2 * windows, workers), 1))
+    sampling_s, decoding_s = halves * window_seconds / 2, frames * frame_seconds
     hours = (workers * sampling_s + decoding_s) / 3600
     return "\n".join(
         [
             f"frames      {frames} in {windows} windows of {window_size}, overlap {window_overlap}",
             f"work        {steps * windows} predictions of a window in {steps} steps: "
             f"{steps * windows * window_seconds:.1f} GPU seconds, and {decoding_s:.1f} for decoding",
-            f"workers     {workers}: {rounds:g} rounds a step, efficiency {windows / (workers * rounds):.3f}",
+            f"workers     {workers}: efficiency {2 * steps * windows / (workers * halves):.3f}",
             f"time        {sampling_s + decoding_s:.1f} s",
             f"GPU hours   {hours:.4f}, which is {hours / float(minutes):.4f} for each minute of video",
         ]

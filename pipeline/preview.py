@@ -29,7 +29,8 @@ class Preview:
     every: int
     fps: Fraction
     path: Path
-    _pictures: dict[int, np.ndarray] = field(default_factory=dict)
+    _pictures: dict[int, dict[int, np.ndarray]] = field(default_factory=dict)
+    """Of steps that have not ended: frame -> picture."""
 
     def collect(self, step: int, frames: Sequence[int], latents: "Tensor") -> None:
         """Take the estimate of some frames after `step` (`Generator.denoise`, on_estimate)."""
@@ -37,16 +38,17 @@ class Preview:
 
         if step % self.every == 0:
             scaling = self.generator.vae.config["scaling_factor"]
-            self._pictures.update(zip(frames, preview(latents, self.colours, scaling), strict=True))
+            pictures = preview(latents, self.colours, scaling)
+            self._pictures.setdefault(step, {}).update(zip(frames, pictures, strict=True))
 
     def write(self, step: int) -> None:
         """Write the video of `step`, if it is one of those; the reference's own frame is left out."""
         if step % self.every:
             return
-        pictures = [self._pictures[frame] for frame in sorted(self._pictures) if frame > 0]
+        collected = self._pictures.pop(step)
+        pictures = [collected[frame] for frame in sorted(collected) if frame > 0]
         scale = max(1, self.generator.downscale // SHRINK)
         height, width = (side * scale for side in pictures[0].shape[:2])
         with VideoWriter(self.path, width, height, self.fps, preset="veryfast") as writer:
             for picture in pictures:
                 writer.write(cv2.resize(picture, (width, height), interpolation=cv2.INTER_LINEAR))
-        self._pictures.clear()

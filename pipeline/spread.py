@@ -29,8 +29,9 @@ from .workers import start_ray
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from ..stages.svd.denoising import OnEstimate
     from ..stages.svd.generator import PreparedVideo, SvdGenerator
-    from ..stages.svd.sampling import ControlFrames, OnEstimate, Sampler
+    from ..stages.svd.sampling import ControlFrames, Sampler
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,15 +60,15 @@ class WindowWorker:
         self._keep_bytes = self._generator.keep_control_bytes
         limit_threads(self._threads)
 
-    def predict(self, inputs: Inputs, step: int, part: Part, latents: np.ndarray) -> np.ndarray:
-        """v [F, 4, h, w] of a window or of a half of it at `step`, from its latents [F, 4, h, w]; float32."""
+    def predict(self, inputs: Inputs, part: Part, latents: np.ndarray) -> np.ndarray:
+        """v [F, 4, h, w] of a window or of a half of it, from its latents [F, 4, h, w]; float32."""
         import torch
 
         self._turn_to(inputs)
         own = torch.from_numpy(latents.copy())
         if part.half is None:
-            return self._sampler.predict(step, part.window, own).numpy()
-        return self._sampler.predict_half(step, part.window, own, conditional=part.half).numpy()
+            return self._sampler.predict(part.step, part.window, own).numpy()
+        return self._sampler.predict_half(part.step, part.window, own, conditional=part.half).numpy()
 
     def forget(self, inputs: Inputs) -> None:
         """Release what is kept of a video."""
@@ -106,8 +107,8 @@ class RayWorkers:
         return actor, actor.setup.remote()
 
     def predict(self, worker: Any, video: Video, part: Part) -> Any:
-        latents = video.denoising.window_latents(part.window).numpy()
-        return worker.predict.remote(video.inputs, video.denoising.step, part, latents)
+        latents = video.denoising.window_latents(part.step, part.window).numpy()
+        return worker.predict.remote(video.inputs, part, latents)
 
     def forget(self, worker: Any, video: Video) -> None:
         worker.forget.remote(video.inputs)
@@ -183,7 +184,8 @@ def video_of(
     on_estimate: "OnEstimate | None" = None,
 ) -> Video:
     """One video for a `WindowPool`, at its beginning or where it was stopped."""
-    from ..stages.svd.sampling import Denoising, guidance_at, guidance_scales
+    from ..stages.svd.denoising import Denoising
+    from ..stages.svd.sampling import guidance_at, guidance_scales
 
     settings = inputs.settings
     frames = StoredFrames(inputs.control)

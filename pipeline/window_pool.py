@@ -1,10 +1,12 @@
 """Windows of videos on a pool of workers: who predicts what, at every step of every video.
 
-The first video has precedence. Where it leaves a worker without work, at the end of a step or because it has
-fewer windows than there are workers, windows of the next video fill the hole. A worker that dies costs the
+The first video has precedence, and of a video the earlier step. Windows whose frames are ready for the next
+step do not wait for the others. Where a worker would have nothing to do, windows of the next video fill the
+hole. A worker that dies costs the
 windows that it had. How workers are reached is not known here: see `Workers`.
 """
 
+from bisect import insort
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
@@ -14,7 +16,7 @@ from ..stages.errors import PosedanceError
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ..stages.svd.sampling import Denoising
+    from ..stages.svd.denoising import Denoising
 
 MAX_LOSSES = 5
 """Workers that may die one after the other, without one prediction in between, before the run is given up."""
@@ -26,23 +28,27 @@ class LostWorker(Exception):  # noqa: N818 (what happened, not a fault of ours)
     """A worker died with the calls that it had."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, order=True)
 class Part:
-    """What one call predicts: a window, or one half of its guidance."""
+    """What one call predicts: a window at a step, or half of its guidance; sorted as they are handed out."""
 
+    step: int
     window: int
     half: bool | None = None
     """None for the guided prediction; True for the conditional half alone, False for the unconditional."""
 
 
-def parts_of(windows: int, workers: int, guided: bool) -> list[Part]:
-    """The parts of one step. Of the windows that the last round is left with, each is cut in two halves where
-    that keeps more workers busy: `ceil(2 windows / workers)` half rounds, with the fewest calls.
+def parts_of(step: int, window: int, windows: int, workers: int) -> list[Part]:
+    """The parts of a guided window, of `windows` in a step.
+
+    Halves, where whole windows would not be two for each worker; and those that the last round of a step is
+    left with, where that keeps more workers busy: `ceil(2 windows / workers)` half rounds, if a step has to
+    wait for the end of the one before.
     """
     rest = windows % workers
-    cut = rest if guided and 2 * rest <= workers else 0
-    halves = [Part(index, half) for index in range(windows - cut, windows) for half in (True, False)]
-    return [Part(index) for index in range(windows - cut)] + halves
+    cut = windows if windows < 2 * workers else rest if 2 * rest <= workers else 0
+    halves = (True, False) if workers > 1 and window >= windows - cut else (None,)
+    return [Part(step, window, half) for half in halves]
 
 
 @dataclass(slots=True)
@@ -59,33 +65,42 @@ class Video:
     guidance_at: "Callable[[int, int], Tensor | None]"
     on_window: Callable[[int, int], None] | None = None
     on_step: "Callable[[int, Tensor], None] | None" = None
-    pending: list[Part] = field(default_factory=list)
-    halves: "dict[int, dict[bool, Tensor]]" = field(default_factory=dict)
+    ready: list[Part] = field(default_factory=list)
+    """What can be handed out, earlier steps first."""
+    halves: "dict[tuple[int, int], dict[bool, Tensor]]" = field(default_factory=dict)
 
-    def begin_step(self, workers: int) -> None:
-        """Everything of the next step is to be handed out."""
-        windows = self.denoising.windows
-        guided = self.guidance_at(self.denoising.step, len(windows[0])) is not None
-        self.pending = parts_of(len(windows), workers, guided)
+    def begin(self, workers: int) -> None:
+        """All windows are ready for the first step."""
+        windows = range(len(self.denoising.windows))
+        self.add([(self.denoising.step, index) for index in windows], workers)
 
-    def take(self, part: Part, v: "Tensor") -> bool:
-        """Take a prediction; returns whether it ends the step."""
+    def add(self, windows: Iterable[tuple[int, int]], workers: int) -> None:
+        """Windows (step, index) are ready to be handed out."""
+        all_windows = self.denoising.windows
+        for step, index in windows:
+            if self.guidance_at(step, len(all_windows[index])) is None:
+                insort(self.ready, Part(step, index))
+            else:
+                for part in parts_of(step, index, len(all_windows), workers):
+                    insort(self.ready, part)
+
+    def take(self, part: Part, v: "Tensor") -> list[tuple[int, int]]:
+        """Take a prediction; returns the windows (step, index) that are ready because of it."""
         from ..stages.svd.denoiser import guide
 
-        step = self.denoising.step
         if part.half is not None:
-            halves = self.halves.setdefault(part.window, {})
+            halves = self.halves.setdefault((part.step, part.window), {})
             halves[part.half] = v
             if len(halves) < 2:
-                return False
-            del self.halves[part.window]
-            scale = self.guidance_at(step, len(v))
+                return []
+            del self.halves[part.step, part.window]
+            scale = self.guidance_at(part.step, len(v))
             assert scale is not None
             v = guide(halves[False], halves[True], scale)
-        ended = self.denoising.take(part.window, v)
+        ready = self.denoising.take(part.step, part.window, v)
         if self.on_window is not None:
-            self.on_window(step, part.window)
-        return ended
+            self.on_window(part.step, part.window)
+        return ready
 
 
 class Workers(Protocol):
@@ -96,7 +111,7 @@ class Workers(Protocol):
         ...
 
     def predict(self, worker: Any, video: Video, part: Part) -> Any:
-        """Send a worker a part of the video's step; returns the call."""
+        """Send a worker a part of a video; returns the call."""
         ...
 
     def forget(self, worker: Any, video: Video) -> None:
@@ -123,6 +138,8 @@ class Seat:
     number: int
     worker: Any
     calls: dict[Any, tuple[Video, Part] | None]
+    since: int = 0
+    """When it began its oldest call, in calls that the pool has sent or received."""
 
 
 class WindowPool:
@@ -132,7 +149,7 @@ class WindowPool:
         self.seats: list[Seat] = []
         self._workers, self._size = workers, size
         self._live: list[Video] = []
-        self._losses = 0
+        self._losses = self._count = 0
 
     def run(self, videos: Iterable[Video]) -> None:
         """Until all videos are denoised. One more is begun whenever a worker has nothing to do."""
@@ -157,12 +174,12 @@ class WindowPool:
     def _wants_more(self) -> bool:
         """Whether a worker would be without work, or could be started."""
         idle = sum(not seat.calls for seat in self.seats) + self._size - len(self.seats)
-        return idle > sum(len(video.pending) for video in self._live)
+        return idle > sum(len(video.ready) for video in self._live)
 
     def _begin(self, video: Video) -> None:
         self._live.append(video)
-        video.begin_step(self._size)
-        wanted = sum(len(video.pending) for video in self._live)
+        video.begin(self._size)
+        wanted = sum(len(video.ready) for video in self._live)
         for number in range(len(self.seats), min(self._size, wanted)):
             self._fill(number)
 
@@ -171,24 +188,31 @@ class WindowPool:
         self.seats.append(Seat(number, worker, {setup: None}))
 
     def _hand_out(self) -> None:
-        """A part to each worker, then one ahead; not in the last round: who is free first makes that."""
+        """A part to each worker, then one ahead, first to those who have worked longest on what they have."""
         for depth in range(CALLS_AHEAD):
-            for seat in self.seats:
-                if len(seat.calls) != depth or None in seat.calls.values():
-                    continue
-                left = sum(len(video.pending) for video in self._live)
-                if left > (len(self.seats) if depth else 0):
-                    self._send(seat, next(video for video in self._live if video.pending))
+            seats = [
+                seat for seat in self.seats if len(seat.calls) == depth and None not in seat.calls.values()
+            ]
+            for seat in sorted(seats, key=lambda seat: seat.since):
+                video = next((video for video in self._live if video.ready), None)
+                if video is None:
+                    return
+                self._send(seat, video)
 
     def _send(self, seat: Seat, video: Video) -> None:
-        """The first part that is the seat's own, whose control features it keeps, or else the first."""
-        part = min(video.pending, key=lambda part: part.window % self._size != seat.number)
+        """Of the earliest step: the seat's own first, whose control features it keeps, or else any."""
+        step = video.ready[0].step
+        parts = [part for part in video.ready if part.step == step]
+        part = min(parts, key=lambda part: part.window % self._size != seat.number)
         call = self._workers.predict(seat.worker, video, part)
-        video.pending.remove(part)
+        video.ready.remove(part)
+        if not seat.calls:
+            self._count += 1
+            seat.since = self._count
         seat.calls[call] = (video, part)
 
     def _collect(self) -> None:
-        """Wait for one call and take what it brings; the parts of a worker that died are pending again."""
+        """Wait for one call and take what it brings; the parts of a worker that died are ready again."""
         calls = {call: seat for seat in self.seats for call in seat.calls}
         call = self._workers.wait(list(calls))
         seat = calls[call]
@@ -198,25 +222,27 @@ class WindowPool:
             self._lose(seat, error)
             return
         work = seat.calls.pop(call)
+        self._count += 1
+        seat.since = self._count
         if work is None or v is None:
             return
         self._losses = 0
         video, part = work
-        if video.take(part, v):
+        step = video.denoising.step
+        video.add(video.take(part, v), self._size)
+        if video.denoising.step > step:
             self._end_step(video)
 
     def _end_step(self, video: Video) -> None:
-        """Send the next step's windows first: `on_step` may take its time."""
+        """Send the windows that are ready first: `on_step` may take its time."""
         denoising = video.denoising
         if denoising.done:
             self._live.remove(video)
             for seat in self.seats:
                 self._workers.forget(seat.worker, video)
-        else:
-            video.begin_step(self._size)
-            self._hand_out()
+        self._hand_out()
         if video.on_step is not None:
-            video.on_step(denoising.step, denoising.latents)
+            video.on_step(denoising.step, denoising.step_latents())
 
     def _lose(self, seat: Seat, error: LostWorker) -> None:
         """Replace a worker that died."""
@@ -226,7 +252,7 @@ class WindowPool:
         for work in seat.calls.values():
             if work is not None:
                 video, part = work
-                video.pending.insert(0, part)
+                insort(video.ready, part)
         self._workers.stop(seat.worker)
         self.seats.remove(seat)
         self._fill(seat.number)

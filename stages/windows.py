@@ -38,8 +38,9 @@ def even(num_frames: int, size: int, overlap: int) -> Plan:
     """Ours: windows of equal size, evenly spread, each anchored on the reference.
 
     Slot 0 of every window is frame 0, as in training, so a window of `size` carries `size - 1` frames of the
-    driver. Neighbours share at least `overlap` of these and fade linearly into each other over all that they
-    share. The plan has the fewest windows that allow it, and one shorter window if the video fits in it.
+    driver. Frame 0 itself is predicted by the first window alone, so that no window waits for all others.
+    Neighbours share at least `overlap` of the driver's frames and fade linearly into each other over all that
+    they share. The plan has the fewest windows that allow it, and one shorter window if the video fits in it.
     """
     _check(num_frames, size, overlap)
     body, driver = size - 1, num_frames - 1
@@ -50,10 +51,9 @@ def even(num_frames: int, size: int, overlap: int) -> Plan:
         )
     if driver <= body:
         return (_window(range(num_frames), [1.0] * num_frames),)
-    parts = faded(driver, body, overlap)
-    anchor = 1 / len(parts)
     return tuple(
-        _window((0, *range(1 + start, 1 + start + body)), (anchor, *weights)) for start, weights in parts
+        _window((0, *range(1 + start, 1 + start + body)), (float(start == 0), *weights))
+        for start, weights in faded(driver, body, overlap)
     )
 
 
@@ -181,7 +181,9 @@ def blended(windows: Sequence[Window], predictions: Iterable[Tensor]) -> Iterato
 
 
 class Blending:
-    """Blends predictions [F, ...] of `windows`, added in their order; a frame is done after its last window.
+    """Blends predictions [F, ...] of `windows`, added in their order.
+
+    A frame is done after the last window in which it has a weight.
 
     The sum is taken in this order, whoever computed the predictions, so its bits do not depend on who did. No
     more than two neighbouring windows are held. `next` is the window whose prediction is to come.
@@ -190,14 +192,20 @@ class Blending:
     def __init__(self, windows: Sequence[Window]) -> None:
         self.next = 0
         self._windows = windows
-        self._last = {frame: index for index, window in enumerate(windows) for frame in window.frames}
+        self._last = {
+            frame: index
+            for index, window in enumerate(windows)
+            for frame, weight in zip(window.frames, window.weights, strict=True)
+            if weight
+        }
         self._sums: dict[int, Tensor] = {}
 
     def add(self, prediction: Tensor) -> tuple[list[int], Tensor]:
         """Add the next prediction: the frames that are done, and float32 [their number, ...] on the CPU."""
         window, prediction = self._windows[self.next], prediction.to("cpu", torch.float32)
         for frame, weight, value in zip(window.frames, window.weights, prediction, strict=True):
-            self._sums[frame] = self._sums.get(frame, 0) + value * weight
+            if weight:
+                self._sums[frame] = self._sums.get(frame, 0) + value * weight
         done = [frame for frame in window.frames if self._last[frame] == self.next]
         self.next += 1
         return done, torch.stack([self._sums.pop(frame) for frame in done]) if done else prediction[:0]

@@ -33,6 +33,7 @@ from .conditioning import (
 from .decode import decode, to_uint8
 from .deep_cache import cache_deep_features
 from .denoiser import Conditioning, Denoiser
+from .denoising import FreshNoise, OnEstimate, denoise
 from .fast import (
     CompiledRegions,
     ExactLevers,
@@ -45,15 +46,7 @@ from .memory import MemoryPlan, plan_memory
 from .preview import fit_colours
 from .published import denoise_as_published
 from .retry import silent, told_what_to_do
-from .sampling import (
-    ControlCache,
-    ControlFrames,
-    FreshNoise,
-    OnEstimate,
-    Sampler,
-    denoise,
-    guidance_scales,
-)
+from .sampling import ControlCache, ControlFrames, Sampler, guidance_scales
 from .schedule import SVD_SCHEDULER, aligned_sigmas, consistency_sigmas, initial_deviation, sampling_sigmas
 
 
@@ -163,7 +156,7 @@ class SvdGenerator:
         return sampling_sigmas(self.scheduler, settings.steps)
 
     def fresh_noise(self, width: int, height: int, settings: Settings) -> FreshNoise | None:
-        """What `sampling.denoise` adds after each step; None where its steps are Euler's."""
+        """What `denoising.denoise` adds after each step; None where its steps are Euler's."""
         if not settings.consistency:
             return None
         shape = (self.vae.config["latent_channels"], height // self.downscale, width // self.downscale)

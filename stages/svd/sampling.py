@@ -1,9 +1,4 @@
-"""Sampling one video: for each step, for each window a prediction; blended; one Euler step.
-
-A `Denoising` owns the latents of all frames in float32 on the CPU, and nothing else that is as long as the
-video. Who makes the predictions is not its concern: a `Sampler` here, or workers elsewhere, each with a
-`Sampler` of the same video.
-"""
+"""Predictions for the windows of one video: its conditioning, its control features, and its guidance."""
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -18,16 +13,12 @@ from torch import Tensor
 from ..controlnext.model import ControlNeXt, FrameFeatures
 from ..generate import Settings
 from ..mimicmotion.pose_net import PoseFeatures, PoseNet
-from ..windows import Blending, Window
+from ..windows import Window
 from .deep_cache import DeepCache
-from .denoiser import Conditioning, Denoiser, denoised, guide, timestep_of, unconditional
+from .denoiser import Conditioning, Denoiser, guide, timestep_of, unconditional
 from .fast import CompiledRegions
 from .feed_forward import ChunkedFeedForward
 from .retry import in_smaller_pieces, silent
-from .schedule import consistency_step, euler_step
-
-OnEstimate = Callable[[int, Sequence[int], Tensor], None]
-FreshNoise = Callable[[int, Sequence[int]], Tensor]
 
 
 class ControlFrames(Protocol):
@@ -209,101 +200,3 @@ def guidance_ramp(first: float, last: float, num_frames: int) -> Tensor | None:
     if last < 1 or first == last == 1:
         return None
     return torch.linspace(first, last, num_frames)
-
-
-class Denoising:
-    """The latents of one video on their way from noise. Who makes the predictions is not its concern.
-
-    At each step one prediction of every window, blended over the windows, and one Euler step. Predictions may
-    come in any order and are added up in the order of the windows, so the bits do not depend on who made them
-    and when. A frame takes its step as soon as no later window holds it: in a long video most of this work is
-    done while predictions are waited for, and beside the latents and predictions that came too early no more
-    than two windows are in memory.
-
-    Averaging predictions and stepping once is the published stepping in each window and averaging after, for
-    the step is affine in the prediction.
-
-    Args:
-        latents: [N, 4, h, w] at noise level sigmas[start], float32 on the CPU; changed in place. At the end
-            those of the video, times the VAE's scaling factor.
-        sigmas: [steps + 1].
-        windows: their plan.
-        start: steps already done; with their latents, a stopped run goes on as if it had not stopped.
-        on_estimate: receives (steps done, frames, x0_hat [n, 4, h, w] of these frames) within each step.
-        noise: for consistency-distilled weights, whose steps are not Euler's: (step, frames) -> fresh noise.
-    """
-
-    def __init__(
-        self,
-        latents: Tensor,
-        sigmas: Tensor,
-        windows: Sequence[Window],
-        start: int = 0,
-        on_estimate: OnEstimate | None = None,
-        noise: FreshNoise | None = None,
-    ) -> None:
-        self.latents, self.sigmas, self.windows = latents, sigmas, windows
-        self.step = start
-        self._on_estimate, self._noise = on_estimate, noise
-        self._blending = Blending(windows)
-        self._early: dict[int, Tensor] = {}
-
-    @property
-    def done(self) -> bool:
-        """Whether all steps are taken."""
-        return self.step == len(self.sigmas) - 1
-
-    def window_latents(self, index: int) -> Tensor:
-        """Latents [F, 4, h, w] of a window at this step, from which its prediction is to be made; a copy."""
-        return self.latents[list(self.windows[index].frames)]
-
-    def take(self, index: int, v: Tensor) -> bool:
-        """Take the prediction v [F, 4, h, w] of a window at this step; returns whether the step is taken."""
-        self._early[index] = v
-        while self._blending.next in self._early:
-            frames, v = self._blending.add(self._early.pop(self._blending.next))
-            if frames:
-                self._take_step(frames, v)
-        if self._blending.next < len(self.windows):
-            return False
-        self._blending = Blending(self.windows)
-        self.step += 1
-        return True
-
-    def _take_step(self, frames: list[int], v: Tensor) -> None:
-        before, ahead = self.latents[frames], (self.sigmas[self.step], self.sigmas[self.step + 1])
-        if self._on_estimate is not None:
-            self._on_estimate(self.step + 1, frames, denoised(before, v, ahead[0]))
-        if self._noise is None:
-            self.latents[frames] = euler_step(before, v, *ahead)
-        else:
-            self.latents[frames] = consistency_step(before, v, *ahead, self._noise(self.step, frames))
-
-
-def denoise(
-    latents: Tensor,
-    sigmas: Tensor,
-    windows: Sequence[Window],
-    predict: Callable[[int, int, Tensor], Tensor],
-    *,
-    start: int = 0,
-    on_window: Callable[[int, int], None] | None = None,
-    on_step: Callable[[int, Tensor], None] | None = None,
-    on_estimate: OnEstimate | None = None,
-    noise: FreshNoise | None = None,
-) -> Tensor:
-    """Denoise all frames together, one window after the other: see `Denoising`, also for the arguments.
-
-    `predict` makes v [F, 4, h, w] of (step, window, its latents). `on_window` receives (step, window) after
-    each prediction, `on_step` (steps done, latents) after each step; copy what you keep. Returns `latents`.
-    """
-    video = Denoising(latents, sigmas, windows, start, on_estimate, noise)
-    while not video.done:
-        for index in range(len(windows)):
-            step = video.step
-            video.take(index, predict(step, index, video.window_latents(index)))
-            if on_window is not None:
-                on_window(step, index)
-        if on_step is not None:
-            on_step(video.step, video.latents)
-    return video.latents

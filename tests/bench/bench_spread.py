@@ -9,8 +9,11 @@ The pool, its order of work, the blending and the stepping are those of `animate
 copy of its array, so that 64 workers fit on any machine: what Ray adds to a message is not in it. With
 `--on ray` a worker is an actor (about 0.2 GB), and all of them share the cores of this machine.
 
-The theory is that of whole rounds: `ceil(2 W / N)` half rounds for W windows on N workers. Beyond it stand
-the seconds of the fastest step and their part of it, and the driver's processor time for each window.
+Efficiency is the time that windows need over the time that workers were there, of a whole video from the end
+of its setup to its last step. Beside it stand what it could be at most if each step waited for the end of the
+one before, W / (N ceil(2 W / N) / 2) of W windows on N workers, and what it can be at most without:
+min(1, 2 W / N), for half a window is one call. What is missing to the latter, in seconds a step and in parts,
+is all that the driver does, and workers that have nothing to do at the end of the last step.
 """
 
 import argparse
@@ -19,14 +22,13 @@ import os
 import queue
 import threading
 import time
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import torch
 
 from posedance.pipeline.window_pool import Part, Video, WindowPool
-from posedance.stages.svd.sampling import Denoising
+from posedance.stages.svd.denoising import Denoising
 from posedance.stages.windows import plan
 
 CALL_S = 0.35
@@ -59,7 +61,7 @@ class Messages:
         self.bytes = 0
 
     def latents(self, video: Video, part: Part) -> np.ndarray:
-        latents = video.denoising.window_latents(part.window).numpy()
+        latents = video.denoising.window_latents(part.step, part.window).numpy()
         self.bytes += 2 * latents.nbytes
         return latents
 
@@ -80,7 +82,7 @@ class SleepingActors(Messages):
 
     def predict(self, worker: Any, video: Video, part: Part) -> Any:
         half = part.half is not None
-        return worker.predict.remote(video.denoising.step, half, self.latents(video, part))
+        return worker.predict.remote(part.step, half, self.latents(video, part))
 
     def forget(self, worker: Any, video: Video) -> None:
         pass
@@ -122,7 +124,7 @@ class SleepingThreads(Messages):
 
     def predict(self, worker: Any, video: Video, part: Part) -> Any:
         half = part.half is not None
-        return self._send(worker, (video.denoising.step, half, self.latents(video, part)))
+        return self._send(worker, (part.step, half, self.latents(video, part)))
 
     def forget(self, worker: Any, video: Video) -> None:
         pass
@@ -139,7 +141,7 @@ class SleepingThreads(Messages):
 
 
 def measure(workers: Any, frames: int, count: int, steps: int, videos: int) -> tuple[float, ...]:
-    """Efficiency measured and in theory, seconds of a step beyond it, processor seconds, MB out and back."""
+    """Efficiency, its two limits, seconds of a step beyond the last, processor seconds, MB out and back."""
     windows = plan("even", frames + 1, WINDOW, OVERLAP)
     times: list[list[tuple[float, float]]] = [[] for _ in range(videos)]
 
@@ -153,15 +155,13 @@ def measure(workers: Any, frames: int, count: int, steps: int, videos: int) -> t
     pool = WindowPool(workers, count)
     pool.run(map(video, times))
     pool.close()
-    if videos == 1:
-        step_s, cpu_s = (min(b[i] - a[i] for a, b in pairwise(times[0])) for i in range(2))
-    else:
-        begun, ended = max(each[0] for each in times), max(each[-1] for each in times)
-        step_s, cpu_s = ((b - a) / steps / videos for a, b in zip(begun, ended, strict=True))
+    begun, ended = min(each[0] for each in times), max(each[-1] for each in times)
+    step_s, cpu_s = ((b - a) / steps / videos for a, b in zip(begun, ended, strict=True))
     work_s, rounds_s = len(windows) * CALL_S, math.ceil(2 * len(windows) / count) * CALL_S / 2
-    efficiency, theory = work_s / (count * step_s), work_s / (count * rounds_s)
+    at_best_s = max(work_s / count, CALL_S / 2 / videos)
+    efficiency, in_rounds, at_best = (work_s / count / s for s in (step_s, rounds_s, at_best_s))
     megabytes = workers.bytes / (steps + 1) / videos / 1e6
-    return efficiency, theory, step_s - rounds_s, cpu_s / len(windows), megabytes
+    return efficiency, in_rounds, at_best, step_s - at_best_s, cpu_s / len(windows), megabytes
 
 
 def main() -> None:
@@ -171,7 +171,7 @@ def main() -> None:
     parser.add_argument("--on", choices=("threads", "ray"), default="threads")
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2, 4, 8, 16, 32, 64])
     parser.add_argument("--frames", type=int, nargs="+", default=[240, 1200, 3600])
-    parser.add_argument("--steps", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=25)
     parser.add_argument("--videos", type=int, default=1)
     options = parser.parse_args()
     if options.on == "ray":
@@ -180,16 +180,16 @@ def main() -> None:
         ray.init(address="local", include_dashboard=False, log_to_driver=False, logging_level="ERROR")
     torch.set_num_threads(1)
     print(f"{os.cpu_count()} cores, workers are {options.on}, {options.videos} videos at once")  # noqa: T201
-    print("frames windows workers  efficiency  theory  beyond: s/step, part  ms/window  MB/step")  # noqa: T201
+    print("frames windows workers  efficiency  in rounds  at best  missing: s/step, part  ms/window  MB/step")  # noqa: T201
     for frames in options.frames:
         windows = len(plan("even", frames + 1, WINDOW, OVERLAP))
         for count in options.workers:
             workers = SleepingActors() if options.on == "ray" else SleepingThreads()
             found = measure(workers, frames, count, options.steps, options.videos)
-            efficiency, theory, extra_s, cpu_s, megabytes = found
+            efficiency, in_rounds, at_best, extra_s, cpu_s, megabytes = found
             print(  # noqa: T201
-                f"{frames:6} {windows:7} {count:7} {efficiency:11.3f} {theory:7.3f} {extra_s:14.3f}"
-                f" {1 - efficiency / theory:5.1%} {1000 * cpu_s:10.2f} {megabytes:8.1f}",
+                f"{frames:6} {windows:7} {count:7} {efficiency:11.3f} {in_rounds:10.3f} {at_best:8.3f}"
+                f" {extra_s:15.3f} {1 - efficiency / at_best:5.1%} {1000 * cpu_s:10.2f} {megabytes:8.1f}",
                 flush=True,
             )
 

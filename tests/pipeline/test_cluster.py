@@ -75,13 +75,16 @@ def test_the_ray_job_is_whole() -> None:
     assert (FOLDER / "Dockerfile").read_text().startswith("# An image")
 
 
-def test_cost_counts_rounds_and_their_holes() -> None:
+def test_cost_counts_windows_and_workers_without_work() -> None:
     told = cost(Fraction(1), Fraction(15), 0.35, 0.0, 8, 25, 24, 6)
     assert "900 in 53 windows" in told
     assert "1325 predictions" in told and "463.7 GPU seconds" in told
-    assert "8: 7 rounds a step, efficiency 0.946" in told
-    assert "time        61.2 s" in told
-    assert f"GPU hours   {8 * 25 * 7 * 0.35 / 3600:.4f}" in told
+    assert "8: efficiency 0.998" in told, "2650 halves in 332 rounds of 8"
+    assert "time        58.1 s" in told
+    assert f"GPU hours   {8 * 332 * 0.175 / 3600:.4f}" in told
     half = cost(Fraction(1, 2), Fraction(15), 0.35, 0.1, 1, 25, 24, 6)
     hours = (25 * 27 * 0.35 + 45) / 3600
     assert f"{hours:.4f}, which is {2 * hours:.4f} for each minute" in half
+    assert "time        4.4 s" in cost(Fraction(1, 5), Fraction(15), 0.35, 0.0, 64, 25, 24, 6), (
+        "halves, one by one"
+    )

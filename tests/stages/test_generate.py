@@ -164,7 +164,7 @@ def test_guidance_and_plan_change_the_result(tiny):
 
 
 def test_any_split_over_workers_gives_the_same_bits(tiny):
-    from posedance.stages.svd.sampling import denoise
+    from posedance.stages.svd.denoising import denoise
 
     reference, control = job(tiny, num_frames=9)
     settings = quick(tiny)

@@ -62,7 +62,8 @@ def test_even_windows_are_anchored_contiguous_and_evenly_spread(request):
         assert window.frames[0] == 0
         body = window.frames[1:]
         assert body == tuple(range(body[0], body[0] + len(body))) if body else num_frames == 1
-        assert min(window.weights) > 0
+        assert window.weights[0] == (window is windows[0])
+        assert min(window.weights[1:], default=1) > 0
     steps = [b.frames[1] - a.frames[1] for a, b in pairwise(windows)]
     if steps:
         assert min(steps) >= 1

@@ -3,13 +3,16 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from posedance.stages.controlnext.model import ControlNeXt
 from posedance.stages.svd.conditioning import initial_noise, step_noise
 from posedance.stages.svd.denoiser import timestep_of
-from posedance.stages.svd.sampling import ControlCache, Denoising, denoise, guidance_ramp
+from posedance.stages.svd.denoising import Denoising, denoise
+from posedance.stages.svd.sampling import ControlCache, guidance_ramp
 from posedance.stages.svd.schedule import SVD_SCHEDULER, consistency_sigmas, euler_step, sampling_sigmas
-from posedance.stages.windows import blend, even, reference
+from posedance.stages.windows import blend, even, plan, reference
 
 
 @pytest.fixture(scope="module")
@@ -106,12 +109,49 @@ def test_predictions_may_come_in_any_order():
     while not video.done:
         step, before = video.step, video.latents.clone()
         for count, index in enumerate(torch.randperm(len(windows), generator=generator).tolist(), 1):
-            assert torch.equal(video.window_latents(index), before[list(windows[index].frames)])
-            assert video.take(index, vs[step, index]) == (count == len(windows))
-        assert video.step == step + 1
+            assert torch.equal(video.window_latents(step, index), before[list(windows[index].frames)])
+            video.take(step, index, vs[step, index])
+            assert video.step == step + (count == len(windows))
         stepped = euler_step(before, blend(windows, vs[step], 20), sigmas[step], sigmas[step + 1])
         assert torch.equal(video.latents, stepped)
     assert torch.equal(video.latents, in_order) and video.latents is start
+
+
+@given(
+    st.sampled_from([("even", 5, 1), ("reference", 5, 2), ("mimicmotion", 5, 2)]),
+    st.integers(4, 24),
+    st.integers(1, 5),
+    st.randoms(use_true_random=False),
+)
+def test_a_window_need_not_wait_for_the_others(how, num_frames, steps, random):
+    """Ready windows in any order give the bits of their own order, at each step."""
+    windows = plan(how[0], num_frames, *how[1:])
+    generator = torch.Generator().manual_seed(num_frames)
+    start = torch.randn(num_frames, 1, 1, 2, generator=generator)
+    sigmas = torch.linspace(5, 0, steps + 1)
+
+    def predict(step, index, latents):
+        return latents.sin() * (1 + step) + index
+
+    expected = []
+    denoise(
+        start.clone(), sigmas, windows, predict, on_step=lambda _, latents: expected.append(latents.clone())
+    )
+    video = Denoising(start.clone(), sigmas, windows)
+    ready = [(0, index) for index in range(len(windows))]
+    seen, first, ahead = [], [], 0
+    while ready:
+        step, index = ready.pop(random.randrange(len(ready)))
+        first.append((step, index))
+        ahead = max(ahead, step - video.step)
+        before = video.step
+        ready += video.take(step, index, predict(step, index, video.window_latents(step, index)))
+        if video.step > before:
+            seen.append(video.step_latents().clone())
+    assert video.done and ahead <= 1
+    assert sorted(first) == [(step, index) for step in range(steps) for index in range(len(windows))]
+    for ours, theirs in zip([*seen, video.latents], [*expected, expected[-1]], strict=True):
+        assert torch.equal(ours, theirs)
 
 
 def test_latents_change_in_place_and_a_frame_only_after_the_last_window_that_holds_it():
