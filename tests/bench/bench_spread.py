@@ -105,10 +105,12 @@ class SleepingThreads(Messages):
         super().__init__()
         self.ended: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self.results: dict[Any, Any] = {}
+        self.threads: list[threading.Thread] = []
 
     def start(self) -> tuple[Any, Any]:
         tasks: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        threading.Thread(target=self._work, args=(tasks,), daemon=True).start()
+        self.threads.append(threading.Thread(target=self._work, args=(tasks,)))
+        self.threads[-1].start()
         return tasks, self._send(tasks, (0, True, np.zeros(0, np.float32)))
 
     def _send(self, tasks: Any, arguments: Any) -> Any:
