@@ -24,7 +24,6 @@ from .graph import (
     files_of,
     find_pose,
     notes_on,
-    open_generator,
     shape_of,
     step_keys,
     weights_of,
@@ -32,6 +31,7 @@ from .graph import (
 )
 from .job import Job, Key, key_of, open_job, write_text
 from .manifest import with_paths
+from .models import open_generator
 from .progress import say
 from .publish import is_published, publish
 from .spread import denoise as denoise_spread
@@ -95,7 +95,7 @@ def make(
         there = AnimateConfig.model_validate(with_paths(config.model_dump(), Path.cwd()))
         run = partial(denoise_spread, there, control.resolve(), workers, ray_address, generator)
     denoise(job, config, keys["latents"], shape, generator, run)
-    write_result(job, config, keys["result"], shape, generator)
+    write_result(job, config, keys["result"], shape, generator.decode)
     compare(job, config, keys["comparison"])
 
 

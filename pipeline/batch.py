@@ -27,6 +27,7 @@ from .executor import Executor, InProcess, Outcome, Task
 from .graph import STEPS
 from .interrupts import held_back
 from .job import Job, hold, make_folder, sweep, write_text
+from .machines import Machine, machines_of_ray
 from .progress import say
 from .publish import publish
 from .resources import Shares, describe, share_out
@@ -138,7 +139,7 @@ def run_tasks(root: Path, plan: Plan, config: BatchConfig, log: "Log", url: str 
     log.workers = executor.workers
     with closing(executor), held_back() as stopped:
         Scheduler(
-            tasks_of(root, plan.todo, keys),
+            tasks_of(root, plan.todo, keys, shares),
             executor,
             list(shares),
             attempts=config.attempts,
@@ -153,16 +154,14 @@ def make_executor(root: Path, first: AnimateConfig, config: BatchConfig) -> tupl
     if config.executor == "local":
         import torch
 
-        shares = share_out([(os.cpu_count() or 1, torch.cuda.device_count())], config.pools)
+        here = Machine(os.cpu_count() or 1, torch.cuda.device_count())
+        shares = share_out([here], config.pools)
         return InProcess(make_stages(resources_of(shares), first)), shares
-    import ray
-
     owned = start_ray(config.ray_address)
-    there = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    nodes = [(node["CPU"], node.get("GPU", 0)) for node in there if node.get("CPU", 0)]
-    if not nodes:
+    machines = machines_of_ray()
+    if not machines:
         raise ConfigError("no machine of the Ray cluster gives cores: start one with --num-cpus above 0")
-    shares = share_out(nodes, config.pools)
+    shares = share_out(machines, config.pools)
     stages = make_stages(resources_of(shares), first)
     pools = {stage: Pool(stages[stage], workers) for stage, (workers, _) in shares.items()}
     beats = root / BEATS / ("all" if config.shard is None else config.shard.replace("/", "-of-"))

@@ -1,13 +1,13 @@
 """What a batch has to do: its items, what is left of them, and the tasks that this takes."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..stages.errors import ConfigError
 from .animate import with_usable_model
-from .batch_stages import PATIENCE_S, STAGE_OF, Work, hold_shared, shared_name
+from .batch_stages import PATIENCE_S, Work, hold_shared, shared_name, stage_of
 from .config import AnimateConfig, BatchConfig
 from .executor import Task
 from .graph import STEPS, digests, model_files, step_keys
@@ -98,8 +98,10 @@ def forget(root: Path, item: Item, keys: dict[str, str], step: str) -> None:
             Job(root).record_path(name).unlink(missing_ok=True)
 
 
-def tasks_of(root: Path, items: Sequence[Item], keys: dict[str, dict[str, str]]) -> list[Task]:
-    """What there is to do: each shared step once, then a chain of steps for each item."""
+def tasks_of(
+    root: Path, items: Sequence[Item], keys: dict[str, dict[str, str]], stages: Container[str]
+) -> list[Task]:
+    """What there is to do, by these stages: each shared step once, then a chain of steps for each item."""
     tasks: dict[str, Task] = {}
 
     def add(step: str, item: Item, needs: tuple[str, ...], rank: int, common: bool) -> str:
@@ -107,7 +109,7 @@ def tasks_of(root: Path, items: Sequence[Item], keys: dict[str, dict[str, str]])
         name = shared_name(step, own[step]) if common else f"{item.name}/{step}"
         owner = None if common else item.name
         work = Work(step, root, item.config, own)
-        tasks.setdefault(name, Task(name, STAGE_OF[step], rank, work, needs, owner))
+        tasks.setdefault(name, Task(name, stage_of(step, stages), rank, work, needs, owner))
         return name
 
     for item in items:

@@ -8,7 +8,7 @@ job folder, the same that `animate` would make.
 """
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Container, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
@@ -21,12 +21,13 @@ from ..stages.generate import Settings
 from ..stages.pose.base import PoseEstimator
 from ..stages.threads import limit_threads
 from ..stages.types import Resources
-from . import graph, steps
+from . import graph, models, steps
 from .config import AnimateConfig, EstimatorConfig, write_yaml
 from .doctor import environment
 from .job import Job, Key, hold, open_job, write_text
 
 if TYPE_CHECKING:
+    from ..stages.svd.decoder import Decoder
     from ..stages.svd.generator import SvdGenerator
 
 PATIENCE_S = 60.0
@@ -148,7 +149,10 @@ def shape_for(work: Work) -> graph.Shape:
 
 @dataclass
 class DenoiseStage:
-    """Steps that need the model: `shape`, `latents` and `result`. `config` names the model to begin with."""
+    """Steps that need the model: `shape`, `latents`, and `result` where there is no stage `decode`.
+
+    `config` names the model to begin with.
+    """
 
     resources: Resources
     config: AnimateConfig
@@ -168,7 +172,7 @@ class DenoiseStage:
                 about = environment(graph.weights_of(work.config))
                 write_text(job.folder / "environment.json", about)
                 return graph.denoise(job, work.config, work.key, shape_for(work), generator)
-            return graph.write_result(job, work.config, work.key, shape_for(work), generator)
+            return graph.write_result(job, work.config, work.key, shape_for(work), generator.decode)
 
     def close(self) -> None:
         self._generator = None
@@ -182,10 +186,46 @@ class DenoiseStage:
         model = (config.model, config.weights, config.lora, config.lora_scale, config.device)
         if self._generator is None or model != self._model:
             self._generator = None
-            self._generator = graph.open_generator(config)
+            self._generator = models.open_generator(config, part_of_gpu(self.resources))
             limit_threads(self.resources.cpus)
             self._model = model
         return self._generator
+
+
+@dataclass
+class DecodeStage:
+    """Step `result`, while others denoise: has the decoder of the model alone, at first that of `config`."""
+
+    resources: Resources
+    config: AnimateConfig
+    _decoder: "Decoder | None" = None
+    _model: Any = None
+
+    def setup(self) -> None:
+        self._open(self.config)
+
+    def __call__(self, work: Work) -> bool:
+        decoder = self._open(work.config)
+        with open_job(work.config.output, PATIENCE_S) as job:
+            return graph.write_result(job, work.config, work.key, shape_for(work), decoder.decode)
+
+    def close(self) -> None:
+        self._decoder = None
+
+    def _open(self, config: AnimateConfig) -> "Decoder":
+        """The decoder of the last video if it is the same."""
+        model = (config.model, config.weights.base, config.device)
+        if self._decoder is None or model != self._model:
+            self._decoder = None
+            self._decoder = models.open_decoder(config, part_of_gpu(self.resources))
+            limit_threads(self.resources.cpus)
+            self._model = model
+        return self._decoder
+
+
+def part_of_gpu(resources: Resources) -> float:
+    """The part of a GPU, and of its memory, that a worker may take."""
+    return resources.gpus if 0 < resources.gpus < 1 else 1.0
 
 
 @dataclass
@@ -211,17 +251,25 @@ STAGE_OF = {
     "shape": "denoise",
     "control": "draw",
     "latents": "denoise",
-    "result": "denoise",
+    "result": "decode",
     "comparison": "compare",
 }
 """Which stage makes a step."""
 
 
-def make_stages(resources: dict[str, Resources], config: AnimateConfig) -> dict[str, Stage[Work, bool]]:
-    """Stages in the order of the graph. `config` names the model that is loaded first."""
-    return {
-        "pose": PoseStage(resources["pose"]),
-        "draw": DrawStage(resources["draw"]),
-        "denoise": DenoiseStage(resources["denoise"], config),
-        "compare": CompareStage(resources["compare"]),
+def stage_of(step: str, stages: Container[str]) -> str:
+    """The stage that makes `step` where there are these; without `decode` it is the one that denoises."""
+    stage = STAGE_OF[step]
+    return stage if stage in stages else "denoise"
+
+
+def make_stages(resources: Mapping[str, Resources], config: AnimateConfig) -> dict[str, Stage[Work, bool]]:
+    """Stages by name, those of `resources`. `config` names the model that is loaded first."""
+    makers: dict[str, Callable[[Resources], Stage[Work, bool]]] = {
+        "pose": PoseStage,
+        "draw": DrawStage,
+        "denoise": partial(DenoiseStage, config=config),
+        "decode": partial(DecodeStage, config=config),
+        "compare": CompareStage,
     }
+    return {stage: makers[stage](each) for stage, each in resources.items()}

@@ -16,6 +16,7 @@ has been measured; `tests/bench/gpu.py` does that.
 | attention kernel by device | GPU: 1.3 to 1.5 of attention | a CPU has one | |
 | control frames drawn directly | 1.5 and more | 8.7 | 0 |
 | one encode, while decoding | 5 and more, waited for | 12.1 | lossy |
+| decoding beside the next denoising | GPU: 1.03 by FLOP, and the encoding | off on a CPU | 0 |
 """
 
 import json

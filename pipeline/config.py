@@ -164,11 +164,14 @@ class PoolConfig(Config):
 
 
 class PoolsConfig(Config):
-    """The stages of a batch: poses, control frames, the model, comparison videos."""
+    """The stages of a batch: poses, control frames, the model, its decoder where it works apart, comparison
+    videos."""
 
     pose: PoolConfig = PoolConfig()
     draw: PoolConfig = PoolConfig()
     denoise: PoolConfig = PoolConfig()
+    decode: PoolConfig = PoolConfig()
+    """Named, it decodes on workers of its own while the model denoises the next video."""
     compare: PoolConfig = PoolConfig()
 
 

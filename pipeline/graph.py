@@ -6,22 +6,21 @@ reference ────── its pose ────┴── control frames ─�
 `animate` runs them one after the other, `batch` those of many videos on many workers.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..stages.generate import BASE_FILES, DEMO_FOLDER, Settings, check_size, load_generator
+from ..stages.generate import BASE_FILES, DEMO_FOLDER, Settings, check_size
 from ..stages.pose.files import load_poses
 from . import steps
 from .config import AnimateConfig
 from .job import Job, Key, key_of, source_digest
 from .pose import driving_audio, poses_key
 from .preview import Preview
-from .progress import say
 from .report import write_comparison
-from .storage import here, with_inputs_here
+from .storage import with_inputs_here
 
 if TYPE_CHECKING:
     import numpy as np
@@ -155,14 +154,20 @@ def denoise(
     return job.run("latents", key, files, make)
 
 
-def write_result(job: Job, config: AnimateConfig, key: Key, shape: Shape, generator: "SvdGenerator") -> bool:
-    """Step `result`."""
+def write_result(
+    job: Job,
+    config: AnimateConfig,
+    key: Key,
+    shape: Shape,
+    decode: "Callable[[Tensor, Settings], Iterator[np.ndarray]]",
+) -> bool:
+    """Step `result`, by `Generator.decode` or what does the same."""
     (poses,), (latents,) = files_of(job, "poses"), files_of(job, "latents")
     (result,) = files = files_of(job, "result")
 
     def make() -> None:
         fps, audio = load_poses(poses).fps, driving_audio(with_inputs_here(config))
-        steps.write_result(generator, latents, shape.settings, fps, result, audio, config.encode)
+        steps.write_result(decode, latents, shape.settings, fps, result, audio, config.encode)
 
     return job.run("result", key, files, make)
 
@@ -218,27 +223,6 @@ def step_keys(config: AnimateConfig) -> dict[str, Key]:
     result = key_of("result", latents=latents, encode=config.encode.model_dump(), sound=sound)
     comparison = key_of("comparison", result=result, control=control)
     return dict(zip(STEPS, (own, source, control, latents, result, comparison), strict=True))
-
-
-def open_generator(config: AnimateConfig) -> "SvdGenerator":
-    """The generator that a config asks for, on its device, with its LoRA weights."""
-    import torch
-
-    best = "cuda" if torch.cuda.is_available() else "cpu"
-    device = best if config.device == "auto" else config.device
-    generator = load_generator(
-        config.model,
-        device=device,
-        memory_limit=None if config.memory_limit is None else int(config.memory_limit * 2**30),
-        compile=torch.device(device).type == "cuda" if config.compile is None else config.compile,
-        **config.weights.model_dump(),
-    )
-    generator.say = say
-    if config.lora is not None:
-        from ..stages.svd.lora import load_lora
-
-        load_lora(generator.unet, here(config.lora), config.lora_scale)
-    return generator
 
 
 def settings_of(generator: "SvdGenerator", config: AnimateConfig) -> Settings:

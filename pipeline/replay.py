@@ -12,12 +12,12 @@ from .graph import (
     draw,
     files_of,
     find_pose,
-    open_generator,
     shape_of,
     step_keys,
     write_result,
 )
 from .job import Job, open_job
+from .models import open_generator
 
 READS = {
     "reference": (),
@@ -67,4 +67,4 @@ def make(job: Job, config: AnimateConfig, step: str) -> None:
         elif step == "latents":
             denoise(job, config, key, shape, generator)
         else:
-            write_result(job, config, key, shape, generator)
+            write_result(job, config, key, shape, generator.decode)

@@ -21,7 +21,7 @@ from ..stages.picture import fit_cover, read_picture
 from ..stages.threads import limit_threads
 from ..stages.windows import plan
 from .config import AnimateConfig
-from .graph import open_generator
+from .models import open_generator
 from .storage import here
 from .window_pool import LostWorker, Part, Video, WindowPool
 from .workers import start_ray

@@ -36,8 +36,6 @@ from .storage import is_file
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ..stages.svd.generator import SvdGenerator
-
 Facts = dict[str, Any]
 
 CUT_WORTH_SAYING = 0.2
@@ -284,7 +282,7 @@ def load_checkpoint(path: Path, key: str) -> Checkpoint | None:
 
 
 def write_result(
-    generator: "SvdGenerator",
+    decode: "Callable[[Tensor, Settings], Iterator[np.ndarray]]",
     latents: Path,
     settings: Settings,
     fps: Fraction,
@@ -292,11 +290,14 @@ def write_result(
     audio: AudioSource | None,
     encode: EncodeConfig,
 ) -> None:
-    """Decode latents and write the video with the driving video's sound, frame by frame -> mp4 `output`."""
+    """Decode latents and write the video with the driving video's sound, frame by frame -> mp4 `output`.
+
+    `decode` is `Generator.decode` or does the same.
+    """
     from safetensors.torch import load_file
 
     tensor = load_file(latents)["latents"]
-    frames = generator.decode(tensor, settings)
+    frames = decode(tensor, settings)
     first = next(frames)
     height, width = first.shape[:2]
     with (

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
+    from .svd.decoder import Decoder
     from .svd.generator import SvdGenerator
     from .svd.sampling import ControlFrames
 
@@ -203,6 +204,38 @@ def load_generator(
         )
     generator.memory_limit, generator.compile = memory_limit, compile
     return generator.to(device, dtype or choose_dtype(generator, torch.device(device)))
+
+
+def load_decoder(
+    name: str,
+    *,
+    device: str | torch.device = "cpu",
+    memory_limit: int | None = None,
+    compile: bool = False,
+    base: str | Path | None = None,
+) -> Decoder:
+    """What `decode` of a generator needs, without its other networks: to the same frames.
+
+    See `load_generator`, also for the errors.
+    """
+    import torch
+
+    from .svd.decoder import Decoder
+    from .svd.folder import load_vae
+
+    if name in FILES:
+        from .svd.assemble import find_base
+
+        _check_given(name, dict.fromkeys(FILES[name], "") | {"base": base}, "in diffusers layout")
+        vae = load_vae(find_base(str(base)))
+    elif name == "demo" and not why_unusable(name):
+        with resources.as_file(_demo_folder()) as folder:
+            vae = load_vae(folder)
+    elif name not in GENERATORS and Path(name).is_dir():
+        vae = load_vae(Path(name))
+    else:
+        vae = load_generator(name).vae
+    return Decoder(name, vae, torch.device(device), memory_limit, compile)
 
 
 def why_unusable(name: str) -> str:

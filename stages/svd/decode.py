@@ -14,9 +14,32 @@ from diffusers.models.autoencoders.autoencoder_kl_temporal_decoder import Autoen
 from torch import Tensor
 
 from ..errors import ConfigError
+from ..generate import Settings
 from ..windows import faded
 from .fast import CompiledRegions
 from .retry import out_of_memory, silent
+
+
+def decode_frames(
+    vae: AutoencoderKLTemporalDecoder,
+    latents: Tensor,
+    settings: Settings,
+    chunk: int,
+    *,
+    compiled: CompiledRegions | None = None,
+    say: Callable[[str], None] = silent,
+) -> Iterator[np.ndarray]:
+    """Frames 1 to N - 1 of a video, uint8 [H, W, 3], `chunk` together: see `Generator.decode`.
+
+    The reference's own frame helps to decode the others only in the published plans: its pose is not next to
+    the driver's first.
+    """
+    decoder = partial(decode, vae, compiled=compiled, say=say)
+    if settings.window_plan != "even":
+        yield from map(to_uint8, islice(decoder(latents, chunk, overlap=0), 1, None))
+    else:
+        overlap = min(settings.decode_overlap, max(0, chunk - 1))
+        yield from map(to_uint8, decoder(latents[1:], chunk, overlap))
 
 
 def decode(

@@ -130,6 +130,14 @@ def load_network(name: str, folder: Path) -> nn.Module:
     return module
 
 
+def load_vae(folder: Path) -> AutoencoderKLTemporalDecoder:
+    """The VAE of a model folder, or of a base without a record, alone."""
+    vae = cast(AutoencoderKLTemporalDecoder, load_network("vae", folder / "vae"))
+    if (folder / RECORD).is_file():
+        set_norm_groups(vae, read_json(folder / RECORD)["norm_groups"]["vae"])
+    return vae
+
+
 def build_network(name: str, config: dict[str, Any]) -> nn.Module:
     """One of `NETWORKS` from its config, with random weights; on the meta device without any."""
     if name == "image_encoder":

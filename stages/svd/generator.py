@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -30,7 +29,7 @@ from .conditioning import (
     published_noise,
     step_noise,
 )
-from .decode import decode, to_uint8
+from .decode import decode_frames
 from .deep_cache import cache_deep_features
 from .denoiser import Conditioning, Denoiser
 from .denoising import FreshNoise, OnEstimate, denoise
@@ -327,21 +326,16 @@ class SvdGenerator:
     def decode(self, latents: Tensor, settings: Settings) -> Iterator[np.ndarray]:
         """See `Generator.decode`.
 
-        The reference's own frame helps to decode the others only in the published plans: its pose is not
-        next to the driver's first. Fewer frames are decoded together than `settings` ask for where the memory
-        plan says so.
+        Fewer frames are decoded together than `settings` ask for where the memory plan says so.
         """
         height, width = (side * self.downscale for side in latents.shape[-2:])
         memory = self.plan_memory(len(latents), width, height, settings)
-        chunk = memory.decode_chunk
         with told_what_to_do(self.name):
             self.bring(memory, "vae")
-            decoder = partial(decode, self.vae, compiled=self._compiled_blocks("vae"), say=self.say)
-            if settings.window_plan != "even":
-                yield from map(to_uint8, islice(decoder(latents, chunk, overlap=0), 1, None))
-            else:
-                overlap = min(settings.decode_overlap, max(0, chunk - 1))
-                yield from map(to_uint8, decoder(latents[1:], chunk, overlap))
+            compiled = self._compiled_blocks("vae")
+            yield from decode_frames(
+                self.vae, latents, settings, memory.decode_chunk, compiled=compiled, say=self.say
+            )
 
 
 def check_levers(settings: Settings) -> None:

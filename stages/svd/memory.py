@@ -4,13 +4,14 @@ Every choice but the decoder's chunk gives the same numbers up to rounding; see 
 Sizes are counted (footprint.py), not guessed.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psutil
 import torch
+from diffusers.models.autoencoders.autoencoder_kl_temporal_decoder import AutoencoderKLTemporalDecoder
 from torch import nn
 
 from ..errors import DeviceMemoryError
@@ -26,6 +27,8 @@ MARGIN = 1.15
 count (the UNet with 320 channels, 8 frames, 256x384)."""
 WORKSPACE = 512 << 20
 """Bytes that a GPU's convolution and matrix kernels may take beside the tensors; assumed, not measured."""
+CONTEXT = 512 << 20
+"""Bytes of a GPU that a process takes before it has any tensor there; assumed, not measured."""
 CONTROL_CHUNKS = (8, 4, 2, 1)
 """Control frames at a time on a GPU, most first. On a CPU it is one: more are no faster, and a frame's
 features are then the same to the last bit whoever asks for them."""
@@ -92,7 +95,7 @@ def plan_memory(
     A plan that decodes as many frames together as `settings` ask for comes before any that does not, since
     that alone changes the result a little. DeviceMemoryError, in one line, where nothing fits.
     """
-    budget = memory_budget(generator)
+    budget = memory_budget(generator.memory_limit, generator.device, generator.networks().values())
     first = None
     least = None
     for least in _plans(generator, settings, num_frames, width, height, budget):
@@ -110,12 +113,21 @@ def plan_memory(
     )
 
 
-def memory_budget(generator: "SvdGenerator") -> int:
-    """Bytes that the generator may take: its limit, or what is free on its device and what it holds there."""
-    if generator.memory_limit is not None:
-        return generator.memory_limit
-    held = sum(network_bytes(n) for n in generator.networks().values() if on(n, generator.device))
-    return free_bytes(generator.device) + held
+def frames_decoded(vae: AutoencoderKLTemporalDecoder, asked: int, room: int, height: int, width: int) -> int:
+    """How many of `asked` latents [height, width] fit into `room` bytes when they are decoded together."""
+    return max(0, min(asked, int(room / (MARGIN * decoder_bytes(vae, 1, height, width)))))
+
+
+def memory_budget(limit: int | None, device: torch.device, networks: Iterable[nn.Module]) -> int:
+    """Bytes that may be taken: `limit`, or what is free on the device and what the networks hold there."""
+    if limit is not None:
+        return limit
+    return free_bytes(device) + sum(network_bytes(network) for network in networks if on(network, device))
+
+
+def part_of(device: torch.device, part: float) -> int:
+    """Bytes that a process may plan with, which has `part` of a GPU (0 to 1)."""
+    return int(part * torch.cuda.get_device_properties(device).total_memory) - CONTEXT
 
 
 def free_bytes(device: torch.device) -> int:
@@ -190,7 +202,7 @@ def _plan(
     one_frame = MARGIN * decoder_bytes(generator.vae, 1, *latent)
     decoder = there("vae")
     asked = min(settings.decode_chunk, num_frames)
-    decoded = max(0, min(asked, int((budget - decoder) / one_frame)))
+    decoded = frames_decoded(generator.vae, asked, budget - decoder, *latent)
     encoder = there("vae", "image_encoder")
     encoder += int(MARGIN * encoder_bytes(generator.vae, height, width)) * (2 if upcasts(generator) else 1)
     return MemoryPlan(
@@ -214,14 +226,12 @@ def upcasts(generator: "SvdGenerator") -> bool:
 
 
 def choose_dtype(generator: "SvdGenerator", device: torch.device) -> torch.dtype:
-    """Precision of the weights: bfloat16 on a GPU that computes in it, else float16; on a CPU float32.
+    """Precision of the weights: that of `device_dtype`.
 
-    Attention overflows more easily in float16. A CPU without the memory for float32 at the generator's own
-    size gets bfloat16.
+    A CPU without the memory for float32 at the generator's own size gets bfloat16.
     """
     if device.type == "cuda":
-        native = torch.cuda.is_bf16_supported(including_emulation=False)
-        return torch.bfloat16 if native else torch.float16
+        return device_dtype(device)
     parameters = sum(p.numel() for n in generator.networks().values() for p in n.parameters())
     limit = generator.memory_limit
     if limit is None:
@@ -232,3 +242,12 @@ def choose_dtype(generator: "SvdGenerator", device: torch.device) -> torch.dtype
     calls = unet_bytes(generator.unet, 1, d.window_size, *latent, PIECES[-1].feed_forward_parts)
     needed = parameters * item + MARGIN * calls * item / generator.unet.dtype.itemsize
     return torch.float32 if needed <= limit else torch.bfloat16
+
+
+def device_dtype(device: torch.device) -> torch.dtype:
+    """bfloat16 on a GPU that computes in it, else float16, in which attention overflows more easily; float32
+    on a CPU."""
+    if device.type == "cuda":
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
+        return torch.bfloat16 if native else torch.float16
+    return torch.float32

@@ -12,7 +12,9 @@ import pytest
 
 from posedance.pipeline.animate import animate
 from posedance.pipeline.batch import batch
+from posedance.pipeline.batch_plan import find_items, plan_items, tasks_of
 from posedance.pipeline.config import AnimateConfig, BatchConfig, PoolsConfig, WindowConfig, resolve
+from posedance.pipeline.machines import Machine, smallest_gpu
 from posedance.pipeline.resources import share_out
 from posedance.pipeline.status import events, states_of, status
 from posedance.stages.errors import ConfigError, OutputError
@@ -177,27 +179,85 @@ def wait_for(run: "subprocess.Popen[Any]", path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_on_ray_the_same_bytes(inputs: Path, whole: Path, tmp_path: Path, ray_here: Any) -> None:
-    assert batch(config(inputs / "manifest.csv", tmp_path, executor="ray")) == 0
+def test_on_ray_the_same_bytes_also_where_one_video_is_decoded_while_the_next_is_denoised(
+    inputs: Path, whole: Path, tmp_path: Path, ray_here: Any
+) -> None:
+    pools = PoolsConfig.model_validate({"decode": {"workers": 1, "cpus": 0.25}})
+    assert batch(config(inputs / "manifest.csv", tmp_path, executor="ray", pools=pools)) == 0
     assert made(tmp_path) == made(whole)
     assert not list((tmp_path / ".work" / "workers" / "all").iterdir())
+    done = [event for event in events(tmp_path) if event["event"] == "done"]
+    assert {e["stage"] for e in done if e["task"].endswith("/result")} == {"decode"}
+    times = {e["task"]: (e["time"] - e["seconds"], e["time"]) for e in done if e["item"]}
+    items = {e["item"] for e in done if e["item"]}
+
+    def together(decoded: str, denoised: str) -> bool:
+        """Whether the workers themselves were at it at the same time."""
+        (a, b), (c, d) = times[f"{decoded}/result"], times[f"{denoised}/latents"]
+        return max(a, c) < min(b, d)
+
+    assert any(together(one, other) for one in items for other in items - {one})
+
+
+GIB = 1 << 30
 
 
 @pytest.mark.parametrize("cpus", [1, 2, 4, 16, 64])
 @pytest.mark.parametrize("gpus", [0, 1, 8])
-def test_shares_fit_the_machine(cpus: int, gpus: int) -> None:
-    shares = share_out([(cpus, gpus)], PoolsConfig())
+@pytest.mark.parametrize("memory", [24 * GIB, 80 * GIB])
+def test_shares_fit_the_machine(cpus: int, gpus: int, memory: int) -> None:
+    shares = share_out([Machine(cpus, gpus, memory)], PoolsConfig())
     if cpus > gpus:
         assert sum(workers * each.cpus for workers, each in shares.values()) <= max(cpus, gpus + cpus / 4)
-    assert sum(workers * each.gpus for workers, each in shares.values()) == gpus
-    assert all(workers >= 1 for workers, _ in shares.values())
+    assert sum(workers * each.gpus for workers, each in shares.values()) <= gpus
+    assert shares["denoise"][0] == max(gpus, 1) and (shares["denoise"][1].gpus > 0.5) == (gpus > 0)
+    assert all(workers >= 1 and each.cpus > 0 for workers, each in shares.values())
+
+
+def test_gpus_with_room_decode_one_video_while_they_denoise_the_next() -> None:
+    roomy = Machine(16, 2, 80 * GIB)
+    shares = share_out([roomy, roomy], PoolsConfig())
+    assert shares["denoise"] == (4, Resources(1.0, 0.6))
+    assert shares["decode"] == (1, Resources(1.0, 0.4))
+    for machine in (Machine(2), Machine(16, 2, 24 * GIB), Machine(16, 2), Machine(1, 1, 80 * GIB)):
+        assert "decode" not in share_out([machine], PoolsConfig()), "no room, or nothing to gain"
+    assert "decode" not in share_out([roomy], PoolsConfig.model_validate({"denoise": {"gpus": 1}}))
+
+
+def test_the_plan_decodes_apart_where_the_stage_is_there(inputs: Path, tmp_path: Path) -> None:
+    asked = config(inputs / "manifest.csv", tmp_path)
+    items, _ = find_items(asked)
+    keys = plan_items(tmp_path, items, asked).keys
+    roomy = tasks_of(tmp_path, items, keys, share_out([Machine(16, 1, 80 * GIB)], PoolsConfig()))
+    small = tasks_of(tmp_path, items, keys, share_out([Machine(2)], PoolsConfig()))
+    stages = {task.name: task.stage for task in roomy}
+    for item in items:
+        assert stages[f"{item.name}/latents"] == "denoise" and stages[f"{item.name}/result"] == "decode"
+    assert {task.stage for task in small} == {"pose", "draw", "denoise", "compare"}
+    for task in roomy:  # of other videos, so no denoising waits for a decoding
+        needs = {stages[need] for need in task.needs}
+        assert task.stage != "denoise" or "decode" not in needs
+
+
+def test_a_gpu_tells_its_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert smallest_gpu() == 0, "no driver"
+    driver = tmp_path / "nvidia-smi"
+    driver.write_text("#!/bin/sh\necho 81559\necho 24564\n")
+    driver.chmod(0o755)
+    assert smallest_gpu() == 24564 << 20
+    driver.write_text("#!/bin/sh\necho NVIDIA-SMI has failed\nexit 9\n")
+    assert smallest_gpu() == 0
 
 
 def test_named_shares_hold() -> None:
     pools = PoolsConfig.model_validate({"denoise": {"gpus": 0.5}, "pose": {"workers": 3, "cpus": 2}})
-    shares = share_out([(16, 2), (16, 2)], pools)
+    shares = share_out([Machine(16, 2), Machine(16, 2)], pools)
     assert shares["denoise"] == (8, Resources(1.0, 0.5)), "two share a GPU"
     assert shares["pose"] == (3, Resources(2, 0.0))
+    named = PoolsConfig.model_validate({"decode": {"gpus": 0.25, "cpus": 2}})
+    shares = share_out([Machine(16, 2)], named)
+    assert shares["denoise"] == (2, Resources(1.0, 0.75)) and shares["decode"] == (1, Resources(2, 0.25))
 
 
 def test_a_window_that_the_model_does_not_know_is_told_once(

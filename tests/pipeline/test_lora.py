@@ -10,7 +10,8 @@ from safetensors.torch import save_file
 from posedance.pipeline.batch_plan import shape_key
 from posedance.pipeline.cli import main
 from posedance.pipeline.config import AnimateConfig
-from posedance.pipeline.graph import open_generator, step_keys
+from posedance.pipeline.graph import step_keys
+from posedance.pipeline.models import open_generator
 from posedance.stages.picture import write_png
 from posedance.stages.svd.lora import has_lora
 

@@ -16,7 +16,8 @@ import torch
 
 from posedance.datasets.puppets import make_character, reference_pose, render
 from posedance.pipeline.config import AnimateConfig
-from posedance.pipeline.graph import open_generator, shape_of
+from posedance.pipeline.graph import shape_of
+from posedance.pipeline.models import open_generator
 from posedance.pipeline.spread import Inputs, actor_options, denoise, open_pool, video_of
 from posedance.stages.errors import ConfigError
 from posedance.stages.frames import StoredFrames, write_frames

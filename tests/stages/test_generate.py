@@ -7,11 +7,13 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from posedance.stages.errors import ConfigError, WeightsError
+from posedance.stages.errors import ConfigError, DeviceMemoryError, WeightsError
 from posedance.stages.generate import (
     GENERATORS,
     Checkpoint,
+    Settings,
     check_size,
+    load_decoder,
     load_generator,
     nearest_multiple,
     save_generator,
@@ -75,6 +77,30 @@ def test_contract_gives_one_frame_for_each_frame_of_the_driver(generator):
     assert len(latents) == 6
     assert len(frames) == 5
     assert all(frame.dtype == np.uint8 and frame.shape == reference.shape for frame in frames)
+
+
+def test_contract_the_decoder_alone_makes_the_same_frames(generator, request):
+    source = {"base": str(request.getfixturevalue("folder"))} if generator.name == "mimicmotion" else {}
+    name = str(request.getfixturevalue("folder")) if generator.name not in GENERATORS else generator.name
+    alone = load_decoder(name, **source)
+    _, control = job(generator)
+    side = control.shape[1]
+    settings = quick(generator)
+    latents = generator.initial_latents(len(control), side, side, settings)
+    whole, apart = (list(decode(latents, settings)) for decode in (generator.decode, alone.decode))
+    assert len(whole) == len(apart) == 5
+    assert all(np.array_equal(a, b) for a, b in zip(whole, apart, strict=True))
+
+
+def test_a_decoder_that_cannot_be_loaded_says_so():
+    with pytest.raises(WeightsError, match=r"svd-xt-1.1 needs weights .* --weights.base"):
+        load_decoder("svd-xt-1.1")
+    with pytest.raises(ConfigError, match="no model 'nothing'"):
+        load_decoder("nothing")
+    small = load_decoder("tiny-random", memory_limit=1)
+    settings = Settings(steps=1, guidance_scale=1, window_size=2, window_overlap=1)
+    with pytest.raises(DeviceMemoryError, match=r"decoder of tiny-random .* --memory-limit"):
+        next(small.decode(torch.zeros(3, 4, 8, 8), settings))
 
 
 def test_contract_defaults_are_usable(generator):

@@ -1,0 +1,53 @@
+"""Opening the model that a config names: the whole generator, or its decoder alone."""
+
+from typing import TYPE_CHECKING, Any
+
+from ..stages.generate import load_decoder, load_generator
+from .config import AnimateConfig
+from .progress import say
+from .storage import here
+
+if TYPE_CHECKING:
+    from ..stages.svd.decoder import Decoder
+    from ..stages.svd.generator import SvdGenerator
+
+
+def open_generator(config: AnimateConfig, gpu_part: float = 1.0) -> "SvdGenerator":
+    """The generator that a config asks for, on its device, with its LoRA weights.
+
+    `gpu_part` is the part of a GPU, and so of its memory, that it may take.
+    """
+    weights = config.weights.model_dump()
+    generator = load_generator(config.model, **weights, **device_options(config, gpu_part))
+    generator.say = say
+    if config.lora is not None:
+        from ..stages.svd.lora import load_lora
+
+        load_lora(generator.unet, here(config.lora), config.lora_scale)
+    return generator
+
+
+def open_decoder(config: AnimateConfig, gpu_part: float = 1.0) -> "Decoder":
+    """The decoder of the generator that a config asks for, alone."""
+    decoder = load_decoder(config.model, base=config.weights.base, **device_options(config, gpu_part))
+    decoder.say = say
+    return decoder
+
+
+def device_options(config: AnimateConfig, gpu_part: float) -> dict[str, Any]:
+    """Where a model is loaded, within how many bytes, and whether it is compiled."""
+    import torch
+
+    from ..stages.svd.memory import part_of
+
+    best = "cuda" if torch.cuda.is_available() else "cpu"
+    device = torch.device(best if config.device == "auto" else config.device)
+    on_gpu = device.type == "cuda"
+    limits = [] if config.memory_limit is None else [int(config.memory_limit * 2**30)]
+    if on_gpu and gpu_part < 1:
+        limits.append(part_of(device, gpu_part))
+    return {
+        "device": device,
+        "memory_limit": min(limits, default=None),
+        "compile": on_gpu if config.compile is None else config.compile,
+    }

@@ -1,0 +1,60 @@
+"""The decoder of a model alone: for a worker that makes frames of latents while another one denoises."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from diffusers.models.autoencoders.autoencoder_kl_temporal_decoder import AutoencoderKLTemporalDecoder
+from torch import Tensor, nn
+
+from ..errors import DeviceMemoryError
+from ..generate import Settings
+from .decode import decode_frames
+from .fast import CompiledRegions, compile_regions, convolve_channels_last
+from .memory import WORKSPACE, device_dtype, frames_decoded, gib, memory_budget, network_bytes
+from .retry import silent, told_what_to_do
+
+
+@dataclass
+class Decoder:
+    """The VAE of a model; makes the frames that the whole generator would. Get one from `load_decoder`."""
+
+    name: str
+    vae: AutoencoderKLTemporalDecoder
+    device: torch.device
+    memory_limit: int | None = None
+    """Bytes of the device that may be taken, weights included; None for all that is free."""
+    compile: bool = False
+    """Whether torch.compile fuses the element-wise work."""
+    say: Callable[[str], None] = silent
+    """Told, in one line, what went on otherwise than planned."""
+    _compiled: CompiledRegions | None = field(default=None, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self.vae.eval().requires_grad_(False)
+        nn.Module.to(self.vae, device=self.device, dtype=device_dtype(self.device))
+        if self.device.type == "cuda":
+            convolve_channels_last(self.vae)
+
+    def decode(self, latents: Tensor, settings: Settings) -> Iterator[np.ndarray]:
+        """See `Generator.decode`."""
+        if self.compile and self._compiled is None:
+            self._compiled = compile_regions(self.vae, self.say)
+        chunk = self._chunk(min(settings.decode_chunk, len(latents)), *latents.shape[-2:])
+        with told_what_to_do(self.name):
+            yield from decode_frames(
+                self.vae, latents, settings, chunk, compiled=self._compiled, say=self.say
+            )
+
+    def _chunk(self, asked: int, height: int, width: int) -> int:
+        """How many of `asked` latents [height, width] fit the device together. DeviceMemoryError for none."""
+        budget = memory_budget(self.memory_limit, self.device, [self.vae])
+        taken = network_bytes(self.vae) + (WORKSPACE if self.device.type == "cuda" else 0)
+        chunk = frames_decoded(self.vae, asked, budget - taken, height, width)
+        if chunk == 0:
+            raise DeviceMemoryError(
+                f"the decoder of {self.name} does not fit into {gib(budget)} GiB on {self.device}: "
+                "lower --width and --height, or allow more with --memory-limit"
+            )
+        return chunk
