@@ -36,6 +36,7 @@ from .progress import say
 from .publish import is_published, publish
 from .spread import denoise as denoise_spread
 from .storage import here, scratch_for, url_of, with_inputs_here
+from .workers import refuse_cluster
 
 
 def animate(config: AnimateConfig, workers: int | None = None, ray_address: str | None = None) -> list[Path]:
@@ -46,11 +47,15 @@ def animate(config: AnimateConfig, workers: int | None = None, ray_address: str 
     Raises PosedanceError with one line for the user.
     """
     check_request(config)
+    if ray_address is not None and workers is None:
+        raise ConfigError(f"--ray-address {ray_address} without --workers: say how many share the video")
     config = with_usable_model(config)
     names = ("result.mp4", "comparison.mp4", "contact_sheet.png", "poses.npz")
     asked = config.output
     url = url_of(asked)
     if url is not None:
+        if workers is not None:
+            refuse_cluster(url, ray_address)
         config = config.model_copy(update={"output": scratch_for(url)})
     with open_job(config.output) as job:
         config = with_demo_inputs(job, config)

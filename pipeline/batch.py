@@ -34,7 +34,7 @@ from .resources import Shares, describe, share_out
 from .scheduler import Scheduler
 from .status import BEATS, quarantine_path, state_of, states_of, write_index
 from .storage import put, scratch_for, url_of
-from .workers import OnRay, Pool, start_ray
+from .workers import OnRay, Pool, refuse_cluster, start_ray
 
 LIVE_PER_WORKER = 2
 """Videos that are begun and not finished, for each worker: bounds the disk that intermediate files take."""
@@ -51,8 +51,10 @@ def batch(config: BatchConfig) -> int:
     """
     url = url_of(config.output)
     root = config.output.resolve() if url is None else scratch_for(url)
-    if url is not None and config.ray_address is not None:
-        raise ConfigError(f"-o {url} is for one machine: leave --ray-address out, give each its --shard")
+    if config.executor == "local" and config.ray_address is not None:
+        raise ConfigError(f"--executor local with --ray-address {config.ray_address}: choose one of them")
+    if url is not None and config.executor == "ray":
+        refuse_cluster(url, config.ray_address)
     config = config.model_copy(update={"output": root})
     found, left_out = find_items(config)
     items = shard_of(found, config.shard)

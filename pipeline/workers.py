@@ -30,6 +30,8 @@ ROOM_S = 10.0
 OBJECT_STORE_BYTES = 100_000_000
 """Tasks pass files on, so Ray's store holds next to nothing on one machine."""
 
+TOKEN_HINT = "a cluster that has a token wants RAY_AUTH_MODE=token and that token here too"
+
 
 @dataclass(frozen=True, slots=True)
 class Pool:
@@ -242,22 +244,36 @@ class OnRay:
                 self._ray.kill(hand.actor, no_restart=True)
 
 
-def start_ray(address: str | None) -> bool:
-    """Connect to Ray, or start it here. Returns whether it was not connected before.
+def cluster_address(address: str | None) -> str | None:
+    """The cluster that is meant: `address`, else what RAY_ADDRESS names, as inside a job submitted to one."""
+    return address or os.environ.get("RAY_ADDRESS")
 
-    Without `address` it is the cluster that RAY_ADDRESS names, as inside a job that was submitted to one.
-    """
+
+def refuse_cluster(url: str, address: str | None) -> None:
+    """ConfigError where outputs for a URL would be made on a cluster: they are made on one machine."""
+    cluster = cluster_address(address)
+    if cluster is not None:
+        raise ConfigError(
+            f"-o {url} is for one machine, not for the Ray cluster {cluster}: name a folder that all its "
+            "machines see"
+        )
+
+
+def start_ray(address: str | None) -> bool:
+    """Connect to the cluster that is meant, or start Ray here. Returns whether it was not connected."""
     import ray
+    import ray.exceptions
 
     if ray.is_initialized():
         return False
-    address = address or os.environ.get("RAY_ADDRESS")
+    address = cluster_address(address)
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     if address is None:
         options |= {"include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES}
     try:
         ray.init(address=address or "local", **options)
-    except (ConnectionError, ValueError, RuntimeError) as error:
+    except (ConnectionError, ValueError, RuntimeError, ray.exceptions.AuthenticationError) as error:
         where = f"connect to Ray at {address}" if address else "start Ray"
-        raise ConfigError(f"cannot {where}: {' '.join(str(error).split())}") from error
+        hint = f" ({TOKEN_HINT})" if address else ""
+        raise ConfigError(f"cannot {where}: {' '.join(str(error).split())}{hint}") from error
     return True

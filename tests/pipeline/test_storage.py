@@ -165,5 +165,24 @@ def test_a_batch_finds_folders_in_a_store(inputs: Path, tmp_path: Path) -> None:
         batch(BatchConfig.model_validate({
             "driving": "memory://in/dances", "reference": "memory://in/dances", "output": tmp_path / "out"
         }))  # fmt: skip
-    with pytest.raises(ConfigError, match="is for one machine"):
-        batch(BatchConfig.model_validate({"output": "memory://out", "ray_address": "auto"}))
+
+
+def test_a_url_for_results_of_a_cluster_is_refused(inputs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are made in a folder of one machine, which the others do not see."""
+    own = {"pose": inputs / "dance.npz", "reference": inputs / "character.png", "output": "memory://out"}
+    one, refused = (
+        AnimateConfig.model_validate(own),
+        r"-o memory://out is for one machine, not for .* head:6379",
+    )
+    with pytest.raises(ConfigError, match=refused):
+        batch(BatchConfig.model_validate({"output": "memory://out", "ray_address": "head:6379"}))
+    with pytest.raises(ConfigError, match=refused):
+        animate(one, workers=2, ray_address="head:6379")
+    with pytest.raises(ConfigError, match="--ray-address head:6379 without --workers"):
+        animate(one, ray_address="head:6379")
+    monkeypatch.setenv("RAY_ADDRESS", "head:6379")
+    with pytest.raises(ConfigError, match=refused):
+        batch(BatchConfig.model_validate({"output": "memory://out"}))
+    with pytest.raises(ConfigError, match=refused):
+        animate(one, workers=2)
+    assert not fsspec.filesystem("memory").exists("/out")
