@@ -7,14 +7,18 @@
 #   python run.py batch ... --ray-address HEAD:6379    on any of them, in the same folder on each
 #
 # Needs posedance in the same version on each machine, `ray` on the PATH (source .venv/bin/activate), and open
-# ports between them: only on a private network, for whoever reaches the port can run code here.
+# ports between them: only on a private network, for whoever reaches a port and knows the token can run code here.
+# The token is ~/.ray/auth_token. `head` makes it where there is none; copy it to the same place on the others
+# before they start. Commands that use the cluster want it too, and RAY_AUTH_MODE=token.
 # RAY_PORT names another port than 6379. More options go to `ray start`: configs/cluster/node.sh head --num-gpus 4
 set -euo pipefail
 
 role=${1:?"usage: node.sh head | node.sh worker HEAD:PORT | node.sh wait HEAD:PORT NODES"}
 shift
+export RAY_AUTH_MODE=${RAY_AUTH_MODE:-token}
 case $role in
 head)
+    if [ "$RAY_AUTH_MODE" = token ]; then ray get-auth-token --generate > /dev/null; fi
     exec ray start --head --port "${RAY_PORT:-6379}" --disable-usage-stats --block "$@"
     ;;
 worker)

@@ -1,8 +1,18 @@
-"""The example files for clusters: they parse, and what they call is there. Two nodes really start."""
+"""The example files for clusters: they parse, and what they call is there. Two nodes really start.
 
+A batch is submitted to these two, from a process that is no part of the cluster.
+"""
+
+import json
 import os
 import re
+import secrets
+import socket
 import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -10,10 +20,12 @@ from typing import Any
 import pytest
 import yaml
 
+from posedance.pipeline.batch import batch
 from posedance.pipeline.config import AnimateConfig, BatchConfig, all_keys, resolve
 from posedance.pipeline.cost import cost
 
-FOLDER = Path(__file__).resolve().parents[2] / "configs" / "cluster"
+PROJECT = Path(__file__).resolve().parents[2]
+FOLDER = PROJECT / "configs" / "cluster"
 SCRIPTS = sorted([*FOLDER.glob("*.sh"), *FOLDER.glob("*.sbatch")])
 
 
@@ -88,3 +100,84 @@ def test_cost_counts_windows_and_workers_without_work() -> None:
     assert "time        4.4 s" in cost(Fraction(1, 5), Fraction(15), 0.35, 0.0, 64, 25, 24, 6), (
         "halves, one by one"
     )
+
+
+def free_ports(number: int) -> list[int]:
+    """Ports that nobody listens on now."""
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(number)]
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1] for one in sockets]
+
+
+@pytest.fixture
+def jobs(tmp_path: Path) -> Iterator[Callable[..., subprocess.CompletedProcess[str]]]:
+    """A function that submits a job to two nodes, started by node.sh, with a token of their own."""
+    (tmp_path / "ray").write_text(f'#!/bin/sh\nexec "{sys.executable}" -m ray.scripts.scripts "$@"\n')
+    (tmp_path / "ray").chmod(0o755)
+    port, dashboard, client, *agents = free_ports(5)
+    path = f"{tmp_path}:{Path(sys.executable).parent}:{os.environ['PATH']}"
+    env = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    env |= {
+        "PATH": path,
+        "RAY_PORT": str(port),
+        "RAY_AUTH_TOKEN": secrets.token_hex(32),
+        "RAY_AUTH_MODE": "token",
+    }
+    store, address = ["--num-cpus", "1", "--object-store-memory", "80000000"], f"127.0.0.1:{port}"
+    with tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp") as short, ExitStack() as stack:
+
+        def start(*words: str) -> None:
+            run = subprocess.Popen(
+                ["bash", FOLDER / "node.sh", *words, *store],
+                env=env, stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT,
+            )  # fmt: skip
+            stack.callback(run.wait, 60)
+            stack.callback(run.terminate)
+
+        ports = ["--dashboard-port", str(dashboard), "--ray-client-server-port", str(client)]
+        agent = "--dashboard-agent-listen-port"
+        start("head", *ports, agent, str(agents[0]), "--node-ip-address", "127.0.0.1", "--temp-dir", short)
+        start("worker", address, agent, str(agents[1]))
+        subprocess.run(["bash", FOLDER / "node.sh", "wait", address, "2"], env=env, check=True, timeout=120)
+
+        def submit(*command: str) -> subprocess.CompletedProcess[str]:
+            words = [
+                "ray",
+                "job",
+                "submit",
+                "--address",
+                f"http://127.0.0.1:{dashboard}",
+                "--working-dir",
+                ".",
+            ]
+            return subprocess.run(
+                [*words, "--", *command], cwd=PROJECT, env=env, capture_output=True, text=True, timeout=200
+            )
+
+        yield submit
+
+
+@pytest.mark.slow
+def test_a_batch_is_submitted_to_two_nodes(
+    inputs: Path, jobs: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
+) -> None:
+    manifest, output = tmp_path / "videos.csv", tmp_path / "out"
+    row = f"{inputs}/dance1.npz,{inputs}/ref6.png"
+    manifest.write_text(f"pose,reference\n{row}\n{inputs}/dance1.npz,{manifest}\n")
+    options = {"--manifest": manifest, "-o": output, "--model": "tiny-random", "--steps": 2}
+    words = [str(word) for option in options.items() for word in option]
+    command = ["python", "run.py", "batch", *words, "--ray-address", "auto"]
+
+    some = jobs(*command)
+    assert some.returncode == 1 and "failed with exit code 3" in some.stdout + some.stderr
+    assert json.loads((output / "summary.json").read_text())["videos"] == {"done": 1, "quarantined": 1}
+    manifest.write_text(f"pose,reference\n{row}\n")
+    every = jobs(*command)
+    assert every.returncode == 0 and "1 videos: 1 done before, 0 to make" in every.stdout + every.stderr
+
+    alone = BatchConfig(manifest=manifest, output=tmp_path / "alone", model="tiny-random", steps=2)
+    assert batch(alone.model_copy(update={"executor": "local"})) == 0
+    results = [tmp_path / name / "dance1--ref6" / "result.mp4" for name in ("out", "alone")]
+    assert results[0].read_bytes() == results[1].read_bytes()
