@@ -32,7 +32,7 @@ app = App(
 
 TRAINING = "posedance.pipeline.cli_train"
 app.command(f"{TRAINING}:train_app", name="train", help="Train ControlNeXt, or a small network around it.")
-app.command(f"{TRAINING}:evaluate_app", name="evaluate", help="Measure a model.")
+app.command(f"{TRAINING}:evaluate_app", name="evaluate", help="Measure a model or a pose estimator.")
 app.command(f"{TRAINING}:convert", name="convert", help="Turn published weights into one folder for --model.")
 
 

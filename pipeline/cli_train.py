@@ -9,6 +9,7 @@ from cyclopts.validators import Number
 from .claims import ClaimsConfig, evaluate_claims
 from .config import resolve
 from .evaluate import EvaluateConfig, evaluate_model
+from .evaluate_pose import EvaluatePoseConfig, evaluate_pose
 from .train import TrainConfig, train
 from .train_data import DataConfig, make_shards
 from .train_encoder import EncoderConfig, train_encoder
@@ -19,7 +20,7 @@ from .train_vae import VaeConfig, train_vae
 ConfigFile = Annotated[Path | None, Parameter(name="--config")]
 
 train_app = App(name="train", help="Train ControlNeXt, or one of the small networks around it.")
-evaluate_app = App(name="evaluate", help="Measure a model.")
+evaluate_app = App(name="evaluate", help="Measure a model or a pose estimator.")
 
 
 @train_app.default
@@ -126,6 +127,24 @@ def model(
     if json is not None:
         options = options.model_copy(update={"json_file": json})
     evaluate_model(options)
+
+
+@evaluate_app.command
+def pose(
+    *,
+    options: Annotated[EvaluatePoseConfig, Parameter(name="*")] = EvaluatePoseConfig(),  # noqa: B008 (immutable)
+    json: Annotated[Path | None, Parameter(name="--json")] = None,
+) -> None:
+    """Let a pose estimator find drawn dancers, whose every keypoint is known.
+
+    Parameters
+    ----------
+    json
+        File that gets the figures.
+    """
+    if json is not None:
+        options = options.model_copy(update={"json_file": json})
+    evaluate_pose(options)
 
 
 @evaluate_app.command
