@@ -97,7 +97,9 @@ class Denoising:
         return ready
 
     def _work(self, step: int) -> "StepInWork":
-        return self._begun.setdefault(step, StepInWork(self.windows))
+        if step not in self._begun:
+            self._begun[step] = StepInWork(self.windows)
+        return self._begun[step]
 
     def _release(self, step: int, holders: Iterable[int]) -> list[tuple[int, int]]:
         """The windows that are ready for `step` now that each of `holders` waits for one thing less."""
