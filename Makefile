@@ -24,7 +24,8 @@ demo-model: $(READY)
 	$(BIN)/python run.py train image-encoder --config configs/train/demo_encoder.yaml
 	$(BIN)/python run.py train --config configs/train/demo_image.yaml
 	$(BIN)/python run.py train --config configs/train/demo_video.yaml
-	rm -rf stages/demo && cp -r out/demo/video/model stages/demo
+	$(BIN)/python run.py train --config configs/train/demo_finish.yaml
+	rm -rf stages/demo && cp -r out/demo/finish/model stages/demo
 
 clean:
 	rm -rf .venv build *.egg-info
