@@ -2,11 +2,12 @@
 
 JSON is a list of frames, each with `people` (flat x, y, score lists under OpenPose's names), `canvas_width`
 and `canvas_height`; a single such frame, an object with `frames`, and a folder with one file a frame are read
-too. OpenPose's own files lack the canvas: add it.
+too (by the numbers in their names: 2 before 10). OpenPose's own files lack the canvas: add it.
 """
 
 import json
 import os
+import re
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -25,6 +26,9 @@ from .track import follow
 
 DEFAULT_FPS = Fraction(30)
 """Frame rate of JSON that gives none: OpenPose and DWPose have no field for it."""
+
+LARGEST_DENOMINATOR = 1001
+"""Of a frame rate that JSON gives as a float, as 29.97: a video cannot have the exact value of that."""
 
 KEYS = ("keypoints", "scores", "size", "fps")
 
@@ -74,7 +78,7 @@ def load_poses(path: str | os.PathLike[str]) -> PoseSequence:
         raise PoseError(f"pose file {path} is empty (0 bytes): write or copy it again")
     try:
         if path.is_dir():
-            poses = _from_frames([_read_json(file) for file in sorted(path.glob("*.json"))])
+            poses = _from_frames([_read_json(file) for file in sorted(path.glob("*.json"), key=_by_number)])
         elif path.suffix == ".npz":
             poses = _read_npz(path)
         elif path.suffix == ".json":
@@ -107,6 +111,11 @@ def _read_npz(path: Path) -> PoseSequence:
         if pair.shape != (2,) or not np.issubdtype(pair.dtype, np.integer) or pair.min() < 1:
             raise PoseError(f"{name} is {pair.tolist()}: expected two positive whole numbers")
     return PoseSequence(keypoints, scores, (int(size[0]), int(size[1])), Fraction(int(fps[0]), int(fps[1])))
+
+
+def _by_number(path: Path) -> list[tuple[int, str]]:
+    """Sorts names by their numbers, whether or not these are filled up with zeros."""
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", path.name)]
 
 
 def _read_json(path: Path) -> Any:
@@ -143,10 +152,13 @@ def _from_frames(data: Any) -> PoseSequence:
         raise PoseError("there are no frames in it")
     try:
         size = (int(data[0]["canvas_width"]), int(data[0]["canvas_height"]))
-        fps = Fraction(data[0].get("fps", DEFAULT_FPS))
+        given = data[0].get("fps", DEFAULT_FPS)
+        fps = Fraction(given)
+        if isinstance(given, float):
+            fps = fps.limit_denominator(LARGEST_DENOMINATOR)
     except KeyError as error:
         raise PoseError(f"frame 0 has no {error.args[0]}: add the size of the video in pixels") from error
-    except (TypeError, ValueError, ZeroDivisionError) as error:
+    except (TypeError, ValueError, OverflowError, ZeroDivisionError) as error:
         raise PoseError(f"frame 0 has a size or an fps that is no number ({error})") from error
     people = [_people(frame, number) for number, frame in enumerate(data)]
     found = np.concatenate([each.keypoints for each in people])

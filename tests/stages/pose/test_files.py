@@ -99,6 +99,22 @@ def test_folder_of_frames_is_read_in_order(tmp_path: Path):
     assert load_poses(tmp_path).keypoints[:, 0, 0].tolist() == [100, 101, 102]
 
 
+def test_frames_are_in_order_also_without_zeros_before_their_numbers(tmp_path: Path):
+    for i in range(12):
+        body = [value for _ in range(18) for value in (100.0 + i, 50.0, 1.0)]
+        (tmp_path / f"{i}.json").write_text(json.dumps(openpose_frame(body)))
+    assert load_poses(tmp_path).keypoints[:, 0, 0].tolist() == [100 + i for i in range(12)]
+
+
+@pytest.mark.parametrize(
+    ("fps", "expected"),
+    [(29.97, Fraction(2997, 100)), (30000 / 1001, NTSC), ("30000/7007", NTSC / 7), (25, Fraction(25))],
+)
+def test_a_frame_rate_in_json_is_one_that_a_video_can_have(tmp_path: Path, fps: Any, expected: Fraction):
+    (tmp_path / "a.json").write_text(json.dumps(openpose_frame(POINTS) | {"fps": fps}))
+    assert load_poses(tmp_path / "a.json").fps == expected
+
+
 def test_larger_of_two_people_is_taken(tmp_path: Path):
     small = [value for i in range(18) for value in (10.0 + i, 10.0 + i, 1.0)]
     large = [value for i in range(18) for value in (100.0 + 10 * i, 100.0 + 10 * i, 1.0)]
@@ -183,6 +199,8 @@ POINTS = [1.0, 2.0, 0.5] * 18
         (json.dumps([openpose_frame(POINTS) | {"canvas_width": "wide"}]), "no number"),
         (json.dumps([openpose_frame(POINTS) | {"canvas_width": 0}]), "must be positive"),
         (json.dumps([openpose_frame(POINTS) | {"fps": "1/0"}]), "no number"),
+        (json.dumps([openpose_frame(POINTS) | {"fps": float("inf")}]), "no number"),
+        (json.dumps([openpose_frame(POINTS) | {"canvas_height": float("inf")}]), "no number"),
     ],
 )
 def test_bad_json_is_refused(tmp_path: Path, data: str, message: str):
