@@ -82,6 +82,8 @@ def fit_cover(image: np.ndarray, width: int, height: int) -> np.ndarray:
     """
     import torch  # here alone: reading and writing pictures and videos does without
 
+    if image.shape[:2] == (height, width):
+        return np.ascontiguousarray(image)  # 88 * (200 / 88) is more than 200: a row would be invented
     ratio = image.shape[0] / image.shape[1]
     if ratio < height / width:
         size = (height, math.ceil(height / ratio))

@@ -161,7 +161,9 @@ def cover_alignment(size: Size, width: int, height: int) -> Alignment:
     The scaled sizes and the crop are those of `fit_cover`, which does the same to the picture.
     """
     ratio = size[1] / size[0]
-    if ratio < height / width:
+    if size == (width, height):
+        scaled = size
+    elif ratio < height / width:
         scaled = (math.ceil(height / ratio), height)
     else:
         scaled = (width, math.ceil(width * ratio))

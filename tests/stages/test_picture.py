@@ -47,6 +47,12 @@ def test_fit_gives_the_size_asked_for_and_invents_no_levels(height, width, to_he
     assert fitted.max() <= image.max()
 
 
+@pytest.mark.parametrize("size", [(200, 88), (232, 56), (1024, 576)])
+def test_a_picture_of_the_size_asked_for_is_left_alone(size):
+    image = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
+    np.testing.assert_array_equal(fit_cover(image, size[1], size[0]), image)
+
+
 def colours() -> np.ndarray:
     """uint8 [40, 60, 3]: a red, a green, a blue and a grey quarter, so that turning it shows."""
     image = np.empty((40, 60, 3), np.uint8)
@@ -244,5 +250,5 @@ def test_labels_change_their_tile_alone():
 def test_a_label_longer_than_the_picture_is_cut():
     image = np.full((30, 40, 3), 128, np.uint8)
     draw_label(image, "a long label that does not fit")
-    assert image[:, 0].max() <= 255
+    assert image[:, -1].min() == 0, "it fills the width"
     assert (image[-1] == 128).all()

@@ -237,6 +237,10 @@ def test_keypoints_follow_their_picture_through_the_crop(target: tuple[int, int]
     np.testing.assert_allclose(moved.keypoints[0, 0], expected, atol=0.51)
 
 
+def test_a_picture_of_the_right_size_moves_no_keypoint():
+    assert cover_alignment((88, 200), 88, 200).scale == (1, 1)
+
+
 def test_unknown_method_names_the_known_ones():
     with pytest.raises(PoseError, match=", ".join(ALIGNMENTS)):
         align(person(), person(), "best")
