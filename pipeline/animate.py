@@ -35,7 +35,7 @@ from .models import open_generator
 from .progress import say
 from .publish import is_published, publish
 from .spread import denoise as denoise_spread
-from .storage import here, scratch_for, url_of, with_inputs_here
+from .storage import here, is_file, scratch_for, url_of, with_inputs_here
 from .workers import refuse_cluster
 
 
@@ -136,7 +136,7 @@ def check_request(config: AnimateConfig) -> None:
         raise ConfigError("--driving is missing: name a video of the dance, or a pose file with --pose")
     if config.pose and (config.start or config.duration):
         raise ConfigError("--start and --duration cut a driving video: leave them out with --pose")
-    if config.lora is not None and not config.lora.is_file():
+    if config.lora is not None and not is_file(config.lora):
         raise ConfigError(f"there is no file {config.lora}: --lora names LoRA weights")
     if config.lora is None and config.lora_scale != 1:
         raise ConfigError(f"--lora-scale {config.lora_scale:g} without weights: name them with --lora")

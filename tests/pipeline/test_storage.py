@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from posedance.datasets.puppets import make_character, make_motion, reference_pose, render
-from posedance.pipeline.animate import animate
+from posedance.pipeline.animate import animate, check_request
 from posedance.pipeline.batch import batch
 from posedance.pipeline.config import AnimateConfig, BatchConfig, ClipConfig
 from posedance.pipeline.job import open_job, source_digest
@@ -130,6 +130,15 @@ def test_animate_from_and_to_urls(
     fsspec.filesystem("memory").rm("/out/job/result.mp4")
     animate(config)
     assert here(made[0]).read_bytes() == local[0].read_bytes(), "what is missing is made and published again"
+
+
+def test_lora_weights_may_be_in_a_store(inputs: Path, tmp_path: Path) -> None:
+    (tmp_path / "style.safetensors").touch()
+    put(tmp_path / "style.safetensors", "memory://in/style.safetensors")
+    own = {"pose": inputs / "dance.npz", "reference": inputs / "character.png"}
+    check_request(AnimateConfig.model_validate({**own, "lora": "memory://in/style.safetensors"}))
+    with pytest.raises(ConfigError, match=r"there is no file memory:/in/other\.safetensors"):
+        check_request(AnimateConfig.model_validate({**own, "lora": "memory://in/other.safetensors"}))
 
 
 def test_a_batch_to_a_url_goes_on_on_another_machine(inputs: Path, tmp_path: Path, machine: Path) -> None:
