@@ -183,7 +183,8 @@ class DenoiseStage:
 
     def _open(self, config: AnimateConfig) -> "SvdGenerator":
         """The generator of the last video if it is the same."""
-        model = (config.model, config.weights, config.lora, config.lora_scale, config.device)
+        kept = {"model", "weights", "lora", "lora_scale", "device", "memory_limit", "compile"}
+        model = config.model_dump(include=kept)
         if self._generator is None or model != self._model:
             self._generator = None
             self._generator = models.open_generator(config, part_of_gpu(self.resources))

@@ -13,6 +13,7 @@ import pytest
 from posedance.pipeline.animate import animate
 from posedance.pipeline.batch import batch
 from posedance.pipeline.batch_plan import find_items, plan_items, tasks_of
+from posedance.pipeline.batch_stages import DenoiseStage
 from posedance.pipeline.config import AnimateConfig, BatchConfig, PoolsConfig, WindowConfig, resolve
 from posedance.pipeline.machines import Machine, smallest_gpu
 from posedance.pipeline.resources import share_out
@@ -258,6 +259,15 @@ def test_named_shares_hold() -> None:
     named = PoolsConfig.model_validate({"decode": {"gpus": 0.25, "cpus": 2}})
     shares = share_out([Machine(16, 2)], named)
     assert shares["denoise"] == (2, Resources(1.0, 0.75)) and shares["decode"] == (1, Resources(2, 0.25))
+
+
+def test_a_video_with_another_memory_limit_does_not_get_the_last_one_s() -> None:
+    plain = AnimateConfig(model="tiny-random")
+    stage = DenoiseStage(Resources(1), plain)
+    first = stage._open(plain)
+    assert stage._open(plain) is first
+    assert stage._open(plain.model_copy(update={"memory_limit": 2.0})).memory_limit == 2 << 30
+    assert stage._open(plain.model_copy(update={"compile": True})).compile
 
 
 def test_a_window_that_the_model_does_not_know_is_told_once(
