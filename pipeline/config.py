@@ -147,7 +147,7 @@ class AnimateConfig(ClipConfig):
     weights: Annotated[WeightsConfig, Hidden] = WeightsConfig()
     device: Annotated[str, Hidden] = "auto"
     """auto, cpu, cuda or cuda:N."""
-    memory_limit: Annotated[float | None, Field(gt=0), Hidden] = None
+    memory_limit: Annotated[float | None, Field(gt=0, allow_inf_nan=False), Hidden] = None
     """GiB of the device's memory that the model may take [default: all that is free]. With less the same
     video is made in smaller pieces; `--dry-run` shows them."""
     compile: Annotated[bool | None, Hidden] = None

@@ -29,8 +29,8 @@ VIDEOS = frozenset({".avi", ".gif", ".m4v", ".mkv", ".mov", ".mp4", ".mpg", ".we
 """Names of driving videos in a folder end in these."""
 PICTURES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 """Names of reference images in a folder end in these."""
-NAME_LENGTH = 100
-"""Characters in the name of a result's folder."""
+NAME_BYTES = 200
+"""In the name of a result's folder: file systems take 255, and some files are called after it."""
 PATHS = (
     "driving",
     "reference",
@@ -214,11 +214,11 @@ def with_paths(row: Row, folder: Path) -> Row:
 
 def readable_name(row: Row, config: AnimateConfig) -> str:
     """The row's own name, or driving--reference with what else the row sets."""
-    if "name" in row:
+    if row.get("name") is not None:
         return tidy(str(row["name"]))
     dance, reference = config.driving or config.pose, config.reference
     assert dance is not None and reference is not None
-    others = (f"{key}-{value}" for key, value in settings_in(row) if key not in PATHS)
+    others = (f"{key}-{value}" for key, value in settings_in(row) if key not in ("name", *PATHS))
     return tidy("--".join([dance.stem, reference.stem, *others]))
 
 
@@ -234,8 +234,7 @@ def settings_in(row: Row, prefix: str = "") -> Iterator[tuple[str, Any]]:
 def tidy(name: str) -> str:
     """A name that every file system takes: long ones are cut and end in a hash of the whole."""
     plain = re.sub(r"[^\w.-]+", "_", name).strip("._") or "item"
-    if plain == name and len(name) <= NAME_LENGTH:
-        return name
-    if len(plain) <= NAME_LENGTH:
+    if len(plain.encode()) <= NAME_BYTES:
         return plain
-    return f"{plain[: NAME_LENGTH - 9]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+    cut = plain.encode()[: NAME_BYTES - 9].decode(errors="ignore")
+    return f"{cut}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"

@@ -43,6 +43,7 @@ def test_seconds_in_yaml_are_exact(tmp_path: Path) -> None:
         ("start: .nan", "start = nan"),
         ("duration: 0", "duration = 0"),
         ("steps: many", "steps = many"),
+        ("memory_limit: .inf", "memory_limit = inf"),
         ("window: 3", "window = 3"),
         ("preset: bset", "'preview', 'default' or 'best'"),
     ],

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from posedance.pipeline.config import AnimateConfig
-from posedance.pipeline.manifest import NAME_LENGTH, crossed, make_items, read_manifest, tidy
+from posedance.pipeline.manifest import NAME_BYTES, crossed, make_items, read_manifest, tidy
 from posedance.stages.errors import ConfigError
 
 
@@ -105,11 +105,20 @@ def test_names_are_safe_and_short(inputs: Path) -> None:
     assert tidy("../../etc/passwd") == "etc_passwd"
     assert tidy("Тодес--anna") == "Тодес--anna"
     long = tidy("x" * 300)
-    assert len(long) == NAME_LENGTH and long != tidy("x" * 301)
+    assert len(long) == NAME_BYTES and long != tidy("x" * 301)
+    (inputs / tidy("舞" * 150)).mkdir()  # three bytes each: more than a file system takes
+    assert tidy("舞" * 150) != tidy("舞" * 151)
     rows = [{"driving": "walk.mp4", "reference": "anna.png", "name": "../up"}]
     (item,) = make_items(rows, AnimateConfig(output=inputs / "out"), "x", inputs)
     assert item.config.output.parent == inputs / "out"
     assert json.dumps(item.config.model_dump(mode="json"))
+
+
+def test_a_name_that_is_null_is_no_name(inputs: Path) -> None:
+    ((name, _),) = items_of(
+        inputs, "m.jsonl", '{"driving": "walk.mp4", "reference": "anna.png", "name": null}'
+    )
+    assert name == "walk--anna"
 
 
 def test_rows_name_their_own_lora_weights(inputs: Path) -> None:
