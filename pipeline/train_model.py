@@ -20,6 +20,7 @@ from ..stages.controlnext.model import ControlNeXt
 from ..stages.errors import ConfigError
 from ..stages.generate import Defaults, save_generator
 from ..stages.svd.conditioning import MicroConditioning
+from ..stages.svd.folder import RECORD, load_network
 from ..stages.svd.generator import SvdGenerator
 from ..stages.svd.norms import set_norm_groups
 from ..stages.svd.schedule import SVD_SCHEDULER
@@ -29,7 +30,6 @@ from .model_card import model_card
 
 DIFFUSERS_GROUPS = 32
 """Groups of every norm unless a model folder says otherwise."""
-FACTS = "posedance.json"
 
 
 class UnetConfig(Config):
@@ -104,28 +104,34 @@ class Parts:
 
 
 def load_parts(config: ModelConfig) -> Parts:
-    """Load or make the networks in float32. Raises ConfigError when one has no source."""
+    """Load, strictly, or make the networks in float32.
+
+    Raises ConfigError when one has no source or is another control module, WeightsError for weights that do
+    not fit.
+    """
     groups = {"unet": DIFFUSERS_GROUPS, "vae": DIFFUSERS_GROUPS}
     if config.base is not None:
         groups |= recorded(config.base)
-    vae_folder = source(config.vae, config.base, "vae")
     if config.vae is not None:
         groups |= {key: value for key, value in recorded(config.vae.parent).items() if key == "vae"}
-    vae = AutoencoderKLTemporalDecoder.from_pretrained(vae_folder)
+    vae: Any = loaded("vae", config.vae, config.base)
     set_norm_groups(vae, groups["vae"])
-    encoder = CLIPVisionModelWithProjection.from_pretrained(
-        source(config.image_encoder, config.base, "image_encoder")
-    )
+    encoder: Any = loaded("image_encoder", config.image_encoder, config.base)
     latents = vae.config["latent_channels"]
     if config.unet is None:
-        unet = UNetSpatioTemporalConditionModel.from_pretrained(source(None, config.base, "unet"))
+        unet: Any = loaded("unet", None, config.base)
         set_norm_groups(unet, groups["unet"])
     else:
         unet = new_unet(config.unet, latents, encoder.config.projection_dim)
         groups["unet"] = config.unet.norm_groups
         start_unet_as_reference(unet, latents, vae.config["scaling_factor"])
     if config.controlnext is None:
-        controlnext = ControlNeXt.from_pretrained(source(None, config.base, "controlnext"))
+        controlnext = loaded("controlnext", None, config.base)
+        if not isinstance(controlnext, ControlNeXt):
+            raise ConfigError(
+                f"the control module of {config.base} is {type(controlnext).__name__}: training is for "
+                "ControlNeXt, name a new one with model.controlnext"
+            )
     else:
         controlnext = new_controlnext(config.controlnext, unet.config["block_out_channels"][0])
     for network in (unet, controlnext, vae, encoder):
@@ -133,18 +139,19 @@ def load_parts(config: ModelConfig) -> Parts:
     return Parts(unet, controlnext, vae, encoder, groups)
 
 
-def source(own: Path | None, base: Path | None, name: str) -> Path:
+def loaded(name: str, own: Path | None, base: Path | None) -> nn.Module:
+    """One of the networks from its own folder or the base's, in eval mode, every key accounted for."""
     if own is None and base is None:
         raise ConfigError(f"the model has no {name}: give model.{name} or model.base")
     folder = own if own is not None else cast(Path, base) / name
     if not folder.is_dir():
         raise ConfigError(f"{folder} does not exist: give a folder in diffusers layout")
-    return folder
+    return load_network(name, folder).eval()
 
 
 def recorded(folder: Path) -> dict[str, int]:
     """Group counts that a folder's posedance.json records."""
-    path = folder / FACTS
+    path = folder / RECORD
     return json.loads(path.read_text())["norm_groups"] if path.exists() else {}
 
 

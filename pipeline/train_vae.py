@@ -7,7 +7,7 @@ temporal layers are skipped and stay the identity.
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, cast
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ from torch.nn import functional as F
 
 from ..datasets.records import BadRecord
 from ..datasets.samples import Clip, loss_weights, to_signed
+from ..stages.errors import ConfigError
 from ..stages.svd.norms import set_norm_groups
 from ..stages.svd.start import start_vae_as_linear_codec
 from ..stages.svd.temporal import is_temporal, without_temporal
@@ -28,6 +29,7 @@ from .config import Config
 from .train_data import DataConfig, clip_batches, held_out_clips, readable, seeded
 from .train_log import Log
 from .train_loop import LoopConfig, run_loop
+from .train_model import loaded, recorded
 
 START_CLIPS = 8
 """Clips whose principal components start the codec."""
@@ -72,8 +74,15 @@ class VaeTask:
         levels = len(config.widths)
         self.modules: Mapping[str, nn.Module]
         if config.decoder_of is not None:
-            self.vae = AutoencoderKLTemporalDecoder.from_pretrained(config.decoder_of)
-            set_norm_groups(self.vae, config.norm_groups)
+            groups = recorded(config.decoder_of.parent).get("vae", config.norm_groups)
+            if groups != config.norm_groups:
+                raise ConfigError(
+                    f"the norms of {config.decoder_of} have {groups} groups and norm_groups is "
+                    f"{config.norm_groups}: make them the same"
+                )
+            self.vae = cast(AutoencoderKLTemporalDecoder, loaded("vae", config.decoder_of, None))
+            nn.Module.float(self.vae)
+            set_norm_groups(self.vae, groups)
             self.vae.encoder.requires_grad_(False)
             self.vae.quant_conv.requires_grad_(False)
             self.modules = {"vae": self.vae}
