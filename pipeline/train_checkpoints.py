@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
@@ -89,7 +90,7 @@ def save_checkpoint(
 ) -> Path:
     """Write `checkpoint-STEP`, under another name until it is whole and on the disk.
 
-    What does not learn is not in it: it follows from the config.
+    What does not learn is not in it: it follows from the config. Raises OutputError where there is no room.
     """
     final = folder / f"checkpoint-{position.step:07d}"
     partial = partial_of(final)
@@ -122,8 +123,11 @@ def save_checkpoint(
         shutil.rmtree(final, ignore_errors=True)
         partial.rename(final)
         sync(folder)
-    except OSError as error:
-        raise OutputError(f"cannot write checkpoint {final}: {error.strerror}") from error
+    except (OSError, SafetensorError) as error:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise OutputError(
+            f"cannot write checkpoint {final}: {error}: free some space, then run the same command to go on"
+        ) from error
     return final
 
 
@@ -144,29 +148,33 @@ def restore(
     folder: Path,
     identity: Mapping[str, Any],
 ) -> Position:
-    """Load the newest checkpoint in place and say where it was; step 0 where there is none."""
+    """Load the newest checkpoint in place and say where it was; step 0 where there is none.
+
+    Raises ConfigError for a run with other settings, WeightsError for a checkpoint that cannot be read.
+    """
     found = checkpoints(folder)
     if not found:
         return Position(0, None)
     last = found[-1]
-    facts = json.loads((last / "state.json").read_text())
+    try:
+        facts = json.loads((last / "state.json").read_text())
+        tensors = {path.stem: load_file(path) for path in last.glob("*.safetensors")}
+        average, moments = tensors.pop("ema"), tensors.pop("optimizer")
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
+        raise WeightsError(
+            f"{last} is damaged ({error!r}): remove it, and the run goes on from the checkpoint before it"
+        ) from error
     changed = differences(facts["config"], dict(identity))
     if changed:
         raise ConfigError(
             f"{folder} holds a run with other settings ({', '.join(changed)}): "
             "choose another output folder or restore the settings"
         )
-    modules = {name.partition(".")[0] for name, _ in named}
-    weights = {
-        f"{module}.{key}": value
-        for module in modules
-        for key, value in load_file(last / f"{module}.safetensors").items()
-    }
-    average = load_file(last / "ema.safetensors")
+    weights = {f"{module}.{key}": value for module, state in tensors.items() for key, value in state.items()}
     if set(average) != {name for name, _ in named} or not set(average) <= set(weights):
         raise WeightsError(f"{last} averages other parameters than this run learns")
     states: dict[str, dict[str, Any]] = {name: {} for name in average}
-    for key, value in load_file(last / "optimizer.safetensors").items():
+    for key, value in moments.items():
         name, _, kind = key.rpartition(".")
         states[name][kind] = value
     with torch.no_grad():
