@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..stages.atomic import atomic_path
 from ..stages.encode import AudioSource, VideoWriter
-from ..stages.errors import OutputError, PoseError
+from ..stages.errors import PoseError
 from ..stages.frames import StoredFrames, write_frames
 from ..stages.generate import Checkpoint, Settings
 from ..stages.picture import fit_cover, read_picture
@@ -220,6 +219,8 @@ def denoise(
     After each step they are kept in `checkpoint` under `key`, where a stopped run of the same key goes on.
     `open_preview` gets the reference image at the size of the video.
     """
+    from ..stages.svd.weights import save_tensors
+
     frames = StoredFrames(control)
     height, width = frames[0:1].shape[1:3]
     image = fit_cover(read_picture(reference), width, height)
@@ -250,18 +251,6 @@ def denoise(
         )
     save_tensors(output, {"latents": latents}, {"key": key})
     checkpoint.unlink(missing_ok=True)
-
-
-def save_tensors(path: Path, tensors: "dict[str, Tensor]", facts: dict[str, str]) -> None:
-    """Write a safetensors file whole or not at all. Raises OutputError where it cannot."""
-    from safetensors import SafetensorError
-    from safetensors.torch import save_file
-
-    with atomic_path(path) as temporary:
-        try:
-            save_file(tensors, temporary, facts)
-        except SafetensorError as error:
-            raise OutputError(f"cannot write {path}: {error}: free some space, then run again") from error
 
 
 def load_checkpoint(path: Path, key: str) -> Checkpoint | None:

@@ -6,11 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from ..stages.atomic import atomic_path
 from ..stages.errors import ConfigError
+from ..stages.svd.weights import save_tensors
 
 if TYPE_CHECKING:
     from .train_config import TrainConfig
@@ -41,8 +41,7 @@ class Kept:
             return load_file(path)[what]
         made = make().cpu().contiguous()
         path.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_path(path) as temporary:
-            save_file({what: made}, temporary)
+        save_tensors(path, {what: made})
         return made
 
 

@@ -8,12 +8,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from ..atomic import atomic_path
 from ..errors import ConfigError, WeightsError
-from .weights import LISTED, read_weights
+from .weights import LISTED, read_weights, save_tensors
 
 ADAPTER = "lora"
 """Name under which peft holds the weights."""
@@ -82,8 +80,7 @@ def save_lora(unet: nn.Module, path: Path) -> None:
         for name, parameter in unet.named_parameters()
         if is_lora(name)
     }
-    with atomic_path(path) as temporary:
-        save_file(state, temporary)
+    save_tensors(path, state)
 
 
 def merge_lora(unet: nn.Module) -> None:

@@ -1,16 +1,19 @@
 """Weight files: read without running any code, loaded strictly, every key accounted for."""
 
+import errno
 import json
 import pickle
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from ..atomic import atomic_path
 from ..errors import WeightsError
 
 NAMES = ("diffusion_pytorch_model", "model")
@@ -59,6 +62,19 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise WeightsError(f"{path} is not a plain state dict of tensors: convert it to safetensors")
     return state
+
+
+def save_tensors(path: Path, tensors: dict[str, Tensor], facts: dict[str, str] | None = None) -> None:
+    """Write a safetensors file, with `facts` as its metadata, whole or not at all.
+
+    Raises OutputError where it cannot, from an OSError, so that a full disk is known as one.
+    """
+    with atomic_path(path) as temporary:
+        try:
+            save_file(tensors, temporary, facts)
+        except SafetensorError as error:
+            number = re.search(r"os error (\d+)", str(error))
+            raise OSError(int(number[1]) if number else errno.EIO, str(error)) from error
 
 
 def listed(keys: Sequence[str]) -> str:

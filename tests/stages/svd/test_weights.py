@@ -1,12 +1,14 @@
+import errno
 import json
+import resource
 
 import pytest
 import torch
 from safetensors.torch import save_file
 
 from posedance.stages.controlnext.model import ControlNeXt
-from posedance.stages.errors import WeightsError
-from posedance.stages.svd.weights import find_weights, load_strict, read_weights
+from posedance.stages.errors import OutputError, WeightsError
+from posedance.stages.svd.weights import find_weights, load_strict, read_weights, save_tensors
 
 
 @pytest.fixture
@@ -67,6 +69,21 @@ def test_files_that_are_no_weights(tmp_path, name, content):
 def test_missing_file(tmp_path):
     with pytest.raises(WeightsError, match="do not exist"):
         read_weights(tmp_path / "none.bin")
+
+
+def test_no_room_for_tensors_is_known_as_such_and_leaves_nothing(linear, tmp_path):
+    """A limit on the size of files stands for a full disk: EFBIG for ENOSPC."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
+    try:
+        with pytest.raises(OutputError, match=r"a\.safetensors.*too large.*space left") as caught:
+            save_tensors(tmp_path / "a.safetensors", linear.state_dict())
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert caught.value.__cause__.errno == errno.EFBIG
+    assert not list(tmp_path.iterdir())
+    save_tensors(tmp_path / "a.safetensors", linear.state_dict(), {"step": "1"})
+    assert torch.equal(read_weights(tmp_path / "a.safetensors")["weight"], linear.weight)
 
 
 def test_published_layout_loads_strictly(tmp_path):
