@@ -22,6 +22,7 @@ from torch.utils.data import Dataset
 
 from ..stages.atomic import atomic_path
 from ..stages.errors import ConfigError
+from .puppet_character import PARTS
 from .records import BadRecord
 from .samples import Clip
 
@@ -88,8 +89,13 @@ def _picture(stack: np.ndarray, end: str, options: list[int]) -> bytes:
 
 
 def decode_clip(files: Mapping[str, bytes], number: int) -> Clip:
-    """The clip of these files. ValueError or KeyError where they are not what `encode_clip` makes."""
-    count = int(json.loads(files["json"])["frames"])
+    """The clip of these files.
+
+    ValueError, TypeError, KeyError or cv2.error where they are not what `encode_clip` makes.
+    """
+    count = json.loads(files["json"])["frames"]
+    if not isinstance(count, int) or count < 1:
+        raise ValueError(f"frames is {count!r}: expected how many there are")
     pictures = files["frames.png"] if "frames.png" in files else files["frames.jpg"]
     frames = _stack(pictures, cv2.IMREAD_COLOR, count)[..., ::-1]
     control = _stack(files["control.png"], cv2.IMREAD_COLOR, count)[..., ::-1]
@@ -97,6 +103,8 @@ def decode_clip(files: Mapping[str, bytes], number: int) -> Clip:
     palette = np.load(io.BytesIO(files["palette.npy"]), allow_pickle=False)
     if not frames.shape == control.shape == (*parts.shape, 3):
         raise ValueError(f"frames are {frames.shape}, control {control.shape} and parts {parts.shape}")
+    if palette.shape != (len(PARTS), 4) or parts.max() >= len(PARTS):
+        raise ValueError(f"its palette is {palette.shape} and its last part {parts.max()} of {len(PARTS)}")
     return Clip(number, np.ascontiguousarray(frames), np.ascontiguousarray(control), parts, palette)
 
 
@@ -139,7 +147,7 @@ class ShardClips(Dataset[Clip | BadRecord]):
                 clip = decode_clip({name: _read(file, *place) for name, place in places.items()}, index)
         except KeyError as error:
             return BadRecord(f"{shard}:{key}", f"{error.args[0]} is missing")
-        except (OSError, ValueError, EOFError) as error:
+        except (OSError, ValueError, TypeError, EOFError, cv2.error) as error:
             return BadRecord(f"{shard}:{key}", str(error))
         if clip.frames.shape != self.shape:
             return BadRecord(

@@ -2,6 +2,7 @@ import io
 import os
 import tarfile
 
+import cv2
 import numpy as np
 import pytest
 import webdataset
@@ -74,12 +75,27 @@ def test_a_shard_that_breaks_off_says_so_and_keeps_its_first_clips(clips, tmp_pa
     assert all(isinstance(one, Clip | BadRecord) for one in found) and len(found) < 4
 
 
+def npy(array):
+    data = io.BytesIO()
+    np.save(data, array)
+    return data.getvalue()
+
+
+def png(picture):
+    return cv2.imencode(".png", picture)[1].tobytes()
+
+
 @pytest.mark.parametrize(
     ("name", "data", "reason"),
     [
         ("control.png", b"no picture", "damaged"),
         ("json", b"{}", "frames is missing"),
         ("json", b"no json", "Expecting value"),
+        ("json", b"[]", "list indices"),
+        ("json", b'{"frames": 0}', "frames is 0"),
+        ("json", b'{"frames": null}', "frames is None"),
+        ("palette.npy", npy(np.zeros((3, 4), np.float32)), r"palette is (3, 4)"),
+        ("parts.png", png(np.full((192, 36), 200, np.uint8)), "last part 200 of 18"),
         ("palette.npy", b"\x80\x04K\x01.", "pickle"),
         ("parts.png", None, "parts.png is missing"),
     ],
