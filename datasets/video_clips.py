@@ -41,7 +41,8 @@ BOX_MARGIN = 8
 class Source:
     """A video of `frames` frames with poses: a guide video and the file of its detections, or a pose file.
 
-    Poses may have been found on every `stride`-th frame of the video only; `frames` counts those.
+    Poses may have been found on every `stride`-th frame of the video only; `frames` counts those. Frame k of
+    the guide belongs to frame k of the video, whatever its own rate `guide_fps` is.
     """
 
     video: Path
@@ -49,6 +50,7 @@ class Source:
     frames: int
     stride: int = 1
     guide: Path | None = None
+    guide_fps: Fraction | None = None
     detections: Path | None = None
     poses: Path | None = None
 
@@ -78,7 +80,8 @@ def _published_source(record: Any, folder: Path) -> Source:
     if not detections.is_file():
         raise ConfigError(f"{detections} does not exist")
     info, drawn = video.probe(path), video.probe(guide)
-    return Source(path, info.fps, min(info.num_frames, drawn.num_frames), 1, guide, detections)
+    frames = min(info.num_frames, drawn.num_frames)
+    return Source(path, info.fps, frames, guide=guide, guide_fps=drawn.fps, detections=detections)
 
 
 def folder_sources(folder: Path) -> tuple[list[Source], list[BadRecord]]:
@@ -144,14 +147,15 @@ class VideoClips(Dataset[Clip | BadRecord]):
         spec = self.spec
         reference = int(np.random.default_rng([which_seed(source), start]).integers(source.frames))
         moments = [reference, *(start + spec.spacing * k for k in range(1, spec.frames + 1))]
-        frames = np.stack(list(self._frames(source.video, source, moments)))
+        frames = np.stack(list(self._frames(source.video, source.fps, source.stride, moments)))
         if source.poses is not None:
             poses = self._fitted(load_poses(source.poses), moments)
             control = np.stack(list(draw_control_frames(poses, spec.width, spec.height, spec.canvas)))
             boxes = [pose_boxes(*frame) for frame in zip(poses.keypoints, poses.scores, strict=True)]
         else:
-            assert source.guide is not None and source.detections is not None
-            control = np.stack(list(self._frames(source.guide, source, moments)))[..., ::-1].copy()
+            assert source.guide is not None and source.guide_fps is not None and source.detections is not None
+            guide = self._frames(source.guide, source.guide_fps, 1, moments)
+            control = np.stack(list(guide))[..., ::-1].copy()
             info = video.probe(source.video)
             boxes = [
                 [(part, self._into((info.width, info.height), corners)) for part, corners in found]
@@ -163,15 +167,15 @@ class VideoClips(Dataset[Clip | BadRecord]):
                 fill(picture, corners, PARTS.index(part))
         return Clip(index, frames, control, parts, np.zeros((len(PARTS), 4), np.float32))
 
-    def _frames(self, path: Path, source: Source, moments: list[int]) -> Iterator[np.ndarray]:
-        """The frames of a video at the moments, fitted; of which all but the first follow one another."""
+    def _frames(self, path: Path, fps: Fraction, stride: int, moments: list[int]) -> Iterator[np.ndarray]:
+        """Every `stride`-th frame of a video, fitted, at moments of which all but the first follow."""
         spec = self.spec
         first, second, *_ = moments
         report = video.DecodeReport()
-        rate = source.fps / source.stride
-        alone = video.Clip(first / rate, 1 / source.fps)
-        length = (spec.frames - 1) * spec.spacing * source.stride + 1
-        rest = video.Clip(second / rate, length / source.fps, spec.spacing * source.stride)
+        rate = fps / stride
+        alone = video.Clip(first / rate, 1 / fps)
+        length = (spec.frames - 1) * spec.spacing * stride + 1
+        rest = video.Clip(second / rate, length / fps, spec.spacing * stride)
         count = 0
         for part, wanted in ((alone, 1), (rest, spec.frames)):
             for frame in islice(video.read_frames(path, part, report), wanted):

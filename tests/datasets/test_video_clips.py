@@ -10,6 +10,7 @@ from posedance.datasets.samples import Clip, ClipSpec, loss_weights
 from posedance.datasets.video_clips import VideoClips, folder_sources, published_sources
 from posedance.stages.encode import VideoWriter
 from posedance.stages.errors import ConfigError
+from posedance.stages.picture import fit_cover
 from posedance.stages.pose.files import save_poses
 from posedance.stages.pose.render import draw_control_frames
 from posedance.stages.types import PoseSequence
@@ -70,13 +71,22 @@ def test_the_published_layout(dance, tmp_path):
     assert clip.frames.shape == clip.control.shape == (3, 80, 48, 3)
     assert clip.number == 1
     for picture, moment in zip(clip.frames[1:], (12, 15), strict=True):
-        cover = drawn[moment].image[:, 10:-9].astype(int)  # 77 of 96 columns cover 48 of 80 rows
-        shrunk = cover[:, :: cover.shape[1] // 48][:, :48].mean((0, 2))
-        assert abs(picture.mean() - drawn[moment].image.mean()) < 12
-        assert shrunk.shape == (48,)
+        assert np.abs(picture.astype(int) - fit_cover(drawn[moment].image, 48, 80)).mean() < 4
+        assert np.abs(picture.astype(int) - fit_cover(drawn[moment - 3].image, 48, 80)).mean() > 4
     red = np.stack(list(draw_control_frames(poses[12:13], *SIZE, 216)))[..., 0].mean()
     blue = np.stack(list(draw_control_frames(poses[12:13], *SIZE, 216)))[..., 2].mean()
     assert (clip.control[1][..., 0].mean() > clip.control[1][..., 2].mean()) == (red > blue)
+
+
+def test_a_guide_belongs_to_its_video_frame_by_frame_whatever_its_rate(dance, tmp_path):
+    _, _, poses = dance
+    drawn = [frame[..., ::-1] for frame in draw_control_frames(poses, *SIZE, 216)]
+    write(tmp_path / "slow.mp4", drawn, Fraction(10))
+    as_it_is, slow = (
+        published(tmp_path, [record(dance, **change)])[1]
+        for change in ({}, {"guide_path": str(tmp_path / "slow.mp4")})
+    )
+    assert np.abs(slow.control.astype(int) - as_it_is.control).mean() < 1
 
 
 def test_hands_that_are_seen_weigh_as_published(dance, tmp_path):
