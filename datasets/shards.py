@@ -140,6 +140,10 @@ class ShardClips(Dataset[Clip | BadRecord]):
     def __len__(self) -> int:
         return len(self.places)
 
+    def files(self) -> list[Path]:
+        """All files that decide the clips."""
+        return sorted({shard for shard, _, _ in self.places})
+
     def __getitem__(self, index: int) -> Clip | BadRecord:
         shard, key, places = self.places[index]
         try:

@@ -135,6 +135,11 @@ class VideoClips(Dataset[Clip | BadRecord]):
     def __len__(self) -> int:
         return len(self.places)
 
+    def files(self) -> list[Path]:
+        """All files that decide the clips."""
+        named = [(one.video, one.guide, one.detections, one.poses) for one in self.sources]
+        return [path for paths in named for path in paths if path is not None]
+
     def __getitem__(self, index: int) -> Clip | BadRecord:
         which, start = self.places[index]
         source = self.sources[which]

@@ -39,6 +39,7 @@ from .progress import say, stage
 from .train_config import DropoutConfig, LossWeights, SigmaConfig, TrainConfig
 from .train_data import DataConfig
 from .train_latents import Kept
+from .train_log import LOG, read_log
 from .train_loop import LoopConfig, run_loop
 from .train_model import ControlNeXtConfig, ModelConfig, Parts, UnetConfig, new_controlnext, new_unet
 
@@ -164,7 +165,7 @@ def evaluate_claims(config: ClaimsConfig) -> dict[str, Any]:
         tasks[method] = run(config, method, state, held, kept)
         results[method] = {
             "trainable_parameters": count(tasks[method]),
-            "at_step": read_figures(config.output / method / "log.jsonl", config.measured_at),
+            "at_step": read_figures(config.output / method, config.measured_at),
         }
     for method, seconds in time_steps(config, tasks).items():
         results[method]["step_s"] = seconds
@@ -220,14 +221,13 @@ def new_parts(config: ClaimsConfig, base: Mapping[str, torch.Tensor] | None) -> 
     return Parts(unet, controlnext, demo.vae, demo.image_encoder, {"unet": config.unet.norm_groups})
 
 
-def read_figures(log: Path, steps: list[int]) -> dict[str, dict[str, float]]:
-    """The figures that a training logged at these steps. ConfigError where one is missing."""
-    entries = [json.loads(line) for line in log.read_text().splitlines()]
-    found = {entry.pop("step"): entry for entry in entries if "part_error_percent" in entry}
+def read_figures(folder: Path, steps: list[int]) -> dict[str, dict[str, float]]:
+    """The figures that the training in `folder` logged at these steps. ConfigError where one is missing."""
+    found = {entry.pop("step"): entry for entry in read_log(folder) if "part_error_percent" in entry}
     missing = [step for step in steps if step not in found]
     if missing:
         raise ConfigError(
-            f"{log} has no figures of step {missing[0]}, for it was made with other --steps: "
+            f"{folder / LOG} has no figures of step {missing[0]}, for it was made with other --steps: "
             "name another --output"
         )
     return {str(step): found[step] for step in steps}

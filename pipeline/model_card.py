@@ -1,9 +1,9 @@
-"""The README of a trained model folder: what it is, what it learned from, for how long, how good it is."""
+"""The README of a trained model folder: what it is, what it learned from, for how long."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+
+from .train_log import LOG, read_log
 
 TITLE = "# posedance {name}"
 
@@ -18,28 +18,20 @@ ControlNeXt on a Stable Video Diffusion network, trained by posedance: `run.py a
 """
 
 
-def model_card(name: str, sizes: Mapping[str, int], notes: str, figures: Mapping[str, Any]) -> str:
+def model_card(name: str, sizes: Mapping[str, int], notes: str) -> str:
     """The text. `sizes` are parameter counts, `notes` a paragraph about the training."""
     lines = [TITLE.format(name=name), BODY]
     lines += ["| network | parameters |", "|---|---|"]
     lines += [f"| {network} | {count:,} |" for network, count in sizes.items()]
-    lines += ["", "## Training", "", notes, ""]
-    if figures:
-        lines += ["## Figures", "", "`run.py evaluate model` on held-out characters and motions:", ""]
-        lines += ["| figure | value |", "|---|---|"]
-        lines += [f"| {key} | {shown(value)} |" for key, value in figures.items()]
-    return "\n".join(lines) + "\n"
-
-
-def shown(value: Any) -> str:
-    return f"{value:.3f}" if isinstance(value, float) else str(value)
+    return "\n".join([*lines, "", "## Training", "", notes]) + "\n"
 
 
 def training_notes(folder: Path) -> str:
     """Steps and losses of a run, from its `log.jsonl`."""
-    lines = (folder / "log.jsonl").read_text().splitlines()
-    entries = [json.loads(line) for line in lines]
+    entries = read_log(folder)
     losses = [entry for entry in entries if "loss_mean" in entry]
+    if not losses:
+        return f"{folder.name}/{LOG} says nothing of its losses."
     checked = [entry for entry in entries if any(key.startswith("validation") for key in entry)]
     first, last = losses[0], losses[-1]
     text = (

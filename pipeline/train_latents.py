@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ..stages.errors import ConfigError
 from ..stages.svd.weights import save_tensors
+from .train_data import open_clips
 
 if TYPE_CHECKING:
     from .train_config import TrainConfig
@@ -46,13 +47,18 @@ class Kept:
 
 
 def latents_folder(config: "TrainConfig", parts: "Parts") -> Path | None:
-    """A folder in `config.latents` for these clips, VAE and image encoder; None where none is wanted."""
+    """A folder in `config.latents` for these clips, VAE and image encoder; None where none is wanted.
+
+    Files that were replaced since are other clips.
+    """
     if config.latents is None:
         return None
     if config.palette > 0:
         raise ConfigError("latents keeps the tokens of an image encoder at rest: leave palette at 0")
     data = config.data.model_dump(mode="json", exclude={"cache", "workers"})
-    digest = hashlib.sha256(json.dumps([data, config.loop.precision], sort_keys=True).encode())
+    files = [] if config.data.drawn() else open_clips(config.data).files()
+    contents = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in files]
+    digest = hashlib.sha256(json.dumps([data, config.loop.precision, contents], sort_keys=True).encode())
     for network in (parts.vae, parts.image_encoder):
         for parameter in nn.Module.parameters(network):
             digest.update(parameter.detach().cpu().contiguous().view(-1).numpy().tobytes())

@@ -16,6 +16,20 @@ from ..datasets.records import BadRecord
 from ..stages.encode import VideoWriter
 from .progress import say
 
+LOG = "log.jsonl"
+"""The numbers of a run, in its folder."""
+
+
+def read_log(folder: Path) -> list[dict[str, float]]:
+    """The entries of a run's log; a line that a power cut left half is passed over."""
+    entries = []
+    for line in (folder / LOG).read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            entries.append(json.loads(line))
+        except ValueError:
+            continue
+    return entries
+
 
 class Log:
     """`log.jsonl`, one line of JSON for each entry, the same numbers in `tensorboard/`, and `validation/`.
@@ -31,7 +45,9 @@ class Log:
             from torch.utils.tensorboard import SummaryWriter  # heavy, and only a training needs it
 
             self.board = SummaryWriter(str(folder / "tensorboard"), purge_step=start or None)
-            self.lines = (folder / "log.jsonl").open("a", encoding="utf-8")
+            self.lines = (folder / LOG).open("a", encoding="utf-8")
+            if self.lines.tell() and not (folder / LOG).read_bytes().endswith(b"\n"):
+                self.lines.write("\n")  # after the half line that a power cut left
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
         """Add one entry of numbers."""

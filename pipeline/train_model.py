@@ -230,7 +230,7 @@ def save_model(folder: Path, parts: Parts, config: ModelConfig, notes: str, more
     sizes = {
         name: sum(p.numel() for p in part.parameters()) for name, part in zip(names, trained, strict=True)
     }
-    (partial / "README.md").write_text(model_card(folder.name, sizes, notes, {}))
+    (partial / "README.md").write_text(model_card(folder.name, sizes, notes))
     for name, content in more.items():
         (partial / f"{name}.json").write_text(json.dumps(content, indent=1) + "\n")
     shutil.rmtree(folder, ignore_errors=True)

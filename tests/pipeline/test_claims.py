@@ -96,7 +96,7 @@ def test_a_stopped_comparison_goes_on_as_if_it_had_not_stopped(small, base, held
     last = f"{CONTROLNET}/checkpoint-0000040/ema.safetensors"
     whole, parts = load_file(tmp_path / last), load_file(small.output / last)
     assert max(float((whole[name] - parts[name]).abs().max()) for name in whole) == 0
-    log = small.output / CONTROLNET / "log.jsonl"
+    log = small.output / CONTROLNET
     assert list(read_figures(log, [1, 20, 40])) == ["1", "20", "40"]
     with pytest.raises(ConfigError, match="no figures of step 100"):
         read_figures(log, [100])

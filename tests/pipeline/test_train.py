@@ -20,6 +20,7 @@ from posedance.pipeline.train_ray import train_on_ray
 from posedance.pipeline.train_vae import VaeConfig
 from posedance.stages.errors import ConfigError
 from posedance.stages.generate import load_generator
+from posedance.stages.video import probe
 
 STEPS = 4
 
@@ -39,6 +40,14 @@ def test_the_result_generates(whole):
     latents = generator.denoise(control[0], control, generator.settings())
     assert latents.shape == (5, 4, 8, 8)
     assert torch.isfinite(latents).all()
+
+
+def test_validation_leaves_videos_of_reference_control_truth_and_result(whole):
+    shown = sorted((whole / "validation").iterdir())
+    assert [path.name for path in shown] == ["clip-0-0000004.mp4", "clip-1-0000004.mp4"]
+    for path in shown:
+        info = probe(path)
+        assert (info.width, info.height, info.num_frames) == (4 * 32, 32, 2)
 
 
 def test_a_resumed_run_equals_an_uninterrupted_one(base, config, whole, tmp_path, losses):

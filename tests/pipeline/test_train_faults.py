@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,6 +16,8 @@ from posedance.pipeline.train import train
 from posedance.pipeline.train_checkpoints import checkpoints
 from posedance.pipeline.train_checks import TrainingDivergedError
 from posedance.pipeline.train_data import make_shards
+from posedance.pipeline.train_latents import latents_folder
+from posedance.pipeline.train_model import load_parts
 from posedance.stages.errors import ConfigError
 
 RUN = """
@@ -109,6 +112,18 @@ def test_an_unreadable_clip_is_counted_and_never_replaced(base, config, shards, 
     lines = [json.loads(line) for line in (tmp_path / "run" / "left_out.jsonl").read_text().splitlines()]
     assert len(lines) == 2 and "a picture is damaged" in lines[0]["reason"]
     assert capsys.readouterr().err.count("goes without") == 1
+
+
+def test_kept_latents_of_other_files_are_not_taken(base, config, shards, tmp_path):
+    """Clips go by number: with a shard replaced, number 1 may be another dancer."""
+    shutil.copytree(shards, tmp_path / "shards")
+    settings = config(base, tmp_path / "run", data={"shards": tmp_path / "shards"}, latents=tmp_path / "kept")
+    parts = load_parts(settings.model)
+    before = latents_folder(settings, parts)
+    assert latents_folder(settings, parts) == before
+    first, second, _ = sorted((tmp_path / "shards").iterdir())
+    first.write_bytes(second.read_bytes())
+    assert latents_folder(settings, parts) != before
 
 
 def test_data_that_cannot_be_read_at_all_stops(base, config, shards, tmp_path):
