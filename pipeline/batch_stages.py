@@ -147,6 +147,10 @@ def shape_for(work: Work) -> graph.Shape:
     return graph.Shape(facts["width"], facts["height"], facts["canvas"], settings)
 
 
+MODEL_OPTIONS = {"model", "weights", "device", "memory_limit", "compile"}
+"""Options with which a model is opened: where one differs, a worker opens it anew."""
+
+
 @dataclass
 class DenoiseStage:
     """Steps that need the model: `shape`, `latents`, and `result` where there is no stage `decode`.
@@ -183,8 +187,7 @@ class DenoiseStage:
 
     def _open(self, config: AnimateConfig) -> "SvdGenerator":
         """The generator of the last video if it is the same."""
-        kept = {"model", "weights", "lora", "lora_scale", "device", "memory_limit", "compile"}
-        model = config.model_dump(include=kept)
+        model = config.model_dump(include={*MODEL_OPTIONS, "lora", "lora_scale"})
         if self._generator is None or model != self._model:
             self._generator = None
             self._generator = models.open_generator(config, part_of_gpu(self.resources))
@@ -215,7 +218,7 @@ class DecodeStage:
 
     def _open(self, config: AnimateConfig) -> "Decoder":
         """The decoder of the last video if it is the same."""
-        model = (config.model, config.weights.base, config.device)
+        model = config.model_dump(include=MODEL_OPTIONS)
         if self._decoder is None or model != self._model:
             self._decoder = None
             self._decoder = models.open_decoder(config, part_of_gpu(self.resources))

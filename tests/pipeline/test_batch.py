@@ -13,7 +13,7 @@ import pytest
 from posedance.pipeline.animate import animate
 from posedance.pipeline.batch import batch
 from posedance.pipeline.batch_plan import find_items, plan_items, tasks_of
-from posedance.pipeline.batch_stages import DenoiseStage
+from posedance.pipeline.batch_stages import DecodeStage, DenoiseStage
 from posedance.pipeline.config import AnimateConfig, BatchConfig, PoolsConfig, WindowConfig, resolve
 from posedance.pipeline.machines import Machine, smallest_gpu
 from posedance.pipeline.resources import share_out
@@ -261,9 +261,10 @@ def test_named_shares_hold() -> None:
     assert shares["denoise"] == (2, Resources(1.0, 0.75)) and shares["decode"] == (1, Resources(2, 0.25))
 
 
-def test_a_video_with_another_memory_limit_does_not_get_the_last_one_s() -> None:
+@pytest.mark.parametrize("kind", [DenoiseStage, DecodeStage])
+def test_a_video_with_another_memory_limit_does_not_get_the_last_one_s(kind: Any) -> None:
     plain = AnimateConfig(model="tiny-random")
-    stage = DenoiseStage(Resources(1), plain)
+    stage = kind(Resources(1), plain)
     first = stage._open(plain)
     assert stage._open(plain) is first
     assert stage._open(plain.model_copy(update={"memory_limit": 2.0})).memory_limit == 2 << 30
