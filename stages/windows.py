@@ -7,11 +7,12 @@ frames 1, 2, ... are the driver's.
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from .errors import ConfigError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,8 +160,10 @@ def plan(method: str, num_frames: int, size: int, overlap: int) -> Plan:
     return PLANS[method](num_frames, size, overlap)
 
 
-def blend(windows: Sequence[Window], predictions: Iterable[Tensor], num_frames: int) -> Tensor:
+def blend(windows: Sequence[Window], predictions: "Iterable[Tensor]", num_frames: int) -> "Tensor":
     """Weighted sum of all windows' predictions [F, ...] -> float32 [num_frames, ...] on the CPU."""
+    import torch
+
     total: Tensor | None = None
     for frames, values in blended(windows, predictions):
         if total is None:
@@ -171,7 +174,9 @@ def blend(windows: Sequence[Window], predictions: Iterable[Tensor], num_frames: 
     return total
 
 
-def blended(windows: Sequence[Window], predictions: Iterable[Tensor]) -> Iterator[tuple[list[int], Tensor]]:
+def blended(
+    windows: Sequence[Window], predictions: "Iterable[Tensor]"
+) -> "Iterator[tuple[list[int], Tensor]]":
     """What `blend` gives, piece by piece: `Blending` of predictions that come one at a time."""
     blending = Blending(windows)
     for _, prediction in zip(windows, predictions, strict=True):
@@ -200,8 +205,10 @@ class Blending:
         }
         self._sums: dict[int, Tensor] = {}
 
-    def add(self, prediction: Tensor) -> tuple[list[int], Tensor]:
+    def add(self, prediction: "Tensor") -> "tuple[list[int], Tensor]":
         """Add the next prediction: the frames that are done, and float32 [their number, ...] on the CPU."""
+        import torch
+
         window, prediction = self._windows[self.next], prediction.to("cpu", torch.float32)
         for frame, weight, value in zip(window.frames, window.weights, prediction, strict=True):
             if weight:
