@@ -79,16 +79,16 @@ def batch(config: BatchConfig) -> int:
                 run_tasks(root, plan, config, log, url)
         finally:
             log.close()
-            write_index(root, states_of(root))
             states = [state_of(root, name, keys) for name, keys in plan.keys.items()]
-            summary = log.summary(states, len(plan.done))
+            summary, lines = log.summary(states, len(plan.done)), list(log.lines(states, len(plan.done)))
+            write_index(root, states_of(root), lines)
             write_text(root / f"summary{part}.json", json.dumps(summary, indent=1))
             if url is not None:
                 for name in ("index.html", "events.jsonl"):
                     copy = Path(name)
                     put(root / name, f"{url}/{copy.stem}{part}{copy.suffix}")
                 put(root / f"summary{part}.json", f"{url}/summary{part}.json")
-    for line in log.lines(states, len(plan.done)):
+    for line in lines:
         say(line)
     return QUARANTINED if any(state.status == "quarantined" for state in states) else 0
 

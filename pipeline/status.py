@@ -142,8 +142,8 @@ def is_running(root: Path) -> bool:
     return False
 
 
-def write_index(root: Path, states: Sequence[ItemState]) -> None:
-    """Write index.html: every video's comparison, or why there is none."""
+def write_index(root: Path, states: Sequence[ItemState], lines: Sequence[str] = ()) -> None:
+    """Write index.html: every video's comparison, or why there is none; `lines` sum up the run that ended."""
     counts = Counter(state.status for state in states)
     rows = []
     for state in sorted(states, key=lambda state: (state.status != "quarantined", state.name)):
@@ -162,7 +162,10 @@ def write_index(root: Path, states: Sequence[ItemState]) -> None:
             body = "<p>not made yet</p>"
         rows.append(f'<section class="{state.status}"><h2>{name}</h2>{body}</section>')
     title = f"{len(states)} videos: {counts['done']} done, {counts['quarantined']} given up"
-    write_text(root / "index.html", PAGE.format(title=title, rows="\n".join(rows)))
+    write_text(
+        root / "index.html",
+        PAGE.format(title=title, lines=html.escape("\n".join(lines)), rows="\n".join(rows)),
+    )
 
 
 PAGE = """<!doctype html>
@@ -172,7 +175,7 @@ main {{ display: grid; grid-template-columns: repeat(auto-fill, minmax(28rem, 1f
 section {{ border: 1px solid #ccc; border-radius: 6px; padding: 0 1rem; overflow-wrap: anywhere; }}
 section.quarantined {{ border-color: #c33; background: #fff4f2; }}
 h2 {{ font-size: 1rem; }} video {{ width: 100%; }}
-</style></head><body><h1>{title}</h1><main>
+</style></head><body><h1>{title}</h1><pre>{lines}</pre><main>
 {rows}
 </main></body></html>
 """
