@@ -7,6 +7,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+from diffusers.models.unets.unet_spatio_temporal_condition import UNetSpatioTemporalConditionModel
 from torch._dynamo.utils import counters
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
@@ -27,6 +28,27 @@ def call(unet):
     token = torch.randn(2, 1, 32, generator=generator)
     with torch.no_grad():
         return unet(sample, torch.tensor(0.5), token, torch.zeros(2, 3), return_dict=False)[0]
+
+
+def one_level():
+    """A UNet with each class of block that is compiled, in as few shapes as can be."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        unet = UNetSpatioTemporalConditionModel(
+            sample_size=16,
+            down_block_types=("CrossAttnDownBlockSpatioTemporal",),
+            up_block_types=("CrossAttnUpBlockSpatioTemporal",),
+            block_out_channels=(32,),
+            addition_time_embed_dim=32,
+            projection_class_embeddings_input_dim=96,
+            layers_per_block=1,
+            cross_attention_dim=32,
+            num_attention_heads=(2,),
+        )
+    for module in unet.modules():
+        if isinstance(module, torch.nn.GroupNorm):
+            module.eps = 1e-5  # diffusers has another in the middle, which would be one more graph
+    return unet
 
 
 @pytest.fixture
@@ -65,6 +87,7 @@ def test_attention_takes_kernels_that_the_device_has(tiny):
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_compiled_blocks_compute_the_same_and_serve_the_next_video_too(tiny):
+    tiny.unet = one_level()
     frames = np.random.default_rng(0).integers(0, 256, (9, 32, 32, 3), np.uint8)
     settings = tiny.settings()
     before = tiny.denoise(frames[0], frames, settings)
@@ -72,7 +95,7 @@ def test_compiled_blocks_compute_the_same_and_serve_the_next_video_too(tiny):
     tiny.compile, tiny.say = True, notes.append
     first = tiny.denoise(frames[0], frames, settings)
     graphs = counters["stats"]["unique_graphs"]
-    assert 0 < graphs < 20
+    assert 3 <= graphs < 10, "each class of block, and few shapes of it"
     again = tiny.denoise(frames[0], frames, settings)
     assert counters["stats"]["unique_graphs"] == graphs
     assert not notes and torch.equal(first, again)
