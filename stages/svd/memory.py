@@ -32,6 +32,9 @@ CONTEXT = 512 << 20
 CONTROL_CHUNKS = (8, 4, 2, 1)
 """Control frames at a time on a GPU, most first. On a CPU it is one: more are no faster, and a frame's
 features are then the same to the last bit whoever asks for them."""
+CGROUP = Path("/sys/fs/cgroup")
+"""Where the kernel tells a container's memory (cgroup v2). What it counts as used holds files that were read
+and that it drops when memory is asked for: `inactive_file` of memory.stat."""
 GIB = 1 << 30
 
 
@@ -136,9 +139,11 @@ def free_bytes(device: torch.device) -> int:
         unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return torch.cuda.mem_get_info(device)[0] + unused
     free = psutil.virtual_memory().available
-    limit, used = (Path("/sys/fs/cgroup") / name for name in ("memory.max", "memory.current"))
+    limit = CGROUP / "memory.max"
     if limit.is_file() and (text := limit.read_text().strip()).isdecimal():
-        free = min(free, int(text) - int(used.read_text()))
+        stat = dict(line.split() for line in (CGROUP / "memory.stat").read_text().splitlines())
+        used = int((CGROUP / "memory.current").read_text()) - int(stat["inactive_file"])
+        free = min(free, max(0, int(text) - used))
     return free
 
 

@@ -8,10 +8,11 @@ import torch
 
 from posedance.stages.errors import DeviceMemoryError
 from posedance.stages.generate import load_generator
+from posedance.stages.svd import memory
 from posedance.stages.svd.decode import decode
 from posedance.stages.svd.footprint import decoder_bytes, live_bytes, unet_bytes
 from posedance.stages.svd.measure import full_generator
-from posedance.stages.svd.memory import PIECES
+from posedance.stages.svd.memory import PIECES, free_bytes
 
 GIB = 1 << 30
 
@@ -78,6 +79,18 @@ def test_too_little_is_refused_before_anything_starts(full):
         planned(full, 5)
     assert "\n" not in str(error.value)
     planned(full, 6.5, window_size=8)
+
+
+@pytest.mark.parametrize(
+    ("limit", "free"), [("4000", 1500), ("2000", 0), ("max", None)], ids=["enough", "none", "unlimited"]
+)
+def test_files_that_a_container_has_read_do_not_count_as_used(tmp_path, monkeypatch, limit, free):
+    (tmp_path / "memory.max").write_text(f"{limit}\n")
+    (tmp_path / "memory.current").write_text("3500\n")
+    (tmp_path / "memory.stat").write_text("anon 2400\nactive_file 100\ninactive_file 1000\n")
+    monkeypatch.setattr(memory, "CGROUP", tmp_path)
+    found = free_bytes(torch.device("cpu"))
+    assert found == free if free is not None else found > 10_000
 
 
 def test_counts_are_what_torch_holds(tiny):
