@@ -47,7 +47,7 @@ def read_picture(path: str | os.PathLike[str]) -> np.ndarray:
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(path, formats=FORMATS) as image:
                 image.load()
-                return _to_rgb(ImageOps.exif_transpose(image), path)
+                return to_rgb(ImageOps.exif_transpose(image), f"picture {path}")
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
         limit = (Image.MAX_IMAGE_PIXELS or 0) // 1_000_000
         raise PictureError(f"picture {path} has more than {limit} million pixels: scale it down") from error
@@ -59,15 +59,19 @@ def read_picture(path: str | os.PathLike[str]) -> np.ndarray:
         raise PictureError(f"picture {path} is damaged ({error}): copy or download it again") from error
 
 
-def _to_rgb(image: Image.Image, path: Path) -> np.ndarray:
+def to_rgb(image: Image.Image, name: str) -> np.ndarray:
+    """A PIL image of any common mode as uint8 [H, W, 3] RGB, transparent parts white.
+
+    Raises PictureError, which begins with `name`, for levels that are not 8 or 16 bits.
+    """
     if image.mode.startswith("I;16") or image.mode == "I":
         grey = np.asarray(image).astype(np.int64)
         if grey.min() < 0 or grey.max() > 65535:
-            raise PictureError(f"picture {path} has 32-bit levels: save it with 8 or 16 bits a channel")
+            raise PictureError(f"{name} has 32-bit levels: save it with 8 or 16 bits a channel")
         grey = np.round(grey / LEVEL_16_BIT).astype(np.uint8)
         return np.repeat(grey[:, :, None], 3, axis=2)
     if image.mode == "F":
-        raise PictureError(f"picture {path} has floating-point levels: save it with 8 or 16 bits a channel")
+        raise PictureError(f"{name} has floating-point levels: save it with 8 or 16 bits a channel")
     if image.mode in ALPHA_MODES or "transparency" in image.info:
         white = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(white, image.convert("RGBA"))

@@ -23,7 +23,7 @@ from transformers import CLIPVisionModelWithProjection
 from ..controlnext.model import ControlNeXt
 from ..errors import ConfigError
 from ..mimicmotion.pose_net import PoseNet
-from ..picture import fit_cover
+from ..picture import fit_cover, to_rgb
 from .folder import NETWORKS, generator_of
 from .generator import SvdGenerator
 
@@ -100,7 +100,10 @@ class PosedancePipeline(DiffusionPipeline):
         """
         if output_type not in ("pil", "np", "latent"):
             raise ConfigError(f"unknown output_type {output_type!r}: use pil, np or latent")
-        drawn = np.stack([np.asarray(frame) for frame in control_frames])
+        frames = [pixels(frame, f"control frame {i}") for i, frame in enumerate(control_frames)]
+        if len({frame.shape for frame in frames}) != 1:
+            raise ConfigError(f"{len(frames)} control frames: give several, all of one size")
+        drawn = np.stack(frames)
         height, width = drawn.shape[1:3]
         named = {
             "steps": num_inference_steps,
@@ -113,16 +116,25 @@ class PosedancePipeline(DiffusionPipeline):
         given: dict[str, Any] = {key: value for key, value in named.items() if value is not None}
         model = self.svd_generator()
         settings = replace(model.settings(), **given)
-        reference = fit_cover(np.array(image), width, height)
+        reference = fit_cover(pixels(image, "image"), width, height)
         parts: Any = self
         with parts.progress_bar(total=settings.steps) as bar:
             latents = model.denoise(reference, drawn, settings, on_step=lambda step, latents: bar.update())
         if output_type == "latent":
-            frames = latents
+            made = latents
         else:
             decoded = list(model.decode(latents, settings))
-            frames = [np.stack(decoded) if output_type == "np" else [Image.fromarray(f) for f in decoded]]
-        return PosedancePipelineOutput(frames=frames) if return_dict else (frames,)
+            made = [np.stack(decoded) if output_type == "np" else [Image.fromarray(f) for f in decoded]]
+        return PosedancePipelineOutput(frames=made) if return_dict else (made,)
+
+
+def pixels(picture: Picture, name: str) -> np.ndarray:
+    """uint8 [H, W, 3], RGB. Raises ConfigError, which begins with `name`, for an array of another kind."""
+    if isinstance(picture, Image.Image):
+        return to_rgb(picture, name)
+    if picture.ndim != 3 or picture.shape[2] != 3 or picture.dtype != np.uint8:
+        raise ConfigError(f"{name} is {picture.dtype} {list(picture.shape)}: give uint8 [H, W, 3], RGB")
+    return picture
 
 
 ALIGNMENT = 64

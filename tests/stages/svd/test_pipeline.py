@@ -87,6 +87,29 @@ def test_it_takes_and_gives_pictures(tmp_path):
         pipe(reference, control[:, 1:])
 
 
+def test_pictures_of_any_mode_are_taken_and_other_arrays_refused(tmp_path):
+    save_generator(tiny_random(), tmp_path / "model")
+    pipe = load(tmp_path / "model")
+    reference, control = job(32)
+    options = {"num_inference_steps": 1, "output_type": "latent"}
+    plain = pipe(reference, control, **options).frames
+    opaque = Image.fromarray(reference).convert("RGBA")
+    drawn = [Image.fromarray(frame).convert("RGBA") for frame in control]
+    assert torch.equal(pipe(opaque, drawn, **options).frames, plain)
+    grey = Image.fromarray(reference).convert("L")
+    assert torch.equal(
+        pipe(grey, control, **options).frames, pipe(grey.convert("RGB"), control, **options).frames
+    )
+    for image, frames, expected in (
+        (reference / 255, control, r"image is float64 \[32, 32, 3\]: give uint8"),
+        (reference, control[..., 0], r"control frame 0 is uint8 \[32, 32\]"),
+        (reference, [control[0], control[1, 1:]], "all of one size"),
+        (reference, [], "0 control frames"),
+    ):
+        with pytest.raises(ConfigError, match=expected):
+            pipe(image, frames, **options)
+
+
 def test_what_it_saves_it_loads(tmp_path):
     save_generator(tiny_random(), tmp_path / "model")
     load(tmp_path / "model").to(torch.bfloat16).save_pretrained(tmp_path / "again")
