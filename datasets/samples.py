@@ -4,7 +4,7 @@ Clip i of a set follows from (seed, i) alone. A folder may keep drawn clips, sin
 than to learn from.
 """
 
-import os
+import zipfile
 import zlib
 from dataclasses import dataclass
 from fractions import Fraction
@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from ..stages.atomic import atomic_path
 from ..stages.pose.render import draw_control_frames
 from ..stages.types import PoseSequence
 from .puppets import PARTS, PuppetFrame, make_character, make_motion, reference_pose, render
@@ -157,22 +158,29 @@ class PuppetClips(Dataset[Clip]):
 
     def __getitem__(self, index: int) -> Clip:
         path = None if self.folder is None else self.folder / f"{index:06d}.npz"
-        if path is not None and path.exists():
-            with np.load(path, allow_pickle=False) as kept:
-                return Clip(index, kept["frames"], kept["control"], kept["parts"], kept["palette"])
+        if path is not None and (kept := read_kept(path, index)) is not None:
+            return kept
         rng = np.random.default_rng([self.seed, self.first, index])
         motion, noise, *candidates = (self.first + int(n) for n in rng.integers(0, HELD_OUT, 4))
         # Of two characters the one with gloves: hands are small, and their own colour is hard to learn.
         character = next((seed for seed in candidates if has_gloves(seed)), candidates[0])
         clip = draw_clip(self.spec, character, motion, None if self.first >= HELD_OUT else noise, index)
         if path is not None:
-            partial = path.with_suffix(f".{os.getpid()}.npz")
             # not compressed: unpacking would take a third as long as learning from it
-            np.savez(
-                partial, frames=clip.frames, control=clip.control, parts=clip.parts, palette=clip.palette
-            )
-            partial.replace(path)
+            with atomic_path(path) as temporary, temporary.open("wb") as file:
+                np.savez(
+                    file, frames=clip.frames, control=clip.control, parts=clip.parts, palette=clip.palette
+                )
         return clip
+
+
+def read_kept(path: Path, number: int) -> Clip | None:
+    """A clip that was kept; None where there is none, or where it is torn: it is then drawn again."""
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as kept:
+            return Clip(number, kept["frames"], kept["control"], kept["parts"], kept["palette"])
+    except (FileNotFoundError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        return None
 
 
 def to_signed(frames: np.ndarray) -> Tensor:

@@ -52,6 +52,17 @@ def test_a_kept_clip_is_the_drawn_one(tmp_path):
         assert np.array_equal(made.palette, drawn.palette)
 
 
+@pytest.mark.parametrize("left", [0, 100, -100])
+def test_a_kept_clip_that_is_torn_is_drawn_again(tmp_path, left):
+    kept = PuppetClips(SPEC, 4, seed=1, cache=tmp_path)
+    drawn = kept[2]
+    (path,) = tmp_path.rglob("*.npz")
+    path.write_bytes(path.read_bytes()[:left])
+    assert np.array_equal(kept[2].frames, drawn.frames)
+    assert [file.name for file in path.parent.iterdir()] == [path.name]
+    assert np.array_equal(np.load(path)["frames"], drawn.frames)
+
+
 def test_other_settings_do_not_share_kept_clips(tmp_path):
     folders = {
         PuppetClips(SPEC, 4, 1, tmp_path).folder,
