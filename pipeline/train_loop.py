@@ -9,7 +9,8 @@ gradients: they learn what one process would.
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from contextlib import nullcontext
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal, Protocol
@@ -23,6 +24,7 @@ from tqdm import tqdm
 from ..datasets.records import BadRecord
 from ..stages.errors import ConfigError
 from .config import Config
+from .interrupts import held_back
 from .progress import LOG_INTERVAL_S, say
 from .train_checkpoints import Averaged, Position, prune, restore, save_checkpoint
 from .train_checks import check_data, check_numbers
@@ -118,12 +120,12 @@ def run_loop(
     config: LoopConfig,
     folder: Path,
     identity: Mapping[str, Any],
-    on_step: Callable[[int, float], None] | None = None,
 ) -> Averaged:
     """Train `task` in `folder` until `config.steps`, from its last checkpoint if there is one.
 
-    `identity` is the run's resolved config: a checkpoint of another one is refused. Raises
-    TrainingDivergedError when the loss stops being finite, ConfigError for a folder of another run.
+    `identity` is the run's resolved config: a checkpoint of another one is refused. At Ctrl-C a process that
+    is alone ends its step and keeps it. Raises TrainingDivergedError when the loss stops being finite,
+    ConfigError for a folder of another run.
     """
     accelerator = processes()
     device = accelerator.device
@@ -163,6 +165,7 @@ def run_loop(
             mininterval=LOG_INTERVAL_S,
             disable=not main,
         ) as bar,
+        held_back() if accelerator.num_processes == 1 else nullcontext(lambda: False) as stopped,
     ):
         for step in range(start, config.steps):
             sums = torch.zeros(3, dtype=torch.float64)  # of the loss, of clips, and of those not read
@@ -199,8 +202,6 @@ def run_loop(
             done = step + 1
             bar.update(1)
             means.add({"overflows": float(overflow)} if config.precision == "fp16" else {})
-            if on_step is not None:
-                on_step(step, loss_sum)
             if not main:
                 continue
             if done % config.log_every == 0 or done == config.steps:
@@ -220,9 +221,12 @@ def run_loop(
                 averaged.swap()
                 log.write(done, task.validate(done, log))
                 averaged.swap()
-            if done % config.checkpoint_every == 0 or done == config.steps:
+            ends = stopped() and done < config.steps
+            if done % config.checkpoint_every == 0 or done == config.steps or ends:
                 save_checkpoint(
                     named, optimizer, averaged, scaler, folder, Position(done, mean_loss), identity
                 )
                 prune(folder, config.keep)
+            if ends:
+                raise KeyboardInterrupt
     return averaged

@@ -12,11 +12,12 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from posedance.pipeline.train import train
+from posedance.pipeline.train import VideoTask, train
 from posedance.pipeline.train_checkpoints import checkpoints
 from posedance.pipeline.train_checks import TrainingDivergedError
 from posedance.pipeline.train_data import make_shards
 from posedance.pipeline.train_latents import latents_folder
+from posedance.pipeline.train_loop import run_loop
 from posedance.pipeline.train_model import load_parts
 from posedance.stages.errors import ConfigError
 
@@ -137,6 +138,34 @@ def test_shards_are_not_written_over(shards, base):
 
     with pytest.raises(ConfigError, match="holds shards already"):
         make_shards(DataConfig(clips=1), shards, 1)
+
+
+def interrupted(task, times):
+    """A task that gets `times` real Ctrl-C in its second step."""
+    whole = task.loss
+
+    def loss(step, micro, batch):
+        for _ in range(times if step == 1 else 0):
+            os.kill(os.getpid(), signal.SIGINT)
+        return whole(step, micro, batch)
+
+    task.loss = loss
+    return task
+
+
+def test_ctrl_c_ends_the_step_and_keeps_it_and_a_second_one_does_not(base, config, tmp_path, losses):
+    whole = config(base, tmp_path / "whole", loop={"log_every": 1})
+    train(whole)
+    stopped = whole.model_copy(update={"output": tmp_path / "stopped"})
+    loop, identity = whole.loop.model_copy(update={"checkpoint_every": 100}), stopped.model_dump(mode="json")
+    with pytest.raises(KeyboardInterrupt):
+        run_loop(interrupted(VideoTask(stopped), 2), loop, stopped.output, identity)
+    assert not checkpoints(stopped.output)
+    with pytest.raises(KeyboardInterrupt):
+        run_loop(interrupted(VideoTask(stopped), 1), loop, stopped.output, identity)
+    assert [path.name for path in checkpoints(stopped.output)] == ["checkpoint-0000002"]
+    train(stopped)
+    assert losses(stopped.output)[-3:] == pytest.approx(losses(whole.output)[-3:], abs=1e-6)
 
 
 @pytest.mark.slow
