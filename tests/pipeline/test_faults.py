@@ -109,7 +109,7 @@ def assert_once(output: Path) -> None:
 
 
 @pytest.mark.slow
-def test_ctrl_c_lets_the_running_step_end_and_a_second_one_does_not(
+def test_ctrl_c_lets_the_running_step_end(
     inputs: Path, whole: tuple[Path, float], start: Start, tmp_path: Path
 ) -> None:
     run = start(tmp_path / "out", "--executor", "local")
