@@ -20,9 +20,10 @@ from ..stages.controlnext.model import ControlNeXt
 from ..stages.errors import ConfigError
 from ..stages.generate import Defaults, save_generator
 from ..stages.svd.conditioning import MicroConditioning
-from ..stages.svd.folder import RECORD, load_network
+from ..stages.svd.folder import load_network
 from ..stages.svd.generator import SvdGenerator
 from ..stages.svd.norms import set_norm_groups
+from ..stages.svd.record import RECORD, read_json
 from ..stages.svd.schedule import SVD_SCHEDULER
 from ..stages.svd.start import start_unet_as_reference
 from .config import Config
@@ -152,7 +153,7 @@ def loaded(name: str, own: Path | None, base: Path | None) -> nn.Module:
 def recorded(folder: Path) -> dict[str, int]:
     """Group counts that a folder's posedance.json records."""
     path = folder / RECORD
-    return json.loads(path.read_text())["norm_groups"] if path.exists() else {}
+    return read_json(path).get("norm_groups", {}) if path.exists() else {}
 
 
 def new_unet(config: UnetConfig, latents: int, token: int) -> UNetSpatioTemporalConditionModel:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 from accelerate import init_empty_weights
 from diffusers.models.autoencoders.autoencoder_kl_temporal_decoder import AutoencoderKLTemporalDecoder
@@ -15,10 +15,11 @@ from ..errors import WeightsError
 from ..generate import BASE_FILES, Defaults
 from ..mimicmotion.pose_net import PoseNet
 from .conditioning import MicroConditioning
-from .folder import RECORD, SVD_DEFAULTS, build_network, load_network, read_json
+from .folder import SVD_DEFAULTS, build_network, load_network
 from .generator import SvdGenerator
 from .names import is_original, to_diffusers
 from .norms import set_norm_groups
+from .record import RECORD, Record, read_json, read_record
 from .weights import load_strict, read_weights
 
 VERSION_1_CHANNELS = 1280
@@ -32,14 +33,16 @@ def load_published(base: str, controlnext: Path, unet: Path) -> SvdGenerator:
     record then count, those of the UNet's folder for the window too.
     """
     folder = find_base(base)
+    record: Record | None = None
+    strength = POSE_STRENGTH
     if controlnext.is_dir():
-        control, strength = _load_own("controlnext", controlnext)
+        control, own = _load_own("controlnext", controlnext)
+        strength = POSE_STRENGTH if own is None else own.control_strength
     else:
-        control, strength = ControlNeXt(), {}
+        control = ControlNeXt()
         state = read_weights(controlnext)
         refuse_version_1(state, controlnext)
         load_strict(control, state, str(controlnext))
-    record: dict[str, Any] = {}
     if unet.is_dir():
         network, record = _load_own("unet", unet)
     else:
@@ -49,9 +52,9 @@ def load_published(base: str, controlnext: Path, unet: Path) -> SvdGenerator:
         folder,
         network,
         cast(ControlNeXt, control),
-        Defaults(**record["defaults"]) if record else SVD_DEFAULTS,
-        MicroConditioning(**record["numbers"]) if record else MicroConditioning(),
-        strength.get("control_strength", POSE_STRENGTH),
+        SVD_DEFAULTS if record is None else record.defaults,
+        MicroConditioning() if record is None else record.numbers,
+        strength,
     )
 
 
@@ -115,11 +118,11 @@ def find_base(base: str) -> Path:
         ) from error
 
 
-def _load_own(name: str, folder: Path) -> tuple[nn.Module, dict[str, Any]]:
+def _load_own(name: str, folder: Path) -> tuple[nn.Module, Record | None]:
     """A network from its own folder or from the model folder around it, and that one's record, if there."""
     own = folder / name if (folder / name).is_dir() else folder
     module = load_network(name, own)
-    record = read_json(own.parent / RECORD) if (own.parent / RECORD).is_file() else {}
-    if groups := record.get("norm_groups", {}).get(name):
-        set_norm_groups(module, groups)
+    record = read_record(own.parent) if (own.parent / RECORD).is_file() else None
+    if record is not None and name in record.norm_groups:
+        set_norm_groups(module, record.norm_groups[name])
     return module, record

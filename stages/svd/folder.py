@@ -7,7 +7,6 @@ diffusers, `model_index.json` holds the same record, and `pipeline.py` names the
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
 
@@ -22,14 +21,11 @@ from ..controlnext.model import ControlNeXt
 from ..errors import WeightsError
 from ..generate import Defaults
 from ..mimicmotion.pose_net import PoseNet
-from .conditioning import MicroConditioning
 from .generator import SvdGenerator
 from .norms import norm_groups, set_norm_groups
+from .record import NORMED, RECORD, Record, read_json, read_record
 from .weights import find_weights, load_strict, read_weights
 
-FORMAT = 1
-"""Of `posedance.json`."""
-RECORD = "posedance.json"
 PIPELINE = """# diffusers runs this: DiffusionPipeline.from_pretrained(..., custom_pipeline=FOLDER, ...)
 from posedance.stages.svd.pipeline import PosedancePipeline
 
@@ -54,24 +50,20 @@ def save_folder(generator: SvdGenerator, folder: Path) -> None:
 
     WeightsError where the norms of a network do not share one number of groups: it could not be recorded.
     """
-    groups = {}
+    groups: dict[str, int] = {}
     for name in NETWORKS:
         module = getattr(generator, name)
-        if name in ("unet", "vae"):
-            groups[name] = norm_groups(module)
-            if groups[name] is None:
+        if name in NORMED:
+            count = norm_groups(module)
+            if count is None:
                 raise WeightsError(f"the norms of {name} have different numbers of groups: set one for all")
+            groups[name] = count
         module.save_pretrained(folder / name)
         _forget_origin(folder / name / "config.json")
     scheduler = cast(EulerDiscreteScheduler, EulerDiscreteScheduler.from_config(dict(generator.scheduler)))
     scheduler.save_pretrained(folder / "scheduler")
-    record = {
-        "format": FORMAT,
-        "norm_groups": groups,
-        "defaults": asdict(generator.defaults),
-        "numbers": asdict(generator.numbers),
-        "control_strength": generator.control_strength,
-    }
+    own = Record(groups, generator.defaults, generator.numbers, generator.control_strength)
+    record = own.content()
     _write_json(folder / RECORD, record)
     control = type(generator.controlnext)
     index = {
@@ -89,34 +81,28 @@ def save_folder(generator: SvdGenerator, folder: Path) -> None:
 
 def load_folder(folder: Path, name: str) -> SvdGenerator:
     """Read what `save_folder` wrote, strictly; on the CPU, in the dtype that was saved."""
-    record = read_json(folder / RECORD)
+    record = read_record(folder)
     modules: dict[str, Any] = {key: load_network(key, folder / key) for key in NETWORKS}
     scheduler = read_json(folder / "scheduler" / "scheduler_config.json")
-    return generator_of(record, name, scheduler, modules, str(folder / RECORD))
+    return generator_of(record, name, scheduler, modules)
 
 
 def generator_of(
-    record: Mapping[str, Any],
-    name: str,
-    scheduler: Mapping[str, Any],
-    modules: Mapping[str, Any],
-    source: str,
+    record: Record, name: str, scheduler: Mapping[str, Any], modules: Mapping[str, Any]
 ) -> SvdGenerator:
-    """A generator of loaded networks by their `NETWORKS` names and the folder's record, read from `source`.
+    """A generator of loaded networks by their `NETWORKS` names and the folder's record.
 
-    Sets the group counts of the norms. Raises WeightsError for a record of another format.
+    Sets the group counts of the norms.
     """
-    if record.get("format") != FORMAT:
-        raise WeightsError(f"{source} has format {record.get('format')}: this version reads {FORMAT}")
-    for key, groups in record["norm_groups"].items():
+    for key, groups in record.norm_groups.items():
         set_norm_groups(modules[key], groups)
     return SvdGenerator(
         name,
         **modules,
-        defaults=Defaults(**record["defaults"]),
+        defaults=record.defaults,
         scheduler=scheduler,
-        numbers=MicroConditioning(**record["numbers"]),
-        control_strength=record["control_strength"],
+        numbers=record.numbers,
+        control_strength=record.control_strength,
     )
 
 
@@ -134,7 +120,7 @@ def load_vae(folder: Path) -> AutoencoderKLTemporalDecoder:
     """The VAE of a model folder, or of a base without a record, alone."""
     vae = cast(AutoencoderKLTemporalDecoder, load_network("vae", folder / "vae"))
     if (folder / RECORD).is_file():
-        set_norm_groups(vae, read_json(folder / RECORD)["norm_groups"]["vae"])
+        set_norm_groups(vae, read_record(folder).norm_groups["vae"])
     return vae
 
 
@@ -144,17 +130,6 @@ def build_network(name: str, config: dict[str, Any]) -> nn.Module:
         return CLIPVisionModelWithProjection(CLIPVisionConfig(**config))
     network = PoseNet if config.get("_class_name") == PoseNet.__name__ else NETWORKS[name]
     return cast(nn.Module, cast(Any, network).from_config(config))
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Raises WeightsError where the file is missing or damaged."""
-    try:
-        content = json.loads(path.read_text())
-    except FileNotFoundError as error:
-        raise WeightsError(f"{path} is missing: is {path.parent} a complete model folder?") from error
-    except (OSError, ValueError) as error:
-        raise WeightsError(f"{path} cannot be read: {error}") from error
-    return content
 
 
 def _write_json(path: Path, content: Mapping[str, Any]) -> None:

@@ -26,6 +26,7 @@ from ..mimicmotion.pose_net import PoseNet
 from ..picture import fit_cover, to_rgb
 from .folder import NETWORKS, generator_of
 from .generator import SvdGenerator
+from .record import record_of
 
 Picture = Image.Image | np.ndarray
 """A PIL image, or uint8 [H, W, 3]."""
@@ -68,9 +69,9 @@ class PosedancePipeline(DiffusionPipeline):
         """The components as a generator on their device; sets the group counts of their norms."""
         parts: Any = self
         networks = {name: getattr(parts, name) for name in NETWORKS}
-        record = parts.config["record"]
+        record = record_of(parts.config["record"], "model_index.json")
         scheduler = dict(parts.scheduler.config)
-        generator = generator_of(record, "posedance", scheduler, networks, "model_index.json")
+        generator = generator_of(record, "posedance", scheduler, networks)
         generator.device = parts.unet.device
         return generator
 

@@ -1,5 +1,6 @@
 """The contract of every generator, run over the table and over a saved folder."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -272,6 +273,27 @@ def test_damaged_folder_lists_what_is_wrong(tiny, tmp_path):
         "mid_convs.1.bias [3] instead of [32]",
     ):
         assert part in message
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda record: [],
+        lambda record: record | {"format": 2},
+        lambda record: {"format": 1},
+        lambda record: record | {"numbers": None},
+        lambda record: record | {"defaults": record["defaults"] | {"colour": 1}},
+        lambda record: record | {"norm_groups": {"unet": "many"}},
+        lambda record: record | {"norm_groups": [8]},
+    ],
+)
+def test_a_damaged_record_is_one_clear_line(tiny, tmp_path, change):
+    save_generator(tiny, tmp_path)
+    path = tmp_path / "posedance.json"
+    path.write_text(json.dumps(change(json.loads(path.read_text()))))
+    with pytest.raises(WeightsError, match=r"posedance\.json") as caught:
+        load_generator(str(tmp_path))
+    assert "\n" not in str(caught.value)
 
 
 def test_torn_weights_are_one_clear_line(tiny, tmp_path):
