@@ -89,9 +89,15 @@ def align_reference(driver: PoseSequence, reference: PoseSequence) -> Alignment:
             f"the published alignment needs two joints that driver and reference both show, there are "
             f"{known.any(0).sum()}: use the alignment robust or none"
         )
-    pairs = np.broadcast_to(target[0, FITTED_JOINTS], (*known.shape, 2))
+    wanted = np.broadcast_to(target[0, FITTED_JOINTS], (*known.shape, 2))
+    ours, theirs = points[:, FITTED_JOINTS][known], wanted[known]
+    if np.ptp(ours[:, 1]) == 0 or np.ptp(theirs[:, 1]) == 0:
+        raise PoseError(
+            "the published alignment needs joints at different heights, and those that driver and reference "
+            "both show are at one: use the alignment robust or none"
+        )
     aspect = (driver.size[1] / driver.size[0]) / (reference.size[1] / reference.size[0])
-    scale, offset = least_squares(points[:, FITTED_JOINTS][known], pairs[known], aspect)
+    scale, offset = least_squares(ours, theirs, aspect)
     note = "" if scale[1] > 0 else "the published alignment turns the skeleton over here: use robust"
     return _checked(Alignment(scale, offset, reference.size, "reference", note=note), driver, reference)
 

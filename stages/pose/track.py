@@ -211,8 +211,7 @@ def _one(people: list[Detections], at: tuple[int, int]) -> tuple[np.ndarray, np.
 
 
 def _last(track: dict[int, int]) -> tuple[int, int]:
-    frame = max(track)
-    return frame, track[frame]
+    return next(reversed(track.items()))
 
 
 def _above(people: Detections, min_score: float) -> Detections:

@@ -191,6 +191,19 @@ def test_too_few_joints_fall_back_and_say_so():
         fit_alignment(person(3), unseen, "reference")
 
 
+@pytest.mark.parametrize("flat", ["driver", "reference"])
+def test_joints_at_one_height_give_no_scale_and_say_so(flat: str):
+    """Two shoulders alone: the least squares have no answer."""
+    poses = {"driver": person(3), "reference": person()}
+    for name, pose in poses.items():
+        points, scores = pose.keypoints.copy(), np.zeros_like(pose.scores)
+        scores[:, [5, 6]] = 1
+        points[:, 6, 1] += 0 if name == flat else 3
+        poses[name] = PoseSequence(points, scores, pose.size, FPS)
+    with pytest.raises(PoseError, match=r"at different heights.*use the alignment robust or none"):
+        fit_alignment(poses["driver"], poses["reference"], "reference")
+
+
 def test_unseen_keypoints_stay_where_they_are():
     driver = person(2)
     points, scores = driver.keypoints.copy(), driver.scores.copy()
