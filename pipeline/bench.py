@@ -19,7 +19,6 @@ has been measured; `tests/bench/gpu.py` does that.
 | decoding beside the next denoising | GPU: 1.03 by FLOP, and the encoding | off on a CPU | 0 |
 """
 
-import json
 import os
 import platform
 import tempfile
@@ -40,8 +39,8 @@ from ..stages.pose.measure import compare_drawing
 from ..stages.video import Clip, read_frames
 from .config import AnimateConfig, EncodeConfig
 from .doctor import devices, versions
+from .figures import write_figures
 from .graph import settings_of
-from .job import write_text
 from .progress import say
 
 if TYPE_CHECKING:
@@ -95,8 +94,7 @@ def bench(json_file: Path | None = None, say: Callable[[str], None] = say) -> st
         "gpu": as_json(on_gpu),
         "machine": machine(),
     }
-    if json_file is not None:
-        write_text(json_file, json.dumps(report, indent=1) + "\n")
+    write_figures(json_file, report)
     lines = table({**comparisons, **on_gpu}, "published s")
     lines.append(f"{'one forward of the UNet, 24 frames, counted':<48}{tflop:>12.2f} TFLOP")
     lines += ["", *table(approximations, "exact s")]

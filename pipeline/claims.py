@@ -17,7 +17,6 @@ same UNet is controlled in each way, with the same data, noise, steps and seed.
   steps too few colours are right for them.
 """
 
-import json
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -33,8 +32,9 @@ from ..stages.svd.start import start_unet_as_reference
 from .claims_report import draw_plot, table
 from .claims_size import published_size
 from .claims_task import APART, BASE, METHODS, ClaimsTask, thinned, training_step
-from .config import Config, Hidden
+from .config import Config, Hidden, JsonFile
 from .evaluate import Held, held_out
+from .figures import write_figures
 from .progress import say, stage
 from .train_config import DropoutConfig, LossWeights, SigmaConfig, TrainConfig
 from .train_data import DataConfig
@@ -90,8 +90,8 @@ class ClaimsConfig(Config):
         time=64,
     )
     """The light module."""
-    json_file: Annotated[Path | None, Hidden] = None
-    """Where to write the figures."""
+    json_file: JsonFile = None
+    """File that gets the figures."""
 
     @property
     def measured_at(self) -> list[int]:
@@ -183,9 +183,7 @@ def evaluate_claims(config: ClaimsConfig) -> dict[str, Any]:
     }
     say(table(figures))
     draw_plot(figures, config.output / "claims.png")
-    if config.json_file is not None:
-        config.json_file.parent.mkdir(parents=True, exist_ok=True)
-        config.json_file.write_text(json.dumps(figures, indent=1) + "\n")
+    write_figures(config.json_file, figures)
     return figures
 
 

@@ -16,10 +16,7 @@ from cyclopts.validators import Number
 from pydantic import ValidationError
 
 from ..stages.errors import PosedanceError
-from .config import AnimateConfig, BatchConfig, ClipConfig, explain, resolve
-
-ConfigFile = Annotated[Path | None, Parameter(name="--config")]
-"""YAML file with any of these options; `config.yaml` in a job folder repeats that job."""
+from .config import AnimateConfig, BatchConfig, ClipConfig, ConfigFile, JsonFile, explain, resolve
 
 app = App(
     name="run.py",
@@ -40,7 +37,7 @@ app.command(f"{TRAINING}:convert", name="convert", help="Turn published weights 
 def animate(
     *,
     options: Annotated[AnimateConfig, Parameter(name="*")] = AnimateConfig(),  # noqa: B008 (immutable)
-    config: ConfigFile = None,
+    config: Annotated[Path | None, Parameter(name="--config")] = None,
     dry_run: Annotated[bool, Parameter(negative="")] = False,
     workers: Annotated[int | None, Parameter(validator=Number(gte=1))] = None,
     ray_address: str | None = None,
@@ -75,13 +72,7 @@ def pose(
     options: Annotated[ClipConfig, Parameter(name="*")] = ClipConfig(),  # noqa: B008 (immutable)
     config: ConfigFile = None,
 ) -> None:
-    """Find the poses of a driving video: writes poses.npz, poses.json and a video with the pose drawn on it.
-
-    Parameters
-    ----------
-    config
-        YAML file with any of these options.
-    """
+    """Find the poses of a driving video: writes poses.npz, poses.json and a video that shows them."""
     from .pose import pose as find_poses
 
     for path in find_poses(resolve(ClipConfig, options, config)):
@@ -97,11 +88,6 @@ def batch(
     """Make many videos: the rows of a manifest, or every driving video with every reference image.
 
     Exit code 0 when all are done, 3 when some were given up, 2 for a request that cannot be run.
-
-    Parameters
-    ----------
-    config
-        YAML file with any of these options.
     """
     from .batch import batch as make_all
 
@@ -123,7 +109,7 @@ def status(folder: Path) -> None:
 
 
 @app.command
-def bench(*, json: Annotated[Path | None, Parameter(name="--json")] = None) -> None:
+def bench(*, json: JsonFile = None) -> None:
     """Measure what is gained over the published way and print the ratios. Leave the machine idle meanwhile.
 
     Parameters

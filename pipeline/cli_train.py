@@ -7,7 +7,7 @@ from cyclopts import App, Parameter
 from cyclopts.validators import Number
 
 from .claims import ClaimsConfig, evaluate_claims
-from .config import resolve
+from .config import ConfigFile, resolve
 from .evaluate import EvaluateConfig, evaluate_model
 from .evaluate_pose import EvaluatePoseConfig, evaluate_pose
 from .train import TrainConfig, train
@@ -17,8 +17,6 @@ from .train_plan import plan
 from .train_ray import train_on_ray
 from .train_vae import VaeConfig, train_vae
 
-ConfigFile = Annotated[Path | None, Parameter(name="--config")]
-
 train_app = App(name="train", help="Train ControlNeXt, or one of the small networks around it.")
 evaluate_app = App(name="evaluate", help="Measure a model or a pose estimator.")
 
@@ -27,7 +25,7 @@ evaluate_app = App(name="evaluate", help="Measure a model or a pose estimator.")
 def controlnext(
     *,
     options: Annotated[TrainConfig, Parameter(name="*")] = TrainConfig(),  # noqa: B008 (immutable)
-    config: ConfigFile = None,
+    config: Annotated[Path | None, Parameter(name="--config")] = None,
     dry_run: Annotated[bool, Parameter(negative="")] = False,
     workers: Annotated[int | None, Parameter(validator=Number(gte=1))] = None,
     ray_address: str | None = None,
@@ -71,8 +69,6 @@ def shards(
     ----------
     folder
         New folder for the shards.
-    config
-        YAML file with any of these options.
     per_shard
         Clips in one file.
     """
@@ -85,13 +81,7 @@ def vae(
     options: Annotated[VaeConfig, Parameter(name="*")] = VaeConfig(),  # noqa: B008 (immutable)
     config: ConfigFile = None,
 ) -> None:
-    """Train a small VAE on drawn dancers.
-
-    Parameters
-    ----------
-    config
-        YAML file with any of these options.
-    """
+    """Train a small VAE on drawn dancers."""
     print(train_vae(resolve(VaeConfig, options, config)))
 
 
@@ -101,13 +91,7 @@ def image_encoder(
     options: Annotated[EncoderConfig, Parameter(name="*")] = EncoderConfig(),  # noqa: B008 (immutable)
     config: ConfigFile = None,
 ) -> None:
-    """Train a small image encoder on drawn dancers.
-
-    Parameters
-    ----------
-    config
-        YAML file with any of these options.
-    """
+    """Train a small image encoder on drawn dancers."""
     print(train_encoder(resolve(EncoderConfig, options, config)))
 
 
@@ -115,17 +99,8 @@ def image_encoder(
 def model(
     *,
     options: Annotated[EvaluateConfig, Parameter(name="*")] = EvaluateConfig(),  # noqa: B008 (immutable)
-    json: Annotated[Path | None, Parameter(name="--json")] = None,
 ) -> None:
-    """Let a model dance on characters and motions it has never seen, and compare with the true drawings.
-
-    Parameters
-    ----------
-    json
-        File that gets the figures.
-    """
-    if json is not None:
-        options = options.model_copy(update={"json_file": json})
+    """Let a model dance on characters and motions it has never seen, and compare with the true drawings."""
     evaluate_model(options)
 
 
@@ -133,17 +108,8 @@ def model(
 def pose(
     *,
     options: Annotated[EvaluatePoseConfig, Parameter(name="*")] = EvaluatePoseConfig(),  # noqa: B008 (immutable)
-    json: Annotated[Path | None, Parameter(name="--json")] = None,
 ) -> None:
-    """Let a pose estimator find drawn dancers, whose every keypoint is known.
-
-    Parameters
-    ----------
-    json
-        File that gets the figures.
-    """
-    if json is not None:
-        options = options.model_copy(update={"json_file": json})
+    """Let a pose estimator find drawn dancers, whose every keypoint is known."""
     evaluate_pose(options)
 
 
@@ -151,19 +117,11 @@ def pose(
 def claims(
     *,
     options: Annotated[ClaimsConfig, Parameter(name="*")] = ClaimsConfig(),  # noqa: B008 (immutable)
-    json: Annotated[Path | None, Parameter(name="--json")] = None,
 ) -> None:
     """Compare ControlNeXt with a ControlNet, and with itself without cross-normalization, on a small base.
 
     Takes long on a CPU. A stopped run goes on.
-
-    Parameters
-    ----------
-    json
-        File that gets the figures.
     """
-    if json is not None:
-        options = options.model_copy(update={"json_file": json})
     evaluate_claims(options)
     print(options.output / "claims.png")
 

@@ -26,6 +26,13 @@ Seconds = Annotated[
 """Exact time: 0.1 in a YAML file is one tenth, not the nearest binary number. Also 3/2."""
 
 
+ConfigFile = Annotated[Path | None, Parameter(name="--config", help="YAML file with any of these options.")]
+"""The option by which a command takes a file for `resolve`."""
+
+JsonFile = Annotated[Path | None, Parameter(name="--json")]
+"""The option by which a command that measures is told where to write its figures."""
+
+
 class Config(BaseModel):
     """Base of every config: immutable, and an unknown key is an error."""
 

@@ -4,7 +4,6 @@ Characters and motions come from a seed outside the training's range; the true v
 that dance" is drawn, and the generator is the one that `animate` uses.
 """
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -20,10 +19,12 @@ from ..datasets.puppets import PARTS, make_character, make_motion, reference_pos
 from ..datasets.samples import HELD_OUT, SUPERSAMPLING, palette_of, poses_of
 from ..stages import quality
 from ..stages.generate import Settings, load_generator
+from ..stages.picture import write_png
 from ..stages.pose.render import draw_control_frames
 from ..stages.windows import plan
-from .config import Config, Hidden
-from .progress import say, stage
+from .config import Config, JsonFile
+from .figures import tell, write_figures
+from .progress import stage
 
 FPS = Fraction(15)
 WRISTS = (9, 10)
@@ -64,8 +65,8 @@ class EvaluateConfig(Config):
     """Guidance [default: the model's]."""
     temporal: bool = True
     """False leaves the UNet's temporal layers out, to see what they are worth."""
-    json_file: Annotated[Path | None, Hidden] = None
-    """Where to write the figures."""
+    json_file: JsonFile = None
+    """File that gets the figures."""
     sheet: Path | None = None
     """Where to write the picture sheet (PNG): reference, pose, truth, output."""
 
@@ -138,14 +139,11 @@ def evaluate_model(config: EvaluateConfig) -> dict[str, Any]:
     figures = measure(clips, outputs, joints[1:])
     figures |= {"model": config.model, "seed": config.seed, "clips": config.clips, "frames": config.frames}
     figures |= {"steps": settings.steps, "guidance_scale": settings.guidance_scale, "windows": len(joints)}
-    for name, value in figures.items():
-        say(f"{name:<28}{value:.3f}" if isinstance(value, float) else f"{name:<28}{value}")
-    if config.json_file is not None:
-        config.json_file.parent.mkdir(parents=True, exist_ok=True)
-        config.json_file.write_text(json.dumps(figures, indent=1) + "\n")
+    tell(figures)
+    write_figures(config.json_file, figures)
     if config.sheet is not None:
         config.sheet.parent.mkdir(parents=True, exist_ok=True)
-        cv2.imwrite(str(config.sheet), draw_sheet(clips, outputs)[..., ::-1])
+        write_png(config.sheet, draw_sheet(clips, outputs))
     return figures
 
 

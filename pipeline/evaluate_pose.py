@@ -1,9 +1,7 @@
 """Measure a pose estimator on drawn dancers, whose every keypoint is known: `run.py evaluate pose`."""
 
-import json
 from collections.abc import Iterator
 from fractions import Fraction
-from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
@@ -13,8 +11,9 @@ from ..datasets.puppets import make_character, make_motion, render
 from ..datasets.samples import HELD_OUT
 from ..stages.pose.track import estimate_poses
 from ..stages.types import PoseSequence
-from .config import Config, EstimatorConfig, Hidden
-from .progress import say, stage
+from .config import Config, EstimatorConfig, JsonFile
+from .figures import tell, write_figures
+from .progress import stage
 from .steps import opened
 
 FPS = Fraction(30)
@@ -44,8 +43,8 @@ class EvaluatePoseConfig(Config):
     """Width in pixels."""
     height: Annotated[int, Field(ge=64)] = 1024
     """Height in pixels."""
-    json_file: Annotated[Path | None, Hidden] = None
-    """Where to write the figures."""
+    json_file: JsonFile = None
+    """File that gets the figures."""
 
 
 def evaluate_pose(config: EvaluatePoseConfig) -> dict[str, Any]:
@@ -69,11 +68,8 @@ def evaluate_pose(config: EvaluatePoseConfig) -> dict[str, Any]:
     figures = measure_poses(found, truths)
     figures |= {"estimator": config.estimator.name, "seed": config.seed, "clips": config.clips}
     figures |= {"frames": config.frames, "width": config.width, "height": config.height}
-    for name, value in figures.items():
-        say(f"{name:<28}{value:.3f}" if isinstance(value, float) else f"{name:<28}{value}")
-    if config.json_file is not None:
-        config.json_file.parent.mkdir(parents=True, exist_ok=True)
-        config.json_file.write_text(json.dumps(figures, indent=1) + "\n")
+    tell(figures)
+    write_figures(config.json_file, figures)
     return figures
 
 
