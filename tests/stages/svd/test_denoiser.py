@@ -1,9 +1,7 @@
 import pytest
 import torch
-from diffusers import UNetSpatioTemporalConditionModel
 
 from posedance.stages.controlnext.inject import attach
-from posedance.stages.controlnext.model import ControlNeXt
 from posedance.stages.svd.denoiser import (
     NO_DROPOUT,
     Conditioning,
@@ -15,34 +13,15 @@ from posedance.stages.svd.denoiser import (
     unconditional,
 )
 from posedance.stages.svd.noise import CosineInterpolated
+from posedance.stages.svd.tiny import TOKEN_WIDTH, tiny_random
 
 
 @pytest.fixture
 def denoiser():
-    torch.manual_seed(0)
-    unet = UNetSpatioTemporalConditionModel(
-        in_channels=8,
-        down_block_types=("CrossAttnDownBlockSpatioTemporal", "DownBlockSpatioTemporal"),
-        up_block_types=("UpBlockSpatioTemporal", "CrossAttnUpBlockSpatioTemporal"),
-        block_out_channels=(32, 64),
-        addition_time_embed_dim=16,
-        projection_class_embeddings_input_dim=48,
-        layers_per_block=1,
-        cross_attention_dim=16,
-        num_attention_heads=(2, 4),
-    )
-    controlnext = ControlNeXt(
-        time_embed_dim=32,
-        in_channels=(16, 16),
-        out_channels=(16, 16),
-        groups=(2, 4),
-        stem_channels=8,
-        mid_groups=4,
-        control_channels=32,
-        time_proj_channels=16,
-        stem_padding=1,
-    )
-    return Denoiser(unet, controlnext, attach(unet))
+    tiny = tiny_random()
+    for network in (tiny.unet, tiny.controlnext):
+        network.train().requires_grad_(True)
+    return Denoiser(tiny.unet, tiny.controlnext, attach(tiny.unet))
 
 
 @pytest.fixture
@@ -51,7 +30,7 @@ def batch():
     latents = torch.randn(2, 3, 4, 8, 8, generator=generator)
     frames = torch.rand(2, 3, 3, 64, 64, generator=generator)
     conditioning = Conditioning(
-        torch.randn(2, 1, 16, generator=generator),
+        torch.randn(2, 1, TOKEN_WIDTH, generator=generator),
         torch.randn(2, 4, 8, 8, generator=generator),
         torch.tensor([[6, 128, 0.02]]).repeat(2, 1),
     )

@@ -6,27 +6,18 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from posedance.stages.controlnext.model import ControlNeXt
 from posedance.stages.svd.conditioning import initial_noise, step_noise
 from posedance.stages.svd.denoiser import timestep_of
 from posedance.stages.svd.denoising import Denoising, denoise
 from posedance.stages.svd.sampling import ControlCache, guidance_ramp
 from posedance.stages.svd.schedule import SVD_SCHEDULER, consistency_sigmas, euler_step, sampling_sigmas
+from posedance.stages.svd.tiny import tiny_random
 from posedance.stages.windows import blend, even, plan, reference
 
 
 @pytest.fixture(scope="module")
 def controlnext():
-    torch.manual_seed(0)
-    model = ControlNeXt(
-        time_embed_dim=16,
-        in_channels=(16, 16),
-        out_channels=(16, 16),
-        stem_channels=8,
-        control_channels=32,
-        time_proj_channels=16,
-    )
-    return model.eval().requires_grad_(False)
+    return tiny_random().controlnext
 
 
 @pytest.fixture(scope="module")
