@@ -21,31 +21,13 @@ from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 from ..stages.controlnext.model import ControlNeXt
 from ..stages.svd.checkpointing import BLOCKS, checkpoint_blocks
 from ..stages.svd.denoiser import Conditioning
-from ..stages.svd.measure import SVD_UNET
+from ..stages.svd.measure import SVD_IMAGE_ENCODER, SVD_UNET, SVD_VAE
 from ..stages.svd.temporal import without_temporal
 from .train_model import DIFFUSERS_GROUPS, ModelConfig, Parts, new_controlnext, new_unet
 from .train_optimizer import AUTOCAST
 
 if TYPE_CHECKING:
     from .train import VideoTask
-
-SVD_VAE: dict[str, Any] = {
-    "block_out_channels": (128, 256, 512, 512),
-    "down_block_types": ("DownEncoderBlock2D",) * 4,
-    "layers_per_block": 2,
-    "latent_channels": 4,
-    "scaling_factor": 0.18215,
-}
-SVD_IMAGE_ENCODER: dict[str, Any] = {
-    "hidden_size": 1280,
-    "intermediate_size": 5120,
-    "num_hidden_layers": 32,
-    "num_attention_heads": 16,
-    "image_size": 224,
-    "patch_size": 14,
-    "projection_dim": 1024,
-}
-"""As published with SVD-XT 1.1: 97,742,847 and 632,076,800 parameters."""
 
 HALF = {F.linear, F.conv2d, F.conv3d, F.scaled_dot_product_attention}
 FULL = {F.group_norm, F.layer_norm}
