@@ -115,11 +115,11 @@ def losses() -> Callable[[Path], list[float]]:
 
 
 @pytest.fixture(scope="session")
-def add_dance() -> Callable[[Path, str, int], None]:
-    """A function that puts four frames of a dance into a folder: NAME.npz."""
+def add_dance() -> Callable[..., None]:
+    """A function that puts some frames of dance `number` into a folder: NAME.npz."""
 
-    def add(folder: Path, name: str, number: int) -> None:
-        frames = [render(make_character(5), make_motion(number, FPS), frame, *SIZE) for frame in range(4)]
+    def add(folder: Path, name: str, number: int, count: int = 4) -> None:
+        frames = [render(make_character(5), make_motion(number, FPS), frame, *SIZE) for frame in range(count)]
         keypoints, scores = np.stack([f.keypoints for f in frames]), np.stack([f.scores for f in frames])
         save_poses(folder / f"{name}.npz", PoseSequence(keypoints, scores, SIZE, FPS))
 

@@ -5,36 +5,33 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from posedance.datasets.puppets import make_character, make_motion, reference_pose, render
 from posedance.pipeline.animate import STEPS, animate
 from posedance.pipeline.config import AnimateConfig, WindowConfig
 from posedance.stages.errors import PosedanceError, PoseError
 from posedance.stages.picture import read_picture, write_png
-from posedance.stages.pose.files import load_poses, save_poses
-from posedance.stages.types import PoseSequence
+from posedance.stages.pose.files import load_poses
 from posedance.stages.video import probe
 
 FPS = Fraction(15)
-SIZE = (144, 256)
 
 
 @pytest.fixture(scope="module")
-def dance(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def dance(
+    tmp_path_factory: pytest.TempPathFactory,
+    add_dance: Callable[..., None],
+    add_picture: Callable[..., None],
+) -> Path:
     """A folder with poses.npz (20 frames of a drawn dancer), ref.png, and the keypoints beside it."""
     folder = tmp_path_factory.mktemp("dance")
-    character, motion = make_character(5), make_motion(2, FPS)
-    frames = [render(character, motion, frame, *SIZE) for frame in range(20)]
-    keypoints, scores = np.stack([f.keypoints for f in frames]), np.stack([f.scores for f in frames])
-    save_poses(folder / "poses.npz", PoseSequence(keypoints, scores, SIZE, FPS))
-    still = render(make_character(6), reference_pose(6), 0, *SIZE)
-    write_png(folder / "ref.png", still.image)
-    save_poses(folder / "ref.npz", PoseSequence(still.keypoints[None], still.scores[None], SIZE, Fraction(1)))
+    add_dance(folder, "poses", 2, 20)
+    add_picture(folder, "ref", 6)
     return folder
 
 

@@ -1,6 +1,7 @@
 """LoRA weights at the command line: they change the video, its keys and its record, and nothing else."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,31 +13,21 @@ from posedance.pipeline.cli import main
 from posedance.pipeline.config import AnimateConfig
 from posedance.pipeline.graph import step_keys
 from posedance.pipeline.models import open_generator
-from posedance.stages.picture import write_png
 from posedance.stages.svd.lora import has_lora
 
 LAYER = "down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q"
 
 
 @pytest.fixture(scope="module")
-def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def inputs(
+    tmp_path_factory: pytest.TempPathFactory,
+    add_dance: Callable[..., None],
+    add_picture: Callable[..., None],
+) -> Path:
     """A folder with a picture, its keypoints, a dance of 3 frames, and LoRA weights for tiny-random."""
-    from fractions import Fraction
-
-    import numpy as np
-
-    from posedance.datasets.puppets import make_character, make_motion, reference_pose, render
-    from posedance.stages.pose.files import save_poses
-    from posedance.stages.types import PoseSequence
-
     folder = tmp_path_factory.mktemp("lora")
-    size, fps = (144, 256), Fraction(15)
-    frames = [render(make_character(5), make_motion(2, fps), frame, *size) for frame in range(3)]
-    keypoints, scores = np.stack([f.keypoints for f in frames]), np.stack([f.scores for f in frames])
-    save_poses(folder / "dance.npz", PoseSequence(keypoints, scores, size, fps))
-    still = render(make_character(6), reference_pose(6), 0, *size)
-    write_png(folder / "ref.png", still.image)
-    save_poses(folder / "ref.npz", PoseSequence(still.keypoints[None], still.scores[None], size, Fraction(1)))
+    add_dance(folder, "dance", 2, 3)
+    add_picture(folder, "ref", 6)
     torch.manual_seed(0)
     state = {f"{LAYER}.lora_A.weight": torch.randn(2, 32), f"{LAYER}.lora_B.weight": torch.randn(32, 2)}
     save_file(state, folder / "lora.safetensors")

@@ -1,32 +1,22 @@
 """One step of a job again, from its saved inputs."""
 
-from fractions import Fraction
+from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from posedance.datasets.puppets import make_character, make_motion, reference_pose, render
 from posedance.pipeline.animate import animate
 from posedance.pipeline.config import AnimateConfig
 from posedance.pipeline.graph import STEPS
 from posedance.pipeline.replay import replay
 from posedance.stages.errors import ConfigError
-from posedance.stages.picture import write_png
-from posedance.stages.pose.files import save_poses
-from posedance.stages.types import PoseSequence
-
-SIZE = (144, 256)
 
 
-def test_a_step_is_made_again_from_what_it_reads(tmp_path: Path) -> None:
-    frames = [render(make_character(5), make_motion(1, Fraction(15)), frame, *SIZE) for frame in range(4)]
-    keypoints, scores = np.stack([f.keypoints for f in frames]), np.stack([f.scores for f in frames])
-    save_poses(tmp_path / "dance.npz", PoseSequence(keypoints, scores, SIZE, Fraction(15)))
-    still = render(make_character(6), reference_pose(6), 0, *SIZE)
-    write_png(tmp_path / "ref.png", still.image)
-    own = PoseSequence(still.keypoints[None], still.scores[None], SIZE, Fraction(1))
-    save_poses(tmp_path / "ref.npz", own)
+def test_a_step_is_made_again_from_what_it_reads(
+    tmp_path: Path, add_dance: Callable[..., None], add_picture: Callable[..., None]
+) -> None:
+    add_dance(tmp_path, "dance", 1)
+    add_picture(tmp_path, "ref", 6)
     output = tmp_path / "out"
     config = AnimateConfig(
         pose=tmp_path / "dance.npz",

@@ -2,16 +2,13 @@
 
 import shutil
 import tempfile
-from collections.abc import Iterator
-from fractions import Fraction
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import fsspec
-import numpy as np
 import pytest
 
-from posedance.datasets.puppets import make_character, make_motion, reference_pose, render
 from posedance.pipeline.animate import animate, check_request
 from posedance.pipeline.batch import batch
 from posedance.pipeline.config import AnimateConfig, BatchConfig, ClipConfig
@@ -20,11 +17,7 @@ from posedance.pipeline.pose import pose
 from posedance.pipeline.status import events, states_of
 from posedance.pipeline.storage import files_of_folder, here, is_file, put, scratch_for, url_of
 from posedance.stages.errors import ConfigError, OutputError
-from posedance.stages.picture import write_png
-from posedance.stages.pose.files import save_poses
-from posedance.stages.types import PoseSequence
 
-SIZE, FPS = (144, 256), Fraction(15)
 FILES = ("result.mp4", "comparison.mp4", "contact_sheet.png", "poses.npz")
 
 
@@ -39,23 +32,13 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     store.pseudo_dirs[:] = [""]
 
 
-def write_inputs(folder: Path) -> None:
-    """dance.npz, character.png, and the character's keypoints beside it."""
-    frames = [render(make_character(5), make_motion(1, FPS), frame, *SIZE) for frame in range(4)]
-    keypoints, scores = np.stack([f.keypoints for f in frames]), np.stack([f.scores for f in frames])
-    save_poses(folder / "dance.npz", PoseSequence(keypoints, scores, SIZE, FPS))
-    still = render(make_character(6), reference_pose(6), 0, *SIZE)
-    write_png(folder / "character.png", still.image)
-    own = PoseSequence(still.keypoints[None], still.scores[None], SIZE, Fraction(1))
-    save_poses(folder / "character.npz", own)
-
-
 @pytest.fixture
-def inputs(tmp_path: Path) -> Path:
-    """The inputs, in a folder here and at memory://in/."""
+def inputs(tmp_path: Path, add_dance: Callable[..., None], add_picture: Callable[..., None]) -> Path:
+    """dance.npz, character.png and the character's keypoints, in a folder here and at memory://in/."""
     folder = tmp_path / "in"
     folder.mkdir()
-    write_inputs(folder)
+    add_dance(folder, "dance", 1)
+    add_picture(folder, "character", 6)
     for file in folder.iterdir():
         put(file, f"memory://in/{file.name}")
     return folder
