@@ -173,6 +173,44 @@ def test_on_ray_a_crash_a_hang_and_an_error_cost_only_their_own_item(by_value: A
     assert not list(beats.iterdir())
 
 
+@dataclass
+class Maker(Toy):
+    """Leaves a file for each item, at once."""
+
+    def __call__(self, item: str) -> None:
+        (self.folder / item).touch()
+
+
+@dataclass
+class User(Toy):
+    """Uses such a file up, slowly."""
+
+    def __call__(self, item: str) -> None:
+        time.sleep(0.05)
+        (self.folder / item).unlink()
+
+
+@pytest.mark.slow
+def test_on_ray_what_is_made_and_not_used_yet_is_bounded(by_value: Any, tmp_path: Path) -> None:
+    """Two workers make what one uses up slowly, of 40 videos: with 5 begun at most, no more lie there."""
+    beats, files, waiting = tmp_path / "beats", tmp_path / "files", []
+    beats.mkdir()
+    files.mkdir()
+    tasks = []
+    for item in map(str, range(40)):
+        tasks.append(Task(f"{item}/made", "make", 1, item, (), item))
+        tasks.append(Task(f"{item}/used", "use", 2, item, (f"{item}/made",), item))
+
+    def listen(event: str, task: Task, outcome: Outcome | None, tries: int) -> None:
+        waiting.append(len(list(files.iterdir())))
+
+    pools = {"make": Pool(Maker(files, Resources(0.25)), 2), "use": Pool(User(files, Resources(0.25)), 1)}
+    with closing(OnRay(pools, beats, timeout_s=60, attempts=1, owns_ray=False)) as executor:
+        Scheduler(tasks, executor, list(pools), attempts=1, max_live=5, listen=listen).run()
+    assert len(waiting) == 80 * 3 and waiting[-1] == 0
+    assert 3 <= max(waiting) <= 5, "makers run ahead, but not far"
+
+
 class Unusable(Toy):
     def setup(self) -> None:
         raise ConfigError("no such model")
