@@ -141,6 +141,24 @@ def test_sessions_take_the_threads_of_the_stage(
         assert np.array_equal(one.keypoints, other.keypoints) and np.array_equal(one.scores, other.scores)
 
 
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="threads are counted on Linux")
+def test_onnxruntime_starts_the_threads_of_the_stage(
+    tmp_path: Path, detector: Path, monkeypatch: pytest.MonkeyPatch
+):
+    model = write_pose_model(tmp_path / "pose.onnx")
+
+    def taken(limit: int) -> int:
+        monkeypatch.setattr(threads, "_limit", limit)
+        before = len(list(Path("/proc/self/task").iterdir()))
+        estimator = RTMEstimator(DWPOSE, model, detector)
+        estimator.setup()
+        estimator(FRAMES)
+        return len(list(Path("/proc/self/task").iterdir())) - before
+
+    assert taken(1) == 0, "the caller's own thread works too"
+    assert taken(5) == 2 * 4, "of the detector and the pose model"
+
+
 def test_crops_in_one_batch_or_in_many_are_the_same(tmp_path: Path, detector: Path):
     estimator = RTMEstimator(DWPOSE, write_pose_model(tmp_path / "pose.onnx"), detector)
     estimator.setup()
