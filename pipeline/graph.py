@@ -50,6 +50,9 @@ at few steps neighbours differ too much, and with `--workers` a window's feature
 CONSISTENCY_STEPS = 4
 """Of consistency sampling by default, as published with AnimateLCM-SVD; presets scale it."""
 
+PUBLISHED_DECODE_CHUNKS = {"reference": 2, "mimicmotion": 8}
+"""Frames that the published scripts decode together, by their window plan."""
+
 STEPS = ("reference", "poses", "control", "latents", "result", "comparison")
 """In the order of work: the reference first, since a picture without a person is told soonest."""
 
@@ -237,6 +240,7 @@ def settings_of(generator: "SvdGenerator", config: AnimateConfig) -> Settings:
     size = window.size or defaults.window_size
     overlap = min(round(defaults.window_overlap * preset.overlap), size // 2)
     guidance = config.guidance_scale
+    plan = window.plan or defaults.window_plan
     return replace(
         defaults,
         seed=config.seed,
@@ -244,7 +248,8 @@ def settings_of(generator: "SvdGenerator", config: AnimateConfig) -> Settings:
         guidance_scale=defaults.guidance_scale if guidance is None else guidance,
         window_size=size,
         window_overlap=overlap if window.overlap is None else window.overlap,
-        window_plan=window.plan or defaults.window_plan,
+        window_plan=plan,
+        decode_chunk=PUBLISHED_DECODE_CHUNKS.get(plan, defaults.decode_chunk),
         align_your_steps=preset.align_your_steps
         and can_align(generator.scheduler)
         and not approximate.consistency

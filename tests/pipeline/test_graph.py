@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from posedance.pipeline.config import AnimateConfig, ApproximateConfig, WeightsConfig
+from posedance.pipeline.config import AnimateConfig, ApproximateConfig, WeightsConfig, WindowConfig
 from posedance.pipeline.graph import model_files, settings_of, step_keys
 from posedance.stages.generate import load_generator
 
@@ -35,6 +35,13 @@ def test_approximations_that_are_named_are_taken(tiny):
     settings = settings_of(tiny, AnimateConfig(approximate=named))
     assert settings.align_your_steps
     assert (settings.guidance_interval, settings.cache_interval) == ((0.2, 0.8), 3)
+
+
+def test_the_published_plan_decodes_as_its_script_does(tiny):
+    def chunk(plan):
+        return settings_of(tiny, AnimateConfig(window=WindowConfig(plan=plan))).decode_chunk
+
+    assert [chunk(plan) for plan in ("reference", "mimicmotion", "even")] == [2, 8, 8]
 
 
 def test_presets_are_combinations_of_levers(tiny):
