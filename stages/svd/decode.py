@@ -16,7 +16,7 @@ from torch import Tensor
 from ..errors import ConfigError
 from ..generate import Settings
 from ..windows import faded
-from .fast import CompiledRegions
+from .fast import CompiledRegions, flatten_convolutions
 from .retry import out_of_memory, silent
 
 
@@ -112,7 +112,11 @@ def _chunks(
 def _decode(vae: AutoencoderKLTemporalDecoder, latents: Tensor) -> Tensor:
     """[n, 3, H, W] float32 on the CPU, of one call of the decoder."""
     scaled = latents.to(vae.device) / vae.config["scaling_factor"]
-    frames = vae.decode(scaled.to(vae.dtype), num_frames=len(latents), return_dict=False)[0]
+    convolutions = flatten_convolutions(vae)
+    try:
+        frames = vae.decode(scaled.to(vae.dtype), num_frames=len(latents), return_dict=False)[0]
+    finally:
+        convolutions.detach()
     return frames.float().cpu()
 
 

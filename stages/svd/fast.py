@@ -8,7 +8,7 @@ import torch
 from diffusers.models.attention import BasicTransformerBlock, TemporalBasicTransformerBlock
 from diffusers.models.resnet import SpatioTemporalResBlock
 from diffusers.models.unets.unet_spatio_temporal_condition import UNetSpatioTemporalConditionModel
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from .collapse import collapse
@@ -28,16 +28,60 @@ ResultT = TypeVar("ResultT")
 
 
 class ExactLevers:
-    """Cross-attention over one token collapsed, feed-forward layers in parts; until `detach`."""
+    """Cross-attention over one token collapsed, temporal convolutions in two dimensions, feed-forward layers
+    in parts; until `detach`."""
 
     def __init__(self, unet: nn.Module) -> None:
         self.collapsed = collapse(unet)
+        self.convolutions = flatten_convolutions(unet)
         self.feed_forward = chunk_feed_forward(unet, 1)
 
     def detach(self) -> None:
         """Give the UNet back as it was."""
         self.collapsed.detach()
+        self.convolutions.detach()
         self.feed_forward.detach()
+
+
+class OverFrames(nn.Conv3d):
+    """A convolution over frames alone, run in two dimensions: frames, and all pixels as the other.
+
+    Libraries have better kernels for two, and pixels whose channels are last stay so.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        """[B, C, F, H, W] -> [B, C', F, H, W]."""
+        kernel, padding = self.weight.flatten(3), (int(self.padding[0]), 0)
+        flat = nn.functional.conv2d(input.flatten(3), kernel, self.bias, padding=padding)
+        return flat.unflatten(3, input.shape[3:])
+
+
+class FlatConvolutions:
+    """Made by `flatten_convolutions`; `detach` gives the network back as it was."""
+
+    def __init__(self, network: nn.Module) -> None:
+        self._changed = [module for module in network.modules() if is_over_frames(module)]
+        for module in self._changed:
+            module.__class__ = OverFrames
+
+    def detach(self) -> None:
+        """Undo `flatten_convolutions`."""
+        for module in self._changed:
+            module.__class__ = nn.Conv3d
+        self._changed.clear()
+
+
+def flatten_convolutions(network: nn.Module) -> FlatConvolutions:
+    """Run the temporal convolutions of a diffusers UNet or VAE in two dimensions, until `detach`."""
+    return FlatConvolutions(network)
+
+
+def is_over_frames(module: nn.Module) -> bool:
+    """Whether a module is a plain 3D convolution that moves over frames alone."""
+    if type(module) is not nn.Conv3d or module.padding_mode != "zeros":
+        return False
+    plain = module.stride == module.dilation == (1, 1, 1) and module.groups == 1
+    return plain and module.kernel_size[1:] == (1, 1) and module.padding[1:] == (0, 0)
 
 
 def convolve_channels_last(network: nn.Module) -> None:

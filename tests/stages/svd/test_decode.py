@@ -4,6 +4,7 @@ import torch
 from posedance.stages.errors import ConfigError
 from posedance.stages.generate import load_generator
 from posedance.stages.svd.decode import decode, to_uint8
+from posedance.stages.svd.fast import flatten_convolutions
 
 
 @pytest.fixture(scope="module")
@@ -17,8 +18,12 @@ def latents():
 
 
 def together(vae, latents):
+    """One call of the decoder, with its temporal convolutions in two dimensions, as ours has them."""
+    convolutions = flatten_convolutions(vae)
     with torch.no_grad():
-        return vae.decode(latents / vae.config.scaling_factor, num_frames=len(latents)).sample
+        frames = vae.decode(latents / vae.config.scaling_factor, num_frames=len(latents)).sample
+    convolutions.detach()
+    return frames
 
 
 @pytest.mark.parametrize(("chunk", "overlap"), [(2, 0), (4, 0), (4, 1), (4, 3), (8, 2), (20, 5)])

@@ -13,9 +13,11 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from posedance.stages.generate import load_generator
 from posedance.stages.svd.fast import (
+    OverFrames,
     attention_backends,
     attention_shapes,
     convolve_channels_last,
+    flatten_convolutions,
 )
 from posedance.stages.svd.feed_forward import chunk_feed_forward
 
@@ -63,6 +65,26 @@ def test_channels_last_changes_the_layout_alone(tiny):
     assert tiny.unet.conv_in.weight.is_contiguous(memory_format=torch.channels_last)
     assert all(torch.equal(value, state[key]) for key, value in tiny.unet.state_dict().items())
     assert torch.allclose(call(tiny.unet), before, atol=1e-5)
+
+
+def test_temporal_convolutions_in_two_dimensions_are_the_same_until_they_are_detached(tiny):
+    before, classes = call(tiny.unet), [type(module) for module in tiny.unet.modules()]
+    handle = flatten_convolutions(tiny.unet)
+    flat = [module for module in tiny.unet.modules() if isinstance(module, OverFrames)]
+    assert len(flat) == sum(kind is torch.nn.Conv3d for kind in classes) > 0
+    assert torch.allclose(call(tiny.unet), before, atol=1e-5)
+    handle.detach()
+    assert torch.equal(call(tiny.unet), before)
+    assert [type(module) for module in tiny.unet.modules()] == classes
+
+
+@pytest.mark.parametrize(
+    "changes", [{"kernel_size": (3, 3, 1)}, {"stride": (2, 1, 1)}, {"groups": 2}, {"padding": (1, 1, 0)}]
+)
+def test_other_convolutions_stay_as_they_are(changes):
+    network = torch.nn.ModuleList([torch.nn.Conv3d(4, 4, **{"kernel_size": (3, 1, 1), **changes})])
+    flatten_convolutions(network)
+    assert type(network[0]) is torch.nn.Conv3d
 
 
 def test_feed_forward_in_parts_is_the_same_until_it_is_detached(tiny):
