@@ -9,7 +9,8 @@ import json
 import os
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -52,17 +53,20 @@ class Worker:
 
     def setup(self) -> Outcome:
         limit_threads(self._stage.resources.cpus)
-        self._tell("setup", 0, None)
-        return attempt(self._stage.setup)
+        return attempt(partial(self._do, "setup", self._stage.setup))
 
     def run(self, task: str, work: Any) -> Outcome:
         self._task, self._last = task, 0.0
         with observed(self._tell):
-            self._tell("start", 0, None)
-            outcome = attempt(partial(self._stage, work))
+            outcome = attempt(partial(self._do, "start", partial(self._stage, work)))
         self._task, self._last = "", 0.0
-        self._tell("idle", 0, None)
+        with suppress(OSError):  # of a full disk the outcome tells
+            self._tell("idle", 0, None)
         return outcome
+
+    def _do(self, what: str, call: Callable[[], Any]) -> Any:
+        self._tell(what, 0, None)
+        return call()
 
     def _tell(self, what: str, done: int, total: int | None) -> None:
         now = time.time()

@@ -1,5 +1,6 @@
 """The scheduler and both executors, with stages that really fail: raise, abort, hang."""
 
+import errno
 import os
 import sys
 import time
@@ -15,7 +16,7 @@ import pytest
 
 from posedance.pipeline.executor import Executor, InProcess, Outcome, Task
 from posedance.pipeline.scheduler import Scheduler
-from posedance.pipeline.workers import OnRay, Pool
+from posedance.pipeline.workers import OnRay, Pool, Worker
 from posedance.stages.errors import ConfigError, PictureError
 from posedance.stages.types import Resources
 
@@ -148,6 +149,24 @@ def test_memory_of_the_driver_is_flat_however_many_videos_there_are() -> None:
     finally:
         tracemalloc.stop()
     assert len(used) == 2 and used[1] - used[0] < 50_000
+
+
+@dataclass
+class Fills(Toy):
+    """Finds the disk full, and so does whoever writes after it."""
+
+    def __call__(self, item: str) -> None:
+        (self.folder / "beat.json").unlink()
+        self.folder.rmdir()
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_full_disk_is_told_as_one_though_the_worker_cannot_say_that_it_is_idle(tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    worker = Worker(Fills(tmp_path / "disk"), tmp_path / "disk" / "beat.json")
+    outcome = worker.run("task", "item")
+    assert outcome.verdict == "full" and "No space left" in outcome.error
+    assert worker.run("task", "item").verdict == "failed", "it cannot begin without its beat"
 
 
 @pytest.fixture(scope="module")
