@@ -175,12 +175,16 @@ def source_digest(path: Path) -> str:
     """SHA-256 of an input file, in hex; read again only when its size or its time of change differs.
 
     For a URL the hash of what its store says of the content, so that nothing is copied only to be compared.
+    Raises ConfigError where there is no such file.
     """
     if (url := url_of(path)) is not None:
         if (content := content_key(path)) is None:
             raise ConfigError(f"there is no file {url}")
         return hashlib.sha256(f"{url} {content}".encode()).hexdigest()
-    about = path.stat()
+    try:
+        about = path.stat()
+    except FileNotFoundError as error:
+        raise ConfigError(f"there is no file {path}: was it moved?") from error
     return _digest_at(path, about.st_size, about.st_mtime_ns, about.st_ino)
 
 

@@ -16,7 +16,7 @@ from .graph import (
     step_keys,
     write_result,
 )
-from .job import Job, open_job
+from .job import Job, Key, open_job
 from .models import open_generator
 
 READS = {
@@ -45,15 +45,15 @@ def replay(folder: Path, step: str) -> list[Path]:
         missing = [path for need in READS[step] for path in files_of(job, need) if not path.is_file()]
         if missing:
             raise ConfigError(f"step {step} reads {missing[0]}, which is not there: run the job first")
+        key = step_keys(config)[step]  # before anything is touched: the inputs may be gone
         job.record_path(step).unlink(missing_ok=True)
         (job.work / "checkpoint.safetensors").unlink(missing_ok=True)
-        make(job, config, step)
+        make(job, config, step, key)
         return files_of(job, step)
 
 
-def make(job: Job, config: AnimateConfig, step: str) -> None:
+def make(job: Job, config: AnimateConfig, step: str, key: Key) -> None:
     """Run one step."""
-    key = step_keys(config)[step]
     if step in ("reference", "poses"):
         (output,) = files = files_of(job, step)
         job.run(step, key, files, partial(find_pose, step, config, output))

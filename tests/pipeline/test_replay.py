@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from posedance.pipeline.animate import animate
-from posedance.pipeline.config import AnimateConfig
+from posedance.pipeline.config import AnimateConfig, write_yaml
 from posedance.pipeline.graph import STEPS
+from posedance.pipeline.job import open_job, write_text
 from posedance.pipeline.replay import replay
 from posedance.stages.errors import ConfigError
 
@@ -35,6 +36,24 @@ def test_a_step_is_made_again_from_what_it_reads(
     (output / ".work" / "latents.safetensors").unlink()
     with pytest.raises(ConfigError, match=r"step result reads .*latents.safetensors"):
         replay(output, "result")
+
+
+def test_a_job_whose_inputs_are_gone_is_left_as_it_is(
+    tmp_path: Path, add_dance: Callable[..., None], add_picture: Callable[..., None]
+) -> None:
+    add_dance(tmp_path, "dance", 1)
+    add_picture(tmp_path, "ref", 6)
+    (tmp_path / "out").mkdir()
+    config = AnimateConfig(
+        pose=tmp_path / "dance.npz", reference=tmp_path / "ref.png", output=tmp_path / "out"
+    )
+    write_text(tmp_path / "out" / "config.yaml", write_yaml(config))
+    with open_job(tmp_path / "out") as job:
+        job.commit("poses", "key", [])
+    (tmp_path / "dance.npz").rename(tmp_path / "moved.npz")
+    with pytest.raises(ConfigError, match=r"there is no file .*dance\.npz"):
+        replay(tmp_path / "out", "poses")
+    assert job.is_done("poses", "key")
 
 
 @pytest.mark.parametrize(
