@@ -56,11 +56,6 @@ class Alignment:
         points = np.where(poses.scores[..., None] > 0, points, poses.keypoints)
         return PoseSequence(points, poses.scores, self.size, poses.fps)
 
-    def inverse(self, size: Size) -> "Alignment":
-        """The way back to a frame of `size` (width, height), the driver's."""
-        (sx, sy), (ox, oy) = self.scale, self.offset
-        return Alignment((1 / sx, 1 / sy), (-ox / sx, -oy / sy), size, self.method)
-
 
 def align(driver: PoseSequence, reference: PoseSequence, method: str = "robust") -> PoseSequence:
     """The driver's poses in the reference's size. `method` is a key of ALIGNMENTS; see `fit_alignment`."""

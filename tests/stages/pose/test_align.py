@@ -100,13 +100,17 @@ def test_golden_pose_alignment_of_a_sequence(golden: Path):
     st.integers(0, 2**31),
 )
 @settings(max_examples=50)
-def test_there_and_back(scale: tuple[float, float], offset: tuple[float, float], seed: int):
+def test_scale_and_offset_act_on_fractions(
+    scale: tuple[float, float], offset: tuple[float, float], seed: int
+):
     rng = np.random.default_rng(seed)
-    poses = PoseSequence(rng.uniform(0, 500, (3, 133, 2)), rng.uniform(0, 1, (3, 133)), (640, 480), FPS)
-    fit = Alignment(scale, offset, (512, 768), "robust")
-    back = fit.inverse(poses.size).apply(fit.apply(poses))
-    np.testing.assert_allclose(back.keypoints, poses.keypoints, atol=0.02)
-    assert back.size == poses.size and np.array_equal(back.scores, poses.scores)
+    scores = rng.choice([0, 0.5, 1], (3, 133))
+    poses = PoseSequence(rng.uniform(0, 500, (3, 133, 2)), scores, (640, 480), FPS)
+    fitted = Alignment(scale, offset, (512, 768), "robust").apply(poses)
+    wanted = (poses.keypoints / (640, 480) * scale + offset) * (512, 768)
+    wanted[poses.scores == 0] = poses.keypoints[poses.scores == 0]
+    np.testing.assert_allclose(fitted.keypoints, wanted, atol=0.02)
+    assert fitted.size == (512, 768) and fitted.fps == FPS and np.array_equal(fitted.scores, poses.scores)
 
 
 @pytest.mark.parametrize("method", ["reference", "robust"])
