@@ -100,3 +100,5 @@ def test_nothing_is_overwritten(published, tmp_path):
     (tmp_path / "there").touch()
     with pytest.raises(ConfigError, match="not empty"):
         convert(folder=tmp_path, **of(published))
+    with pytest.raises(ConfigError, match="there is a file"):
+        convert(folder=tmp_path / "there", **of(published))
