@@ -53,11 +53,22 @@ def plan(config: TrainConfig) -> str:
             f"learning ControlNeXt {counts['controlnext']:,}, UNet {counts['unet']:,} {how} parameters",
             *([f"{base} is not here: counted with the sizes of SVD-XT 1.1"] if absent else []),
             describe_data(data),
+            *_notes(config),
             f"{loop.steps:,} steps of {loop.accumulation} x {config.batch} clips at "
             f"{data.width}x{data.height}, shared by all processes",
             memory_line(memory_plan(task), config.gradient_checkpointing),
         ]
     )
+
+
+def _notes(config: TrainConfig) -> list[str]:
+    data, canvas = config.data, config.model.canvas
+    if data.shards is not None or data.meta_info is not None or data.canvas == canvas:
+        return []  # shards and the published layout hold drawn poses
+    return [
+        f"note: the clips' poses are drawn at data.canvas={data.canvas}, but the model's users' at "
+        f"model.canvas={canvas}: give both one number"
+    ]
 
 
 def memory_plan(task: "VideoTask") -> MemoryPlan:

@@ -205,3 +205,10 @@ def test_the_full_model_is_planned_without_weights(capsys, tmp_path, monkeypatch
 def test_a_plan_tells_what_learns(base, config, tmp_path):
     assert "in LoRA weights of rank 4 beside" in plan(config(base, tmp_path, lora_rank=4))
     assert "UNet 0 of" in plan(config(base, tmp_path, learn="none"))
+
+
+def test_a_plan_notes_poses_drawn_otherwise_than_the_models(base, config, tmp_path):
+    settings = config(base, tmp_path)
+    assert "note:" not in plan(settings)
+    other = settings.model_copy(update={"data": settings.data.model_copy(update={"canvas": 48})})
+    assert "drawn at data.canvas=48, but the model's users' at model.canvas=96" in plan(other)
