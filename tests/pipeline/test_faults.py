@@ -8,6 +8,7 @@ import json
 import multiprocessing
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -34,12 +35,19 @@ Start = Callable[..., Any]
 
 
 def tree(root: Path) -> dict[str, str]:
-    """SHA-256 of every file of a batch but those that differ between any two runs."""
+    """SHA-256 of every file of a batch, without what differs between any two runs."""
     return {
-        str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest()
+        str(path.relative_to(root)): hashlib.sha256(content(path)).hexdigest()
         for path in root.rglob("*")
         if path.is_file() and path.name not in OWN and not {"locks", "workers"} & set(path.parts)
     }
+
+
+def content(path: Path) -> bytes:
+    """What a file holds; index.html without the sum of the last run."""
+    if path.name != "index.html":
+        return path.read_bytes()
+    return re.sub(rb"<pre>.*</pre>", b"", path.read_bytes(), flags=re.DOTALL)
 
 
 def config(inputs: Path, output: Path, **changes: Any) -> BatchConfig:
@@ -251,18 +259,12 @@ def test_on_ray_ctrl_c_lets_running_steps_end_and_a_second_one_does_not(
 
 
 @pytest.mark.slow
-def test_on_a_cluster_a_worker_a_driver_and_a_machine_are_killed(
+def test_on_a_cluster_a_worker_and_a_machine_are_killed(
     inputs: Path, whole: tuple[Path, float], start: Start, cluster: Any, tmp_path: Path
 ) -> None:
-    output, on_cluster = tmp_path / "out", ("--ray-address", cluster.address)
-    records = Path(".work", "records")
-    run = start(output, *on_cluster)
-    wait_for(run, output / "dance1--ref6" / records / "control.json")
-    run.kill()
-    run.join()
-
-    run = start(output, *on_cluster)
-    wait_for(run, output / "dance1--ref6" / records / "latents.json")
+    output = tmp_path / "out"
+    run = start(output, "--ray-address", cluster.address)
+    wait_for(run, output / "dance1--ref6" / ".work" / "records" / "latents.json")
     assert "; running" in status(output) and "denoise" in status(output)
     for beat in (output / ".work" / "workers" / "all").glob("denoise-*.json"):
         os.kill(json.loads(beat.read_text())["pid"], signal.SIGKILL)
