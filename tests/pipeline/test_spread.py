@@ -15,7 +15,8 @@ import pytest
 import torch
 
 from posedance.datasets.puppets import make_character, reference_pose, render
-from posedance.pipeline.config import AnimateConfig
+from posedance.pipeline.animate import animate
+from posedance.pipeline.config import AnimateConfig, write_yaml
 from posedance.pipeline.graph import shape_of
 from posedance.pipeline.models import open_generator
 from posedance.pipeline.spread import Inputs, actor_options, denoise, open_pool, video_of
@@ -77,36 +78,28 @@ def test_the_same_bits_for_any_number_of_workers_also_when_one_is_killed(
 
 
 @pytest.mark.slow
-def test_a_driver_killed_amid_a_video_goes_on_after_its_last_step(tmp_path: Path) -> None:
+def test_a_driver_killed_amid_a_video_goes_on_after_its_last_step(
+    ray_here: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     write_inputs(tmp_path, 12)
     still = render(make_character(6), reference_pose(6), 0, 64, 96)
     keypoints, scores = (np.stack([one] * 11) for one in (still.keypoints, still.scores))
     save_poses(tmp_path / "dance.npz", PoseSequence(keypoints, scores, (64, 96), Fraction(15)))
     save_poses(tmp_path / "ref.npz", PoseSequence(keypoints[:1], scores[:1], (64, 96), Fraction(1)))
-
-    def command(output: str, *more: str) -> list[str]:
-        run = [
-            sys.executable,
-            "-m",
-            "posedance.pipeline",
-            "animate",
-            "--model",
-            "tiny-random",
-            "--steps",
-            "8",
-        ]
-        given = [
-            "--pose",
-            tmp_path / "dance.npz",
-            "--reference",
-            tmp_path / "ref.png",
-            "-o",
-            tmp_path / output,
-        ]
-        return [*run, *map(str, given), *more]
-
+    config = AnimateConfig(
+        pose=tmp_path / "dance.npz",
+        reference=tmp_path / "ref.png",
+        output=tmp_path / "out",
+        model="tiny-random",
+        steps=8,
+    )
+    (tmp_path / "config.yaml").write_text(write_yaml(config))
+    command = [sys.executable, "-m", "posedance.pipeline", "animate", "--workers", "2", "--ray-address"]
     run = subprocess.Popen(
-        command("out", "--workers", "2"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        [*command, ray_here.get_runtime_context().gcs_address, "--config", tmp_path / "config.yaml"],
+        env={**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
     )
     while run.poll() is None and not (tmp_path / "out" / ".work" / "checkpoint.safetensors").exists():
         time.sleep(0.005)
@@ -114,13 +107,10 @@ def test_a_driver_killed_amid_a_video_goes_on_after_its_last_step(tmp_path: Path
     run.kill()
     run.wait()
     assert not (tmp_path / "out" / "result.mp4").exists()
-    again = subprocess.run(command("out", "--workers", "2"), capture_output=True, text=True, timeout=250)
-    assert again.returncode == 0, again.stderr
-    assert "going on after step" in again.stderr
-    alone = subprocess.run(command("alone"), capture_output=True, text=True, timeout=100)
-    assert alone.returncode == 0, alone.stderr
-    results = [(tmp_path / name / "result.mp4").read_bytes() for name in ("out", "alone")]
-    assert results[0] == results[1]
+    result = animate(config, workers=2)[0]
+    assert "going on after step" in capsys.readouterr().err
+    alone = animate(config.model_copy(update={"output": tmp_path / "alone"}))[0]
+    assert result.read_bytes() == alone.read_bytes()
 
 
 def test_workers_take_a_gpu_each_or_share_the_cores() -> None:
