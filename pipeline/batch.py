@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
-from ..stages.errors import ConfigError
+from ..stages.errors import ConfigError, OutputError
 from ..stages.types import Resources
 from .batch_log import Log
 from .batch_plan import Plan, find_items, forget, plan_items, shard_of, tasks_of
@@ -113,6 +113,10 @@ def run_tasks(root: Path, plan: Plan, config: BatchConfig, log: "Log", url: str 
     keys = plan.keys
 
     failed: list[str] = []
+    uncopied: list[str] = []
+
+    def copy(name: str, url: str) -> None:
+        publish(Job(root / name), f"{url}/{name}", {step: keys[name][step] for step in STEPS})
 
     def listen(event: str, task: Task, outcome: Outcome | None, tries: int) -> None:
         log(event, task, outcome, tries)
@@ -121,8 +125,11 @@ def run_tasks(root: Path, plan: Plan, config: BatchConfig, log: "Log", url: str 
             for note in Job(root).facts(task.name)["notes"]:
                 say(note)
         if url is not None and ended and task.item is not None and task.work.step == STEPS[-1]:
-            own = {step: keys[task.item][step] for step in STEPS}
-            publish(Job(root / task.item), f"{url}/{task.item}", own)
+            try:
+                copy(task.item, url)
+            except OutputError as error:  # the other videos are made all the same
+                say(f"{error}: tried again at the end")
+                uncopied.append(task.item)
         if event == "quarantine":
             failed[:] = [task.name]
         if outcome is None or task.item is None or event not in ("quarantine", "drop"):
@@ -149,6 +156,9 @@ def run_tasks(root: Path, plan: Plan, config: BatchConfig, log: "Log", url: str 
             listen=listen,
             stopped=stopped,
         ).run()
+    if url is not None:
+        for name in uncopied:
+            copy(name, url)
 
 
 def make_executor(root: Path, first: AnimateConfig, config: BatchConfig) -> tuple[Executor, Shares]:

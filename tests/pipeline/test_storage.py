@@ -2,7 +2,7 @@
 
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +12,11 @@ import pytest
 from posedance.pipeline.animate import animate, check_request
 from posedance.pipeline.batch import batch
 from posedance.pipeline.config import AnimateConfig, BatchConfig, ClipConfig
-from posedance.pipeline.job import open_job, source_digest
+from posedance.pipeline.job import Job, Key, open_job, source_digest
 from posedance.pipeline.pose import pose
+from posedance.pipeline.publish import publish
 from posedance.pipeline.status import events, states_of
-from posedance.pipeline.storage import files_of_folder, here, is_file, put, scratch_for, url_of
+from posedance.pipeline.storage import files_of_folder, get_text, here, is_file, put, scratch_for, url_of
 from posedance.stages.errors import ConfigError, OutputError
 
 FILES = ("result.mp4", "comparison.mp4", "contact_sheet.png", "poses.npz")
@@ -149,6 +150,37 @@ def test_a_batch_to_a_url_goes_on_on_another_machine(inputs: Path, tmp_path: Pat
     assert [state.status for state in states_of(scratch_for(url))] == ["done", "done"]
     assert "2 videos: 2 done" in (out / "index.html").read_text()
     assert not list(out.rglob("*.tmp"))
+
+
+@pytest.mark.parametrize("failures", [1, 9])
+def test_a_copy_that_fails_holds_no_other_video_up(
+    inputs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], failures: int
+) -> None:
+    left = failures
+
+    def failing(job: Job, url: str, keys: Mapping[str, Key]) -> None:
+        nonlocal left
+        if url.endswith("/a") and left > 0:
+            left -= 1
+            raise OutputError("cannot reach memory://out/a: TimeoutError")
+        publish(job, url, keys)
+
+    monkeypatch.setattr("posedance.pipeline.batch.publish", failing)
+    (inputs / "videos.csv").write_text(
+        "pose,reference,seed,name\ndance.npz,character.png,1,a\ndance.npz,character.png,2,b\n"
+    )
+    config = BatchConfig.model_validate({
+        "manifest": inputs / "videos.csv", "output": "memory://out", "model": "tiny-random", "steps": 1
+    }).model_copy(update={"executor": "local"})  # fmt: skip
+    if failures == 1:
+        assert batch(config) == 0
+    else:
+        with pytest.raises(OutputError, match="memory://out/a"):
+            batch(config)
+    assert "cannot reach memory://out/a: TimeoutError: tried again at the end" in capsys.readouterr().err
+    assert [state.status for state in states_of(scratch_for("memory://out"))] == ["done", "done"]
+    assert get_text("memory://out/b/published.json") is not None
+    assert (get_text("memory://out/a/published.json") is not None) == (failures == 1)
 
 
 def test_a_batch_finds_folders_in_a_store(inputs: Path, tmp_path: Path) -> None:
