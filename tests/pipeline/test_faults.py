@@ -26,7 +26,7 @@ from posedance.pipeline.config import BatchConfig, EncodeConfig
 from posedance.pipeline.status import events, status
 
 KILLS = 20
-KILLS_ON_RAY = 6
+KILLS_ON_RAY = 5
 DRIVER = "import sys; from posedance.pipeline.cli import main; sys.exit(main(words))"
 OWN = {"config.yaml", "events.jsonl", "summary.json", "progress.json", "lock"}
 """Files that name the folder, the time or the process of a run."""
