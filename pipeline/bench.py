@@ -7,7 +7,7 @@ has been measured; `tests/bench/gpu.py` does that.
 
 | lever | expected | here | rel. difference |
 |---|---|---|---|
-| all of the order of work, whole loop | 1.16 to 1.29 | 1.17 | 4e-6 |
+| all of the order of work, whole loop | 1.16 to 1.29 | 1.19 | 4e-6 |
 | control once per frame and step, its constant part once | 2.6 to 3.0 of the module | 2.64 | 2e-6 |
 | cross-attention over one token collapsed | 1.04, 76.75 -> 73.88 TFLOP | 1.06 a call, 73.878 counted | 0 |
 | temporal convolutions in two dimensions | a layout | 1.04 a call, 1.35 of decoding | 1e-6 |
