@@ -210,7 +210,7 @@ def test_two_processes_learn_what_one_does(alone, tmp_path, losses):
 
 
 @pytest.mark.slow
-def test_two_workers_of_ray_train_learn_what_one_process_does(alone, tmp_path, losses):
+def test_two_workers_of_ray_train_learn_what_one_process_does(ray_here, alone, tmp_path, losses):
     on_ray = alone.model_copy(update={"output": tmp_path / "ray"})
     assert train_on_ray(on_ray, 2, None) == tmp_path / "ray" / "model"
     assert losses(tmp_path / "ray") == pytest.approx(losses(alone.output), abs=1e-5)
