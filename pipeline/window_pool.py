@@ -2,8 +2,8 @@
 
 The first video has precedence, and of a video the earlier step. Windows whose frames are ready for the next
 step do not wait for the others. Where a worker would have nothing to do, windows of the next video fill the
-hole. A worker that dies costs the
-windows that it had. How workers are reached is not known here: see `Workers`.
+hole. A worker that dies costs the windows that it had. How workers are reached is not known here: see
+`Workers`.
 """
 
 from bisect import insort
