@@ -29,7 +29,8 @@ import os
 import platform
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from fractions import Fraction
 from pathlib import Path
@@ -70,8 +71,9 @@ def bench(json_file: Path | None = None, say: Callable[[str], None] = say) -> st
         say(f"bench: {name}")
         comparisons[name] = compare()
 
-    compared(SCHEDULE, measure.compare_schedules)
-    compared(CONTROL, measure.compare_control)
+    with one_thread():
+        compared(SCHEDULE, measure.compare_schedules)
+        compared(CONTROL, measure.compare_control)
     compared(DRAW, compare_drawing)
     frames = dancing_frames(48)
     compared(ENCODE, lambda: compare_encoding(frames))
@@ -105,6 +107,19 @@ def bench(json_file: Path | None = None, say: Callable[[str], None] = say) -> st
     lines.append(f"{'one forward of the UNet, 24 frames, counted':<48}{tflop:>12.2f} TFLOP")
     lines += ["", *table(approximations, "exact s")]
     return "\n".join(lines)
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Compute in one thread: processor time also counts threads that wait for each other."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def preset_rows(generator: "SvdGenerator", steps: int = 25, guidance_scale: float = 3.0) -> Comparisons:
