@@ -134,7 +134,7 @@ def evaluate_model(config: EvaluateConfig) -> dict[str, Any]:
             done(1)
     joints = [
         w.frames[1] - 1
-        for w in plan("even", config.frames + 1, settings.window_size, settings.window_overlap)
+        for w in plan(settings.window_plan, config.frames + 1, settings.window_size, settings.window_overlap)
     ]
     figures = measure(clips, outputs, joints[1:])
     figures |= {"model": config.model, "seed": config.seed, "clips": config.clips, "frames": config.frames}
