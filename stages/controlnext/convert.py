@@ -12,7 +12,7 @@ from ..errors import ConfigError
 from ..generate import load_generator
 from ..svd.folder import save_folder
 from ..svd.names import is_original
-from ..svd.weights import find_weights, read_weights
+from ..svd.weights import find_weights, read_weights, shards_of
 
 DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}
 
@@ -140,7 +140,14 @@ def _source(key: str, path: Path) -> Source:
     if own:
         path = find_weights(path / key if (path / key).is_dir() else path)
     state = read_weights(path)
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
     parameters = sum(value.numel() for value in state.values())
-    return Source(path, len(state), parameters, is_original(state), digest, own)
+    return Source(path, len(state), parameters, is_original(state), digest_of(path), own)
+
+
+def digest_of(path: Path) -> str:
+    """SHA-256 of a weight file; of an index, that of it and its shards one after the other."""
+    digest = hashlib.sha256()
+    for part in [path, *(shards_of(path) if path.suffix == ".json" else [])]:
+        with part.open("rb") as file:
+            hashlib.file_digest(file, lambda: digest)
+    return digest.hexdigest()

@@ -34,6 +34,12 @@ def find_weights(folder: Path) -> Path:
     raise WeightsError(f"no safetensors weights in {folder}: is the download complete?")
 
 
+def shards_of(index: Path) -> list[Path]:
+    """The files that an index (*.index.json) names."""
+    names = json.loads(index.read_text())["weight_map"].values()
+    return [index.parent / name for name in sorted(set(names))]
+
+
 def read_weights(path: Path) -> dict[str, Tensor]:
     """Tensors by key of a .safetensors file, an index of several, or a plain .bin/.pt/.pth state dict.
 
@@ -43,10 +49,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         raise WeightsError(f"weights {path} do not exist: check the path")
     try:
         if path.suffix == ".json":
-            shards = sorted(set(json.loads(path.read_text())["weight_map"].values()))
-            return {
-                key: value for shard in shards for key, value in read_weights(path.parent / shard).items()
-            }
+            return {key: value for shard in shards_of(path) for key, value in read_weights(shard).items()}
         if path.suffix == ".safetensors":
             return load_file(path)
         state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)

@@ -1,5 +1,7 @@
 """Published files at small size, converted to one folder."""
 
+import hashlib
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -7,7 +9,7 @@ import pytest
 import torch
 from diffusers import UNetSpatioTemporalConditionModel
 
-from posedance.stages.controlnext.convert import convert
+from posedance.stages.controlnext.convert import convert, digest_of
 from posedance.stages.controlnext.model import ControlNeXt
 from posedance.stages.errors import ConfigError, WeightsError
 from posedance.stages.generate import load_generator, save_generator
@@ -47,6 +49,17 @@ def test_folder_is_complete_and_says_what_went_in(published, tmp_path):
     for word in ("Apache-2.0", "restricts commercial use", "fp16", *(source.sha256 for source in sources)):
         assert word in card
     assert str(tmp_path) not in card and str(published) not in card, "no path of this machine"
+
+
+def test_the_digest_of_an_index_covers_its_shards(tmp_path):
+    index = tmp_path / "model.safetensors.index.json"
+    index.write_text(json.dumps({"weight_map": {"a": "1.safetensors", "b": "2.safetensors"}}))
+    for name in ("1", "2"):
+        (tmp_path / f"{name}.safetensors").write_bytes(name.encode())
+    before = digest_of(index)
+    assert digest_of(tmp_path / "1.safetensors") == hashlib.sha256(b"1").hexdigest()
+    (tmp_path / "2.safetensors").write_bytes(b"3")
+    assert digest_of(index) != before
 
 
 def test_single_networks_load_by_from_pretrained(published, tmp_path):
