@@ -1,29 +1,43 @@
 """The README of a trained model folder: what it is, what it learned from, for how long."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from .train_log import LOG, read_log
 
-TITLE = "# posedance {name}"
+CARD = """# posedance {name}
 
-BODY = """
 ControlNeXt on a Stable Video Diffusion network, trained by posedance: `run.py animate --model FOLDER`.
 
 - Networks: unmodified `UNetSpatioTemporalConditionModel`, `AutoencoderKLTemporalDecoder`,
   `CLIPVisionModelWithProjection` (diffusers, transformers) and posedance's `ControlNeXt`, float16.
   The group counts of their norms are in `posedance.json`; without them the weights mean something else.
-- Data: dancers drawn by `datasets/puppets.py`, no picture of any person.
-- Licence: Apache-2.0, as posedance.
+- Data: {data}.
+- Licence: {licence}.
+
+| network | parameters |
+|---|---|
+{rows}
+
+## Training
+
+{notes}
 """
 
 
-def model_card(name: str, sizes: Mapping[str, int], notes: str) -> str:
+def model_card(name: str, sizes: Mapping[str, int], data: str, licence: str, notes: str) -> str:
     """The text. `sizes` are parameter counts, `notes` a paragraph about the training."""
-    lines = [TITLE.format(name=name), BODY]
-    lines += ["| network | parameters |", "|---|---|"]
-    lines += [f"| {network} | {count:,} |" for network, count in sizes.items()]
-    return "\n".join([*lines, "", "## Training", "", notes]) + "\n"
+    rows = "\n".join(f"| {network} | {count:,} |" for network, count in sizes.items())
+    return CARD.format(name=name, rows=rows, data=data, licence=licence, notes=notes)
+
+
+def licence_of(sources: Iterable[Path | None]) -> str:
+    """What a model's licence follows from: the folders that its training started from, None for nothing."""
+    named = (path.name if path.is_absolute() else str(path) for path in sources if path is not None)
+    given = dict.fromkeys(f"`{name}`" for name in named)
+    if not given:
+        return "whoever trained it decides; no published weights are in it"
+    return f"that of what the training started from, {', '.join(given)}, and of the data"
 
 
 def training_notes(folder: Path) -> str:

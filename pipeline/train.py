@@ -26,7 +26,7 @@ from ..stages.svd.temporal import without_temporal
 from .model_card import training_notes
 from .progress import say
 from .train_config import TrainConfig
-from .train_data import clip_batches, seeded
+from .train_data import clip_batches, name_data, seeded
 from .train_encoder import palette_loss, presence
 from .train_latents import Kept, latents_folder
 from .train_learning import learning_of, put_lora_on
@@ -237,4 +237,4 @@ def train(config: TrainConfig) -> Path:
         save_lora(task.parts.unet, config.output / "lora.safetensors")
         merge_lora(task.parts.unet)
     notes = training_notes(config.output)
-    return save_model(folder, task.parts, config.model, notes, {"training": identity})
+    return save_model(folder, task.parts, config.model, name_data(config.data), notes, {"training": identity})

@@ -140,6 +140,15 @@ def describe_data(data: DataConfig) -> str:
     return line
 
 
+def name_data(data: DataConfig) -> str:
+    """What a model card says of the data: where they come from, by no path of this machine."""
+    if data.drawn():
+        return f"{data.clips:,} dancers drawn by `datasets/puppets.py`, no picture of any person"
+    count = len(open_clips(data)) - held_out_of(open_clips(data))
+    (source,) = (path for path in (data.shards, data.meta_info, data.videos) if path is not None)
+    return f"{count:,} clips of `{source.name}`"
+
+
 def seeded(seed: int, *keys: int) -> torch.Generator:
     """A CPU generator that depends on all of its keys."""
     state = np.random.SeedSequence([seed, *keys]).generate_state(1, np.uint64)[0]

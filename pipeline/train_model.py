@@ -27,7 +27,7 @@ from ..stages.svd.record import RECORD, read_json
 from ..stages.svd.schedule import SVD_SCHEDULER
 from ..stages.svd.start import start_unet_as_reference
 from .config import Config
-from .model_card import model_card
+from .model_card import licence_of, model_card
 
 DIFFUSERS_GROUPS = 32
 """Groups of every norm unless a model folder says otherwise."""
@@ -200,10 +200,12 @@ def new_controlnext(config: ControlNeXtConfig, channels: int) -> ControlNeXt:
     )
 
 
-def save_model(folder: Path, parts: Parts, config: ModelConfig, notes: str, more: Mapping[str, Any]) -> Path:
+def save_model(
+    folder: Path, parts: Parts, config: ModelConfig, data: str, notes: str, more: Mapping[str, Any]
+) -> Path:
     """Write a model folder in float16 that `load_generator` reads. Replaces an older one whole.
 
-    `notes` go into the model card (README.md); `more` are further facts, each written as NAME.json.
+    `data` and `notes` go into the model card (README.md); `more` are further facts, each in NAME.json.
     """
     partial = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
@@ -231,7 +233,8 @@ def save_model(folder: Path, parts: Parts, config: ModelConfig, notes: str, more
     sizes = {
         name: sum(p.numel() for p in part.parameters()) for name, part in zip(names, trained, strict=True)
     }
-    (partial / "README.md").write_text(model_card(folder.name, sizes, notes))
+    licence = licence_of((config.base, config.vae, config.image_encoder))
+    (partial / "README.md").write_text(model_card(folder.name, sizes, data, licence, notes))
     for name, content in more.items():
         (partial / f"{name}.json").write_text(json.dumps(content, indent=1) + "\n")
     shutil.rmtree(folder, ignore_errors=True)

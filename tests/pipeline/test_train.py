@@ -9,10 +9,11 @@ import yaml
 from pydantic import ValidationError
 from safetensors.torch import load_file
 
+from posedance.pipeline.model_card import licence_of
 from posedance.pipeline.train import TrainConfig, VideoTask, train
 from posedance.pipeline.train_checkpoints import checkpoints
 from posedance.pipeline.train_checks import TrainingDivergedError
-from posedance.pipeline.train_data import clip_order
+from posedance.pipeline.train_data import DataConfig, clip_order, make_shards, name_data
 from posedance.pipeline.train_encoder import EncoderConfig
 from posedance.pipeline.train_loop import LoopConfig, run_loop
 from posedance.pipeline.train_optimizer import ema_decay_at, learning_rate_at
@@ -40,6 +41,18 @@ def test_the_result_generates(whole):
     latents = generator.denoise(control[0], control, generator.settings())
     assert latents.shape == (5, 4, 8, 8)
     assert torch.isfinite(latents).all()
+
+
+def test_the_card_says_where_data_and_weights_come_from(whole, tmp_path):
+    card = (whole / "model" / "README.md").read_text()
+    assert "dancers drawn by `datasets/puppets.py`" in card
+    assert "what the training started from, `vae`, `image_encoder`" in card
+    assert str(whole) not in card and "None" not in card
+    assert "no published weights" in licence_of([None, None])
+    drawn = DataConfig(width=32, height=32, canvas=96, clips=3, frames=2)
+    make_shards(drawn, tmp_path / "my-shards", 2)
+    data = DataConfig(width=32, height=32, canvas=96, frames=2, shards=tmp_path / "my-shards")
+    assert name_data(data) == "2 clips of `my-shards`"
 
 
 def test_validation_leaves_videos_of_reference_control_truth_and_result(whole):
