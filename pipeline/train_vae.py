@@ -191,8 +191,9 @@ def train_vae(config: VaeConfig) -> Path:
     if not PartialState().is_main_process:
         return config.output / "vae"
     averaged.swap()
-    deviation = latent_deviation(task.vae, readable(config.data.training(), 32))
-    task.vae.register_to_config(scaling_factor=1.0 / deviation)
+    if config.decoder_of is None:  # else the latents stay what they are, and so does their scale
+        deviation = latent_deviation(task.vae, readable(config.data.training(), 32))
+        task.vae.register_to_config(scaling_factor=1.0 / deviation)
     task.vae.save_pretrained(config.output / "vae")
     figures = task.validate(config.loop.steps, Log(config.output, 0, main=False))
     facts = {"norm_groups": {"vae": config.norm_groups}, "figures": figures, "steps": config.loop.steps}
