@@ -21,11 +21,13 @@ check: $(READY)
 # Remakes the weights that are shipped in stages/demo: hours on a CPU.
 demo-model: $(READY)
 	$(BIN)/python run.py train vae --config configs/train/demo_vae.yaml
+	$(BIN)/python run.py train vae --config configs/train/demo_decoder.yaml
 	$(BIN)/python run.py train image-encoder --config configs/train/demo_encoder.yaml
 	$(BIN)/python run.py train --config configs/train/demo_image.yaml
 	$(BIN)/python run.py train --config configs/train/demo_video.yaml
 	$(BIN)/python run.py train --config configs/train/demo_finish.yaml
-	rm -rf stages/demo && cp -r out/demo/finish/model stages/demo
+	$(BIN)/python run.py train --config configs/train/demo_large.yaml
+	rm -rf stages/demo && cp -r out/demo/large/model stages/demo
 
 clean:
 	rm -rf .venv build *.egg-info
