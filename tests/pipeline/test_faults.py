@@ -92,21 +92,34 @@ def whole(start: Start, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path,
 def test_a_driver_killed_20_times_at_random_moments_leaves_the_same_tree(
     inputs: Path, whole: tuple[Path, float], start: Start, tmp_path: Path
 ) -> None:
-    expected, (_, seconds) = tree(whole[0]), whole
-    rng, kills, rounds = random.Random(0), 0, 0
-    while kills < KILLS:
-        output = tmp_path / str(rounds)
-        run: Any = None
-        while kills < KILLS and (run is None or run.exitcode != 0):
-            run = start(output, "--executor", "local")
-            run.join(rng.uniform(0, seconds / 2))
+    (_, seconds), rng = whole, random.Random(0)
+
+    def begin(output: Path) -> Any:
+        run = start(output, "--executor", "local")
+        run.join(rng.uniform(0, seconds / 2))
+        return run
+
+    for output in killed_often(tmp_path, KILLS, begin):
+        assert batch(config(inputs, output)) == 0
+        assert tree(output) == tree(whole[0])
+        assert_once(output)
+
+
+def killed_often(folder: Path, kills: int, begin: Callable[[Path], Any]) -> Iterator[Path]:
+    """Outputs of batches whose drivers were killed, so many times in all.
+
+    `begin` starts a driver for an output and returns at the moment of its death.
+    """
+    killed, rounds = 0, 0
+    while killed < kills:
+        output, run = folder / str(rounds), None
+        while killed < kills and (run is None or run.exitcode != 0):
+            run = begin(output)
             if run.exitcode is None:
                 run.kill()
                 run.join()
-                kills += 1
-        assert batch(config(inputs, output)) == 0
-        assert tree(output) == expected
-        assert_once(output)
+                killed += 1
+        yield output
         rounds += 1
 
 
@@ -212,24 +225,20 @@ def test_on_ray_a_driver_killed_at_random_moments_leaves_the_same_tree(
     inputs: Path, whole: tuple[Path, float], start: Start, cluster: Any, tmp_path: Path
 ) -> None:
     """The cluster outlives the drivers. Moments are counted in events, for most of a run is its start."""
-    expected, rng, kills, rounds = tree(whole[0]), random.Random(0), 0, 0
-    while kills < KILLS_ON_RAY:
-        output = tmp_path / str(rounds)
-        run: Any = None
-        while kills < KILLS_ON_RAY and (run is None or run.exitcode != 0):
-            moment = len(list(events(output))) + rng.randint(0, 20)
-            run = start(output, "--ray-address", cluster.address)
-            while run.exitcode is None and len(list(events(output))) < moment:
-                time.sleep(0.01)
-            run.join(rng.uniform(0, 0.5))
-            if run.exitcode is None:
-                run.kill()
-                run.join()
-                kills += 1
+    rng = random.Random(0)
+
+    def begin(output: Path) -> Any:
+        moment = len(list(events(output))) + rng.randint(0, 20)
+        run = start(output, "--ray-address", cluster.address)
+        while run.exitcode is None and len(list(events(output))) < moment:
+            time.sleep(0.01)
+        run.join(rng.uniform(0, 0.5))
+        return run
+
+    for output in killed_often(tmp_path, KILLS_ON_RAY, begin):
         assert batch(config(inputs, output)) == 0
-        assert tree(output) == expected
+        assert tree(output) == tree(whole[0])
         assert_once(output)
-        rounds += 1
 
 
 @pytest.mark.slow
