@@ -234,7 +234,7 @@ def test_two_workers_of_ray_train_learn_what_one_process_does(ray_here, alone, t
 
 
 def test_the_shipped_configs_are_valid():
-    models = {"demo_vae": VaeConfig, "demo_encoder": EncoderConfig}
+    models = {"demo_vae": VaeConfig, "demo_decoder": VaeConfig, "demo_encoder": EncoderConfig}
     files = sorted((Path(__file__).resolve().parents[2] / "configs" / "train").glob("*.yaml"))
     assert len(files) >= 4
     for file in files:
