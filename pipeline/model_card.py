@@ -32,11 +32,9 @@ def model_card(name: str, sizes: Mapping[str, int], data: str, licence: str, not
 
 
 def licence_of(sources: Iterable[Path | None]) -> str:
-    """What a model's licence follows from: the folders that its training started from, None for nothing."""
+    """What a model's licence follows from: the folders that its training started from, None for none."""
     named = (path.name if path.is_absolute() else str(path) for path in sources if path is not None)
     given = dict.fromkeys(f"`{name}`" for name in named)
-    if not given:
-        return "whoever trained it decides; no published weights are in it"
     return f"that of what the training started from, {', '.join(given)}, and of the data"
 
 

@@ -1,6 +1,6 @@
 """What the latents lose where they wait in fewer bytes than float32, between steps or when they are finished.
 
-    python tests/bench/bench_latents.py            # up to half an hour of one CPU core
+    python tests/bench/bench_latents.py            # the demo's 4 steps: 5 minutes of a CPU core
 
 For the models demo and tiny-random, whose noise levels are those of Stable Video Diffusion: each way against
 float32, as the largest relative difference of the latents and as PSNR of the decoded frames. The last row is
