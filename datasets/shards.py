@@ -22,9 +22,9 @@ from torch.utils.data import Dataset
 
 from ..stages.atomic import atomic_path
 from ..stages.errors import ConfigError
-from .puppet_character import PARTS
+from .clips import Clip
+from .puppets.character import PARTS
 from .records import BadRecord
-from .samples import Clip
 
 JPEG_QUALITY = 95
 """Of frames that come from a video, which has lost more already."""

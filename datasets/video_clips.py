@@ -19,16 +19,16 @@ from typing import Any
 import numpy as np
 from torch.utils.data import Dataset
 
-from ..stages import video
 from ..stages.errors import ConfigError, PosedanceError
-from ..stages.picture import fit_cover
+from ..stages.media import video
+from ..stages.media.picture import fit_cover
 from ..stages.pose.files import load_poses
 from ..stages.pose.render import draw_control_frames
 from ..stages.pose.skeleton import FACE, LEFT_HAND, RIGHT_HAND, VISIBLE
 from ..stages.types import PoseSequence
-from .puppets import PARTS
+from .clips import Clip, ClipSpec
+from .puppets.render import PARTS
 from .records import BadRecord
-from .samples import Clip, ClipSpec
 
 VIDEO_ENDS = {".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v"}
 HAND_SCORE = 0.5

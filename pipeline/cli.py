@@ -55,8 +55,8 @@ def animate(
     ray_address
         Ray cluster of these workers: auto, or HOST:PORT [default: this machine alone].
     """
-    from .animate import animate, plan
-    from .storage import url_of
+    from .animate.animate import animate, plan
+    from .job.storage import url_of
 
     resolved = resolve(AnimateConfig, options, config)
     if dry_run:
@@ -73,7 +73,7 @@ def pose(
     config: ConfigFile = None,
 ) -> None:
     """Find the poses of a driving video: writes poses.npz, poses.json and a video that shows them."""
-    from .pose import pose as find_poses
+    from .animate.pose import pose as find_poses
 
     for path in find_poses(resolve(ClipConfig, options, config)):
         print(path)
@@ -89,7 +89,7 @@ def batch(
 
     Exit code 0 when all are done, 3 when some were given up, 2 for a request that cannot be run.
     """
-    from .batch import batch as make_all
+    from .batch.batch import batch as make_all
 
     return make_all(resolve(BatchConfig, options, config))
 
@@ -103,7 +103,7 @@ def status(folder: Path) -> None:
     folder
         Output folder of the batch.
     """
-    from .status import status as look
+    from .batch.status import status as look
 
     print(look(folder))
 
@@ -117,7 +117,7 @@ def bench(*, json: JsonFile = None) -> None:
     json
         File that gets the same numbers.
     """
-    from .bench import bench as measure
+    from .evaluate.bench.bench import bench as measure
 
     print(measure(json))
 
@@ -174,7 +174,7 @@ def replay(folder: Path, step: str) -> None:
     step
         reference, poses, control, latents, result or comparison.
     """
-    from .replay import replay as run_again
+    from .animate.replay import replay as run_again
 
     for path in run_again(folder, step):
         print(path)

@@ -6,16 +6,16 @@ from typing import Annotated, Literal
 from cyclopts import App, Parameter
 from cyclopts.validators import Number
 
-from .claims import ClaimsConfig, evaluate_claims
 from .config import ConfigFile, resolve
-from .evaluate import EvaluateConfig, evaluate_model
-from .evaluate_pose import EvaluatePoseConfig, evaluate_pose
-from .train import TrainConfig, train
-from .train_data import DataConfig, make_shards
-from .train_encoder import EncoderConfig, train_encoder
-from .train_plan import plan
-from .train_ray import train_on_ray
-from .train_vae import VaeConfig, train_vae
+from .evaluate.claims.claims import ClaimsConfig, evaluate_claims
+from .evaluate.model import EvaluateConfig, evaluate_model
+from .evaluate.pose import EvaluatePoseConfig, evaluate_pose
+from .train.data import DataConfig, make_shards
+from .train.encoder import EncoderConfig, train_encoder
+from .train.plan import plan
+from .train.ray import train_on_ray
+from .train.train import TrainConfig, train
+from .train.vae import VaeConfig, train_vae
 
 train_app = App(name="train", help="Train ControlNeXt, or one of the small networks around it.")
 evaluate_app = App(name="evaluate", help="Measure a model or a pose estimator.")

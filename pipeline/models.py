@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING, Any
 
 from ..stages.generate import load_decoder, load_generator
 from .config import AnimateConfig
+from .job.storage import here
 from .progress import say
-from .storage import here
 
 if TYPE_CHECKING:
     from ..stages.svd.decoder import Decoder
@@ -21,7 +21,7 @@ def open_generator(config: AnimateConfig, gpu_part: float = 1.0) -> "SvdGenerato
     generator = load_generator(config.model, **weights, **device_options(config, gpu_part))
     generator.say = say
     if config.lora is not None:
-        from ..stages.svd.lora import load_lora
+        from ..stages.svd.files.lora import load_lora
 
         load_lora(generator.unet, here(config.lora), config.lora_scale)
     return generator
@@ -38,7 +38,7 @@ def device_options(config: AnimateConfig, gpu_part: float) -> dict[str, Any]:
     """Where a model is loaded, within how many bytes, and whether it is compiled."""
     import torch
 
-    from ..stages.svd.memory import part_of
+    from ..stages.svd.memory.plan import part_of
 
     best = "cuda" if torch.cuda.is_available() else "cpu"
     device = torch.device(best if config.device == "auto" else config.device)

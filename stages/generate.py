@@ -154,7 +154,7 @@ def nearest_multiple(value: int, multiple: int) -> int:
 
 def save_generator(generator: SvdGenerator, folder: str | Path) -> None:
     """Write a folder that `load_generator` reads."""
-    from .svd.folder import save_folder
+    from .svd.files.folder import save_folder
 
     save_folder(generator, Path(folder))
 
@@ -187,7 +187,7 @@ def load_generator(
     """
     import torch
 
-    from .svd.memory import choose_dtype
+    from .svd.memory.plan import choose_dtype
 
     files = {"base": base, "controlnext": controlnext, "unet": unet, "mimicmotion": mimicmotion}
     for key, value in files.items():
@@ -221,10 +221,10 @@ def load_decoder(
     import torch
 
     from .svd.decoder import Decoder
-    from .svd.folder import load_vae
+    from .svd.files.folder import load_vae
 
     if name in FILES:
-        from .svd.assemble import find_base
+        from .svd.files.published import find_base
 
         _check_given(name, dict.fromkeys(FILES[name], "") | {"base": base}, "in diffusers layout")
         vae = load_vae(find_base(str(base)))
@@ -255,7 +255,7 @@ FILES = {"svd-xt-1.1": ("base", "controlnext", "unet"), "mimicmotion": ("base", 
 
 
 def _tiny_random(files: Files) -> SvdGenerator:
-    from .svd.tiny import tiny_random
+    from .svd.files.tiny import tiny_random
 
     return tiny_random()
 
@@ -268,7 +268,7 @@ def _demo(files: Files) -> SvdGenerator:
 
 
 def _svd(files: Files) -> SvdGenerator:
-    from .svd.assemble import load_published
+    from .svd.files.published import load_published
 
     _check_given(
         "svd-xt-1.1",
@@ -300,7 +300,7 @@ def _options(keys: Sequence[str]) -> str:
 
 
 def _from_folder(folder: Path, name: str) -> SvdGenerator:
-    from .svd.folder import load_folder
+    from .svd.files.folder import load_folder
 
     return load_folder(folder, name)
 

@@ -59,7 +59,7 @@ def read_number() -> Callable[[np.ndarray], int]:
 @pytest.fixture(scope="session")
 def numbers(read_number: Callable[[np.ndarray], int]) -> Callable[..., list[int]]:
     """The numbers of all frames that `read_frames` gives of a video by `make_video`: (path, clip, report)."""
-    from posedance.stages.video import Clip, read_frames
+    from posedance.stages.media.video import Clip, read_frames
 
     def read(path: Path, clip: Any = None, report: Any = None) -> list[int]:
         return [read_number(frame) for frame in read_frames(path, clip or Clip(), report)]

@@ -52,8 +52,8 @@ def shorten(source: Path, target: Path) -> None:
     """The first second of a video."""
     from fractions import Fraction
 
-    from posedance.stages.encode import VideoWriter
-    from posedance.stages.video import Clip, probe, read_frames
+    from posedance.stages.media.encode import VideoWriter
+    from posedance.stages.media.video import Clip, probe, read_frames
 
     info = probe(source)
     with VideoWriter(target, info.width, info.height, info.fps, preset="veryfast") as writer:

@@ -10,9 +10,9 @@ import torch
 
 from ..errors import ConfigError
 from ..generate import load_generator
-from ..svd.folder import save_folder
-from ..svd.names import is_original
-from ..svd.weights import find_weights, read_weights, shards_of
+from ..svd.files.folder import save_folder
+from ..svd.files.names import is_original
+from ..svd.files.weights import find_weights, read_weights, shards_of
 
 DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}
 

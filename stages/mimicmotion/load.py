@@ -7,10 +7,10 @@ from torch import Tensor
 
 from ..errors import WeightsError
 from ..generate import Defaults
-from ..svd.assemble import find_base, load_unet, on_base
 from ..svd.conditioning import MicroConditioning
+from ..svd.files.published import find_base, load_unet, on_base
+from ..svd.files.weights import listed, load_strict, read_weights
 from ..svd.generator import SvdGenerator
-from ..svd.weights import listed, load_strict, read_weights
 from .pose_net import PoseNet
 
 NUMBERS = MicroConditioning(fps=6, motion_bucket=127, noise_aug=0.0)

@@ -16,8 +16,8 @@ from torch import Tensor
 from ..errors import ConfigError
 from ..generate import Settings
 from ..windows import faded
-from .fast import CompiledRegions, flatten_convolutions
-from .retry import out_of_memory, silent
+from .levers.fast import CompiledRegions, flatten_convolutions
+from .memory.retry import out_of_memory, silent
 
 
 def decode_frames(

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from ..errors import DeviceMemoryError
 from ..generate import Settings
 from .decode import decode_frames
-from .fast import CompiledRegions, compile_regions, convolve_channels_last
-from .memory import WORKSPACE, device_dtype, frames_decoded, gib, memory_budget, network_bytes
-from .retry import silent, told_what_to_do
+from .levers.fast import CompiledRegions, compile_regions, convolve_channels_last
+from .memory.plan import WORKSPACE, device_dtype, frames_decoded, gib, memory_budget, network_bytes
+from .memory.retry import silent, told_what_to_do
 
 
 @dataclass

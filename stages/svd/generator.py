@@ -30,10 +30,10 @@ from .conditioning import (
     step_noise,
 )
 from .decode import decode_frames
-from .deep_cache import cache_deep_features
 from .denoiser import Conditioning, Denoiser
 from .denoising import FreshNoise, OnEstimate, denoise
-from .fast import (
+from .levers.deep_cache import cache_deep_features
+from .levers.fast import (
     CompiledRegions,
     ExactLevers,
     attention_backends,
@@ -41,10 +41,10 @@ from .fast import (
     compile_regions,
     convolve_channels_last,
 )
-from .memory import MemoryPlan, plan_memory
+from .memory.plan import MemoryPlan, plan_memory
+from .memory.retry import silent, told_what_to_do
 from .preview import fit_colours
 from .published import denoise_as_published
-from .retry import silent, told_what_to_do
 from .sampling import ControlCache, ControlFrames, Sampler, guidance_scales
 from .schedule import SVD_SCHEDULER, aligned_sigmas, consistency_sigmas, initial_deviation, sampling_sigmas
 

@@ -22,11 +22,11 @@ from transformers import CLIPVisionModelWithProjection
 
 from ..controlnext.model import ControlNeXt
 from ..errors import ConfigError
+from ..media.picture import fit_cover, to_rgb
 from ..mimicmotion.pose_net import PoseNet
-from ..picture import fit_cover, to_rgb
-from .folder import NETWORKS, generator_of
+from .files.folder import NETWORKS, generator_of
+from .files.record import record_of
 from .generator import SvdGenerator
-from .record import record_of
 
 Picture = Image.Image | np.ndarray
 """A PIL image, or uint8 [H, W, 3]."""

@@ -14,11 +14,11 @@ from ..controlnext.model import ControlNeXt, FrameFeatures
 from ..generate import Settings
 from ..mimicmotion.pose_net import PoseFeatures, PoseNet
 from ..windows import Window
-from .deep_cache import DeepCache
 from .denoiser import Conditioning, Denoiser, guide, timestep_of, unconditional
-from .fast import CompiledRegions
-from .feed_forward import ChunkedFeedForward
-from .retry import in_smaller_pieces, silent
+from .levers.deep_cache import DeepCache
+from .levers.fast import CompiledRegions
+from .levers.feed_forward import ChunkedFeedForward
+from .memory.retry import in_smaller_pieces, silent
 
 
 class ControlFrames(Protocol):

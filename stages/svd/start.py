@@ -16,7 +16,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from ..errors import ConfigError
-from .temporal import silence_temporal
+from .levers.temporal import silence_temporal
 
 SIGNAL = 1.0
 """How large a signal of unit deviation enters a norm."""

@@ -18,12 +18,12 @@ import time
 from fractions import Fraction
 from pathlib import Path
 
-from posedance.datasets.puppets import make_character, make_motion, reference_pose, render
-from posedance.pipeline.animate import animate
-from posedance.pipeline.batch import batch
+from posedance.datasets.puppets.render import make_character, make_motion, reference_pose, render
+from posedance.pipeline.animate.animate import animate
+from posedance.pipeline.batch.batch import batch
 from posedance.pipeline.config import AnimateConfig, BatchConfig
-from posedance.stages.encode import VideoWriter
-from posedance.stages.picture import write_png
+from posedance.stages.media.encode import VideoWriter
+from posedance.stages.media.picture import write_png
 
 FPS, SECONDS, SIZE = Fraction(30), 2, (288, 512)
 

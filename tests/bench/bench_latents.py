@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from posedance.datasets.puppets import make_character, make_motion, reference_pose, render
+from posedance.datasets.puppets.render import make_character, make_motion, reference_pose, render
 from posedance.stages.generate import Settings, load_generator
 from posedance.stages.pose.render import draw_control_frames
 from posedance.stages.quality import psnr

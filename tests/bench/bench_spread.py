@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from posedance.pipeline.window_pool import Part, Video, WindowPool
+from posedance.pipeline.workers.window_pool import Part, Video, WindowPool
 from posedance.stages.svd.denoising import Denoising
 from posedance.stages.windows import plan
 

@@ -23,19 +23,24 @@ import numpy as np
 import torch
 from torch.nn.attention import sdpa_kernel
 
-from posedance.pipeline.bench import machine
+from posedance.pipeline.evaluate.bench.bench import machine
+from posedance.pipeline.evaluate.bench.svd import (
+    APPROXIMATIONS,
+    forward_tflop,
+    full_generator,
+    small_generator,
+)
 from posedance.stages.generate import Settings
-from posedance.stages.svd.collapse import collapse
-from posedance.stages.svd.fast import (
+from posedance.stages.svd.generator import SvdGenerator
+from posedance.stages.svd.levers.collapse import collapse
+from posedance.stages.svd.levers.fast import (
     attention_backends,
     attention_shapes,
     compile_regions,
     convolve_channels_last,
     flatten_convolutions,
 )
-from posedance.stages.svd.feed_forward import chunk_feed_forward
-from posedance.stages.svd.generator import SvdGenerator
-from posedance.stages.svd.measure import APPROXIMATIONS, forward_tflop, full_generator, small_generator
+from posedance.stages.svd.levers.feed_forward import chunk_feed_forward
 from posedance.stages.svd.published import step_windows
 from posedance.stages.svd.sampling import ControlCache, Sampler
 from posedance.stages.svd.schedule import can_align, euler_step

@@ -4,13 +4,13 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from posedance.datasets.puppets import PARTS, make_character, make_motion, render
+from posedance.datasets.clips import Clip, ClipSpec, loss_weights
+from posedance.datasets.puppets.render import PARTS, make_character, make_motion, render
 from posedance.datasets.records import BadRecord
-from posedance.datasets.samples import Clip, ClipSpec, loss_weights
 from posedance.datasets.video_clips import VideoClips, folder_sources, published_sources
-from posedance.stages.encode import VideoWriter
 from posedance.stages.errors import ConfigError
-from posedance.stages.picture import fit_cover
+from posedance.stages.media.encode import VideoWriter
+from posedance.stages.media.picture import fit_cover
 from posedance.stages.pose.files import save_poses
 from posedance.stages.pose.render import draw_control_frames
 from posedance.stages.types import PoseSequence

@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from posedance.datasets.puppets import make_character, make_motion, reference_pose, render
-from posedance.pipeline.train_config import TrainConfig
-from posedance.pipeline.train_data import DataConfig
-from posedance.pipeline.train_encoder import EncoderConfig, train_encoder
-from posedance.pipeline.train_loop import LoopConfig
-from posedance.pipeline.train_vae import VaeConfig, train_vae
-from posedance.pipeline.workers import start_ray
-from posedance.stages.picture import write_png
+from posedance.datasets.puppets.render import make_character, make_motion, reference_pose, render
+from posedance.pipeline.train.config import TrainConfig
+from posedance.pipeline.train.data import DataConfig
+from posedance.pipeline.train.encoder import EncoderConfig, train_encoder
+from posedance.pipeline.train.loop import LoopConfig
+from posedance.pipeline.train.vae import VaeConfig, train_vae
+from posedance.pipeline.workers.ray_pool import start_ray
+from posedance.stages.media.picture import write_png
 from posedance.stages.pose.files import save_poses
 from posedance.stages.types import PoseSequence
 

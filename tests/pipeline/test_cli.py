@@ -71,8 +71,8 @@ def test_a_bad_driving_video(run: Run, make: Callable[[Path], object], expected:
 def test_a_truncated_video_without_index_is_refused_and_with_one_is_used(
     run: Run, make_video: Callable[..., Path]
 ) -> None:
-    from posedance.pipeline.steps import decoding_notes
-    from posedance.stages.video import Clip, DecodeReport, read_frames
+    from posedance.pipeline.animate.steps import decoding_notes
+    from posedance.stages.media.video import Clip, DecodeReport, read_frames
 
     whole = make_video(Path("w.mp4"), 120, muxing={"movflags": "+faststart"}).read_bytes()
     Path("cut.mp4").write_bytes(whole[: len(whole) * 3 // 5])
@@ -131,7 +131,7 @@ def test_weights_that_would_run_code_are_refused(run: Run, nobody: str) -> None:
 
 @pytest.mark.parametrize("picture", ["cmyk.jpg", "alpha.png", "deep.png", "turned.jpg"])
 def test_unusual_pictures_are_read(picture: str, tmp_path: Path) -> None:
-    from posedance.stages.picture import read_picture
+    from posedance.stages.media.picture import read_picture
 
     path = tmp_path / picture
     if picture == "cmyk.jpg":

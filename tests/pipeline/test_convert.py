@@ -8,7 +8,7 @@ import torch
 from posedance.pipeline.cli import main
 from posedance.stages.generate import save_generator
 from posedance.stages.mimicmotion.pose_net import PoseNet
-from posedance.stages.svd.tiny import tiny_random
+from posedance.stages.svd.files.tiny import tiny_random
 
 
 def test_downloads_become_a_folder_for_animate(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

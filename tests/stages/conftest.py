@@ -66,7 +66,7 @@ def published(tmp_path_factory) -> Path:
     """
     from posedance.stages.controlnext.model import ControlNeXt
     from posedance.stages.generate import load_generator, save_generator
-    from posedance.stages.svd.names import original_name
+    from posedance.stages.svd.files.names import original_name
 
     folder = tmp_path_factory.mktemp("published")
     tiny = load_generator("tiny-random")

@@ -237,7 +237,7 @@ def test_folder_keeps_weights_and_record(tiny, folder):
 
 
 def test_folder_keeps_the_groups_of_the_norms(tmp_path):
-    from posedance.stages.svd.norms import norm_groups, set_norm_groups
+    from posedance.stages.svd.files.norms import norm_groups, set_norm_groups
 
     generator = load_generator("tiny-random")
     set_norm_groups(generator.unet, 8)

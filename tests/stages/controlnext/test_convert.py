@@ -13,7 +13,7 @@ from posedance.stages.controlnext.convert import convert, digest_of
 from posedance.stages.controlnext.model import ControlNeXt
 from posedance.stages.errors import ConfigError, WeightsError
 from posedance.stages.generate import load_generator, save_generator
-from posedance.stages.svd.tiny import tiny_random
+from posedance.stages.svd.files.tiny import tiny_random
 
 KIJAI = "controlnext-svd_v2-{}.safetensors"
 

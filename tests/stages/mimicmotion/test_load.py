@@ -10,7 +10,7 @@ from posedance.stages.errors import WeightsError
 from posedance.stages.generate import load_generator, save_generator
 from posedance.stages.mimicmotion.load import load_mimicmotion
 from posedance.stages.mimicmotion.pose_net import PoseNet
-from posedance.stages.svd.tiny import tiny_random
+from posedance.stages.svd.files.tiny import tiny_random
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from posedance.stages.mimicmotion.pose_net import PoseNet, attach_pose
-from posedance.stages.svd.tiny import tiny_random
+from posedance.stages.svd.files.tiny import tiny_random
 
 SHAPES = {
     "conv_layers.0": (3, 3, 3, 3),

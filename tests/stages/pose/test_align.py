@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from posedance.stages.errors import PoseError
-from posedance.stages.picture import fit_cover
+from posedance.stages.media.picture import fit_cover
 from posedance.stages.pose import skeleton
 from posedance.stages.pose.align import (
     ALIGNMENTS,

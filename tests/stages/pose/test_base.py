@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from posedance.stages.errors import PoseError
-from posedance.stages.picture import fit_cover, read_picture
+from posedance.stages.media.picture import fit_cover, read_picture
 from posedance.stages.pose import skeleton
 from posedance.stages.pose.base import ESTIMATORS, PoseEstimator, make_estimator, why_unusable
 from posedance.stages.pose.track import person_score

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from posedance.stages.errors import PoseError
-from posedance.stages.picture import fit_cover, read_picture
+from posedance.stages.media.picture import fit_cover, read_picture
 from posedance.stages.pose import mediapipe as backend
 from posedance.stages.pose.base import why_unusable
 from posedance.stages.pose.mediapipe import MediaPipeEstimator

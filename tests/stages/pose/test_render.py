@@ -7,8 +7,8 @@ import cv2
 import numpy as np
 import pytest
 
+from posedance.pipeline.evaluate.bench.drawing import draw_plainly, random_people
 from posedance.stages.pose import skeleton
-from posedance.stages.pose.measure import draw_plainly, random_people
 from posedance.stages.pose.render import (
     ControlCanvas,
     OpenPosePeople,

@@ -12,8 +12,8 @@ from posedance.stages.svd.denoiser import (
     guide,
     unconditional,
 )
+from posedance.stages.svd.files.tiny import TOKEN_WIDTH, tiny_random
 from posedance.stages.svd.noise import CosineInterpolated
-from posedance.stages.svd.tiny import TOKEN_WIDTH, tiny_random
 
 
 @pytest.fixture

@@ -12,11 +12,11 @@ from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from posedance.stages.controlnext.inject import attach
 from posedance.stages.controlnext.model import ControlNeXt
-from posedance.stages.svd.collapse import collapse
 from posedance.stages.svd.conditioning import MicroConditioning, clip_pixels, condition, vae_input
 from posedance.stages.svd.decode import decode, to_uint8
 from posedance.stages.svd.denoiser import Denoiser
 from posedance.stages.svd.denoising import denoise
+from posedance.stages.svd.levers.collapse import collapse
 from posedance.stages.svd.published import step_windows
 from posedance.stages.svd.sampling import ControlCache, Sampler
 from posedance.stages.svd.schedule import euler_step, initial_deviation, sampling_sigmas

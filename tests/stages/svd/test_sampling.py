@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from posedance.stages.svd.conditioning import initial_noise, step_noise
 from posedance.stages.svd.denoiser import timestep_of
 from posedance.stages.svd.denoising import Denoising, denoise
+from posedance.stages.svd.files.tiny import tiny_random
 from posedance.stages.svd.sampling import ControlCache, guidance_ramp
 from posedance.stages.svd.schedule import SVD_SCHEDULER, consistency_sigmas, euler_step, sampling_sigmas
-from posedance.stages.svd.tiny import tiny_random
 from posedance.stages.windows import blend, even, plan, reference
 
 

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from posedance.stages.errors import ConfigError
+from posedance.stages.svd.files.tiny import tiny_random
 from posedance.stages.svd.schedule import (
     SVD_SCHEDULER,
     aligned_sigmas,
@@ -14,7 +15,6 @@ from posedance.stages.svd.schedule import (
     initial_deviation,
     sampling_sigmas,
 )
-from posedance.stages.svd.tiny import tiny_random
 
 
 def test_golden_tables(golden, read_json):

@@ -1,0 +1,1 @@
+"""Puppets: drawn dancers whose every keypoint is known."""

@@ -1,0 +1,1 @@
+"""Animate: the steps that make one video, and the commands over them."""

@@ -1,0 +1,93 @@
+"""What people look at: the comparison video, contact sheets, and poses drawn on the driving video."""
+
+from collections.abc import Iterator, Mapping
+from fractions import Fraction
+from itertools import chain, repeat
+from pathlib import Path
+
+import numpy as np
+
+from ...stages.media.encode import AudioSource, VideoWriter, side_by_side
+from ...stages.media.frames import StoredFrames
+from ...stages.media.picture import contact_sheet, fit_cover, read_picture, write_png
+from ...stages.media.video import Clip, probe, read_frames
+from ...stages.pose.files import load_poses
+from ...stages.pose.render import draw_overlay
+from ..config import EncodeConfig
+from ..progress import stage
+
+PANEL_HEIGHT = 512
+"""Pixels of a panel of the comparison video from top to bottom."""
+SHEET_MOMENTS = 8
+"""Moments that a contact sheet shows, evenly spread from the first frame to the last."""
+SHEET_HEIGHT = 288
+"""Pixels of a moment on the contact sheet from top to bottom."""
+SHEET_COLUMNS = 2
+
+
+def write_comparison(
+    driving: tuple[Path, Clip] | None,
+    control: Path,
+    reference: Path,
+    result: Path,
+    folder: Path,
+    audio: AudioSource | None,
+    encode: EncodeConfig,
+) -> None:
+    """Write comparison.mp4 and contact_sheet.png: driving | pose | reference | result.
+
+    `control` is the frame store with the reference's pose first. Without a driving video that panel is left
+    out. Frames are streamed.
+    """
+    info = probe(result)
+    drawn = StoredFrames(control)
+    still = fit_cover(read_picture(reference), info.width, info.height)
+    panels: dict[str, Iterator[np.ndarray]] = {
+        "pose": (drawn[i : i + 1][0] for i in range(1, len(drawn))),
+        "reference": repeat(still),
+        "result": read_frames(result, Clip()),
+    }
+    if driving is not None:
+        panels = {"driving": read_frames(*driving), **panels}
+    write_panels(panels, info.num_frames, info.fps, folder / "comparison.mp4", folder, audio, encode)
+
+
+def write_overlay(
+    driving: Path, clip: Clip, poses: Path, folder: Path, audio: AudioSource | None, encode: EncodeConfig
+) -> None:
+    """Write overlay.mp4 and contact_sheet.png: the driving video, and the poses drawn on it."""
+    found = load_poses(poses)
+    frames = read_frames(driving, clip)
+    drawn = map(draw_overlay, read_frames(driving, clip), found.keypoints, found.scores)
+    panels = {"driving": frames, "pose": drawn}
+    write_panels(panels, len(found), found.fps, folder / "overlay.mp4", folder, audio, encode)
+
+
+def write_panels(
+    panels: Mapping[str, Iterator[np.ndarray]],
+    num_frames: int,
+    fps: Fraction,
+    video: Path,
+    folder: Path,
+    audio: AudioSource | None,
+    encode: EncodeConfig,
+) -> None:
+    """Panels side by side, labelled with their names, as a video; some moments of it as contact_sheet.png."""
+    labels = list(panels)
+    moments = set(np.linspace(0, num_frames - 1, SHEET_MOMENTS).round().astype(int).tolist())
+    tiles: list[np.ndarray] = []
+    times: list[str] = []
+    rows = enumerate(zip(*panels.values(), strict=False))
+    first = next(rows)
+    height, width = side_by_side(first[1], PANEL_HEIGHT).shape[:2]
+    with (
+        stage(video.stem, num_frames) as advance,
+        VideoWriter(video, width, height, fps, audio, crf=encode.crf, preset=encode.preset) as writer,
+    ):
+        for index, row in chain([first], rows):
+            writer.write(side_by_side(row, PANEL_HEIGHT, labels))
+            if index in moments:
+                tiles.append(side_by_side(row, SHEET_HEIGHT))
+                times.append(f"{float(index / fps):.2f} s")
+            advance(1)
+    write_png(folder / "contact_sheet.png", contact_sheet(tiles, SHEET_COLUMNS, times))

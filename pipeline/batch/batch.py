@@ -1,0 +1,188 @@
+"""`batch`: many videos on many workers, each made as `animate` makes it and nothing made twice.
+
+    OUT/NAME/            one job folder for each video: what `animate` writes
+    OUT/index.html       every comparison video, and the state of every item, while it runs too
+    OUT/events.jsonl     what happened, one line each
+    OUT/summary.json     the last run in numbers
+    OUT/.work/shared/    poses of driving videos and reference images, one for all that use them
+    OUT/.work/quarantine/NAME.json   what was given up: stage, error, attempts
+
+What there is to do is found in `plan.py`; the scheduler of `workers/` runs it.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+
+from ...stages.errors import ConfigError, OutputError
+from ...stages.types import Resources
+from ..animate.graph import STEPS
+from ..config import AnimateConfig, BatchConfig
+from ..interrupts import held_back
+from ..job.job import Job, hold, make_folder, sweep, write_text
+from ..job.publish import publish
+from ..job.storage import put, scratch_for, url_of
+from ..progress import say
+from ..workers.executor import Executor, InProcess, Outcome, Task
+from ..workers.machines import Machine, machines_of_ray
+from ..workers.ray_pool import OnRay, Pool, refuse_cluster, start_ray
+from ..workers.resources import Shares, describe, share_out
+from ..workers.scheduler import Scheduler
+from .log import Log
+from .plan import Plan, find_items, forget, plan_items, shard_of, tasks_of
+from .stages import make_stages
+from .status import BEATS, quarantine_path, state_of, states_of, write_index
+
+LIVE_PER_WORKER = 2
+"""Videos that are begun and not finished, for each worker: bounds the disk that intermediate files take."""
+LOCK_PATIENCE_S = 1.0
+"""How long a driver waits for the batch's lock, for `status` tries it for a moment."""
+QUARANTINED = 3
+"""Exit code when some videos were given up."""
+
+
+def batch(config: BatchConfig) -> int:
+    """Make what `config` asks for; returns the exit code: 0 all done, 3 some given up.
+
+    Raises PosedanceError for a request that cannot be run.
+    """
+    url = url_of(config.output)
+    root = config.output.resolve() if url is None else scratch_for(url)
+    if config.executor == "local" and config.ray_address is not None:
+        raise ConfigError(f"--executor local with --ray-address {config.ray_address}: choose one of them")
+    if url is not None and config.executor == "ray":
+        refuse_cluster(url, config.ray_address)
+    config = config.model_copy(update={"output": root})
+    found, left_out = find_items(config)
+    items = shard_of(found, config.shard)
+    part = "" if config.shard is None else f"-{config.shard.replace('/', '-of-')}"
+    make_folder(root)
+    with batch_lock(root, config.shard):
+        if config.shard is None:
+            sweep(root)
+        plan = plan_items(root, items, config, url)
+        write_text(root / ".work" / f"items{part}.json", json.dumps(plan.keys))
+        if config.force is not None:
+            for item in plan.todo:
+                forget(root, item, plan.keys[item.name], config.force)
+        say(
+            f"{len(items)} videos: {len(plan.done)} done before, {len(plan.todo)} to make"
+            + (f", {len(plan.quarantined)} given up before (--retry-quarantined)" if plan.quarantined else "")
+            + (f", {len(plan.later)} beyond --limit" if plan.later else "")
+        )
+        log = Log(root, part, len(plan.todo), left_out)
+        try:
+            if plan.todo:
+                run_tasks(root, plan, config, log, url)
+        finally:
+            log.close()
+            states = [state_of(root, name, keys) for name, keys in plan.keys.items()]
+            summary, lines = log.summary(states, len(plan.done)), list(log.lines(states, len(plan.done)))
+            write_index(root, states_of(root), lines)
+            write_text(root / f"summary{part}.json", json.dumps(summary, indent=1))
+            if url is not None:
+                for name in ("index.html", "events.jsonl"):
+                    copy = Path(name)
+                    put(root / name, f"{url}/{copy.stem}{part}{copy.suffix}")
+                put(root / f"summary{part}.json", f"{url}/summary{part}.json")
+    for line in lines:
+        say(line)
+    return QUARANTINED if any(state.status == "quarantined" for state in states) else 0
+
+
+@contextmanager
+def batch_lock(root: Path, shard: str | None) -> Iterator[None]:
+    """Hold the batch's folder: alone, or one shard of it beside the others."""
+    lock = root / ".work" / "lock"
+    with hold(root, lock, LOCK_PATIENCE_S, shared=shard is not None), ExitStack() as stack:
+        if shard is not None:
+            stack.enter_context(hold(root, lock.with_name(f"lock-{shard.replace('/', '-of-')}")))
+        yield
+
+
+def run_tasks(root: Path, plan: Plan, config: BatchConfig, log: "Log", url: str | None = None) -> None:
+    """Run what is to do on the executor that the config names."""
+    (root / ".work" / "quarantine").mkdir(exist_ok=True)
+    for item in plan.todo:
+        quarantine_path(root, item.name).unlink(missing_ok=True)
+    executor, shares = make_executor(root, plan.todo[0].config, config)
+    say(describe(shares))
+    keys = plan.keys
+
+    failed: list[str] = []
+    uncopied: list[str] = []
+
+    def copy(name: str, url: str) -> None:
+        publish(Job(root / name), f"{url}/{name}", {step: keys[name][step] for step in STEPS})
+
+    def listen(event: str, task: Task, outcome: Outcome | None, tries: int) -> None:
+        log(event, task, outcome, tries)
+        ended = event in ("done", "skip")
+        if ended and task.work.step == "shape":
+            for note in Job(root).facts(task.name)["notes"]:
+                say(note)
+        if url is not None and ended and task.item is not None and task.work.step == STEPS[-1]:
+            try:
+                copy(task.item, url)
+            except OutputError as error:  # the other videos are made all the same
+                say(f"{error}: tried again at the end")
+                uncopied.append(task.item)
+        if event == "quarantine":
+            failed[:] = [task.name]
+        if outcome is None or task.item is None or event not in ("quarantine", "drop"):
+            return
+        path = quarantine_path(root, task.item)
+        if not path.exists():
+            record = {
+                "keys": keys[task.item],
+                "stage": failed[0],
+                "error": outcome.error,
+                "attempts": tries,
+                "trace": outcome.trace,
+            }
+            write_text(path, json.dumps(record, indent=1))
+
+    log.workers = executor.workers
+    with closing(executor), held_back() as stopped:
+        Scheduler(
+            tasks_of(root, plan.todo, keys, shares),
+            executor,
+            list(shares),
+            attempts=config.attempts,
+            max_live=LIVE_PER_WORKER * sum(workers for workers, _ in shares.values()),
+            listen=listen,
+            stopped=stopped,
+        ).run()
+    if url is not None:
+        for name in uncopied:
+            copy(name, url)
+
+
+def make_executor(root: Path, first: AnimateConfig, config: BatchConfig) -> tuple[Executor, Shares]:
+    """The executor that a config names, and how the machine is shared out among the stages."""
+    if config.executor == "local":
+        import torch
+
+        here = Machine(os.cpu_count() or 1, torch.cuda.device_count())
+        shares = share_out([here], config.pools)
+        return InProcess(make_stages(resources_of(shares), first)), shares
+    owned = start_ray(config.ray_address)
+    machines = machines_of_ray()
+    if not machines:
+        raise ConfigError("no machine of the Ray cluster gives cores: start one with --num-cpus above 0")
+    shares = share_out(machines, config.pools)
+    stages = make_stages(resources_of(shares), first)
+    pools = {stage: Pool(stages[stage], workers) for stage, (workers, _) in shares.items()}
+    beats = root / BEATS / ("all" if config.shard is None else config.shard.replace("/", "-of-"))
+    shutil.rmtree(beats, ignore_errors=True)  # what a killed driver's workers said
+    beats.mkdir(parents=True)
+    timeout_s, attempts = config.timeout, config.attempts
+    return OnRay(pools, beats, timeout_s=timeout_s, attempts=attempts, owns_ray=owned), shares
+
+
+def resources_of(shares: Shares) -> dict[str, Resources]:
+    """What a worker of each stage takes."""
+    return {stage: each for stage, (_, each) in shares.items()}

@@ -1,0 +1,240 @@
+"""What a batch makes: the rows of a manifest, or every driving video with every reference image.
+
+A row names what differs from the command line: `driving` (or `pose`), `reference`, any other option of
+`animate`, and `name`, the folder of its result. Paths are relative to the manifest.
+"""
+
+import csv
+import difflib
+import hashlib
+import io
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from ...stages.errors import ConfigError
+from ..config import AnimateConfig, all_keys, explain, merge, unknown_keys
+from ..job.storage import files_of_folder, here, is_file, is_folder, url_of
+from ..progress import say
+
+VIDEOS = frozenset({".avi", ".gif", ".m4v", ".mkv", ".mov", ".mp4", ".mpg", ".webm"})
+"""Names of driving videos in a folder end in these."""
+PICTURES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+"""Names of reference images in a folder end in these."""
+NAME_BYTES = 200
+"""In the name of a result's folder: file systems take 255, and some files are called after it."""
+PATHS = (
+    "driving",
+    "reference",
+    "pose",
+    "model",
+    "lora",
+    "weights.base",
+    "weights.controlnext",
+    "weights.unet",
+    "weights.mimicmotion",
+    "estimator.model",
+    "estimator.detector",
+)
+"""Options that may name a file."""
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One animation of a batch; `config.output` is its folder. All paths are absolute."""
+
+    name: str
+    config: AnimateConfig
+
+
+def read_manifest(path: Path) -> list[Row]:
+    """Rows of a CSV, JSONL or YAML manifest. Raises ConfigError."""
+    readers = {".csv": read_csv, ".jsonl": read_jsonl, ".yaml": read_list, ".yml": read_list}
+    reader = readers.get(path.suffix.lower())
+    if reader is None:
+        raise ConfigError(f"cannot tell what manifest {path} is: name it .csv, .jsonl or .yaml")
+    try:
+        rows = reader(here(path).read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise ConfigError(f"cannot read manifest {path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"manifest {path} is not text: save it as UTF-8") from error
+    except (ValueError, csv.Error, yaml.YAMLError) as error:
+        raise ConfigError(f"manifest {path} cannot be parsed: {' '.join(str(error).split())}") from error
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise ConfigError(f"manifest {path} must be a list of mappings, one for each animation")
+    if not rows:
+        raise ConfigError(f"manifest {path} is empty: give one row for each animation")
+    return rows
+
+
+def read_csv(text: str) -> list[Row]:
+    """Rows of a table with a heading; empty cells count as not given, `window.size` is a nested option."""
+    rows = []
+    for number, cells in enumerate(csv.DictReader(io.StringIO(text)), 1):
+        if None in cells or None in cells.values():
+            raise ValueError(f"row {number} has not as many cells as the heading")
+        row: dict[str, Any] = {}
+        for key, value in cells.items():
+            *groups, last = key.strip().split(".")
+            if value.strip():
+                value = {last: value.strip()}
+                for group in reversed(groups):
+                    value = {group: value}
+                row = merge(row, value)
+        rows.append(row)
+    return rows
+
+
+def read_jsonl(text: str) -> list[Any]:
+    """One JSON object on each line."""
+    return [json.loads(line) for line in text.splitlines() if line.strip()]
+
+
+def read_list(text: str) -> Any:
+    """A YAML list."""
+    return yaml.safe_load(text)
+
+
+def crossed(driving: Path | None, reference: Path | None) -> tuple[list[Row], int]:
+    """Every driving video with every reference, each a file or a folder; how many files were neither."""
+    if driving is None or reference is None:
+        raise ConfigError("name a manifest with --manifest, or folders with --driving and --reference")
+    videos, others = files_in(driving, VIDEOS, "video")
+    pictures, more = files_in(reference, PICTURES, "picture")
+    rows: list[Row] = [
+        {"driving": video, "reference": picture} for video, picture in product(videos, pictures)
+    ]
+    return rows, others + more
+
+
+def files_in(path: Path, suffixes: frozenset[str], what: str) -> tuple[list[Path], int]:
+    """The files of one kind in a folder by name, or the one file that `path` is; and how many others."""
+    if is_file(path):
+        return [path], 0
+    if not is_folder(path):
+        raise ConfigError(f"there is no {what} or folder {path}")
+    files = files_of_folder(path)
+    found = [file for file in files if file.suffix.lower() in suffixes]
+    others = Counter(file.suffix for file in files if file not in found and file.suffix != ".npz")
+    if others:
+        named = ", ".join(f"{count} {suffix or 'without suffix'}" for suffix, count in others.items())
+        say(f"{path}: {others.total()} files are no {what} and left out ({named})")
+    if not found:
+        raise ConfigError(f"there is no {what} in {path}: its name must end in {', '.join(sorted(suffixes))}")
+    return found, others.total()
+
+
+def make_items(rows: Sequence[Row], base: AnimateConfig, source: str, folder: Path) -> list[Item]:
+    """Items of `rows`, each on top of `base`, whose paths are relative to `folder`, named uniquely.
+
+    Raises ConfigError naming `source` and the row for an unknown key, a wrong value, a missing file, or a
+    name that is taken. Rows that ask for the same thing twice are left out and counted.
+    """
+    below = with_paths(base.model_dump(exclude_unset=True, exclude={"output"}), Path.cwd())
+    seen: dict[str, int] = {}
+    wanted: list[tuple[str, str, AnimateConfig]] = []
+    for number, row in enumerate(rows, 1):
+        where = f"{source}, row {number}"
+        options = {key: value for key, value in row.items() if key != "name"}
+        config = configure(where, merge(below, with_paths(options, folder)), options)
+        identity = json.dumps([config.model_dump(mode="json"), row.get("name")], sort_keys=True)
+        if identity in seen:
+            continue
+        seen[identity] = number
+        wanted.append((where, readable_name(row, config), config))
+    if len(wanted) < len(rows):
+        say(f"{source}: {len(rows) - len(wanted)} rows ask for what an earlier row does and are left out")
+    counts = Counter(name for _, name, _ in wanted)
+    items = {}
+    for where, name, config in wanted:
+        if counts[name] > 1:
+            text = json.dumps(config.model_dump(mode="json"), sort_keys=True)
+            name = f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+        if name in items:
+            raise ConfigError(f"{where}: the name {name} is taken by an earlier row: give each its own")
+        items[name] = Item(name, config.model_copy(update={"output": base.output.resolve() / name}))
+    return list(items.values())
+
+
+def configure(where: str, merged: Row, options: Row) -> AnimateConfig:
+    """The config of one row, checked as far as that goes without reading a file."""
+    for key in unknown_keys(AnimateConfig, options):
+        near = difflib.get_close_matches(key, ["name", *all_keys(AnimateConfig)], n=1)
+        hint = f"did you mean {near[0]}?" if near else "it is no option of animate"
+        raise ConfigError(f"{where}: unknown key {key}: {hint}")
+    if "output" in options:
+        raise ConfigError(f"{where}: output is decided by the batch: use name for the folder of a result")
+    try:
+        config = AnimateConfig.model_validate(merged)
+    except ValidationError as error:
+        raise ConfigError(f"{where}: {explain(error)}") from error
+    if bool(config.driving) == bool(config.pose):
+        raise ConfigError(f"{where}: name either driving or pose")
+    if config.reference is None:
+        raise ConfigError(f"{where}: reference is missing: name a picture of the character")
+    for path in (config.driving, config.pose, config.reference, config.lora):
+        if path is not None and not is_file(path):
+            raise ConfigError(f"{where}: there is no file {path}")
+    return config
+
+
+def with_paths(row: Row, folder: Path) -> Row:
+    """The row with its paths absolute. URLs stay, and a model or base that is no folder here, a name."""
+    for option in PATHS:
+        *groups, last = option.split(".")
+        group: Any = row
+        for name in groups:
+            group = group.get(name) if isinstance(group, Mapping) else None
+        value = group.get(last) if isinstance(group, Mapping) else None
+        if not isinstance(value, str | Path):
+            continue
+        if url_of(Path(value)) is not None:
+            continue
+        path = folder / Path(value).expanduser()
+        if url_of(path) is None:
+            path = path.resolve()
+        if option not in ("model", "weights.base") or path.exists():
+            change: Any = {last: path if option not in ("model", "weights.base") else str(path)}
+            for name in reversed(groups):
+                change = {name: change}
+            row = merge(row, change)
+    return row
+
+
+def readable_name(row: Row, config: AnimateConfig) -> str:
+    """The row's own name, or driving--reference with what else the row sets."""
+    if row.get("name") is not None:
+        return tidy(str(row["name"]))
+    dance, reference = config.driving or config.pose, config.reference
+    assert dance is not None and reference is not None
+    others = (f"{key}-{value}" for key, value in settings_in(row) if key not in ("name", *PATHS))
+    return tidy("--".join([dance.stem, reference.stem, *others]))
+
+
+def settings_in(row: Row, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted options of a row, and their values."""
+    for key, value in row.items():
+        if isinstance(value, Mapping):
+            yield from settings_in(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def tidy(name: str) -> str:
+    """A name that every file system takes: long ones are cut and end in a hash of the whole."""
+    plain = re.sub(r"[^\w.-]+", "_", name).strip("._") or "item"
+    if len(plain.encode()) <= NAME_BYTES:
+        return plain
+    cut = plain.encode()[: NAME_BYTES - 9].decode(errors="ignore")
+    return f"{cut}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"

@@ -1,0 +1,1 @@
+"""Evaluate: what is measured of models, pose estimators, claims and speed."""

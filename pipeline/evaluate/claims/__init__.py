@@ -1,0 +1,1 @@
+"""Claims: ControlNeXt beside a ControlNet on a small network."""

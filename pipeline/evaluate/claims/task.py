@@ -1,0 +1,238 @@
+"""What `evaluate claims` trains: a base without control, and ways to control it, alike in all else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ....datasets.clips import to_signed, to_unit
+from ....stages.controlnext.inject import Injection
+from ....stages.svd.conditioning import clip_pixels
+from ....stages.svd.decode import to_uint8
+from ....stages.svd.denoiser import Conditioning, Denoiser, Loss, timestep_of
+from ....stages.svd.levers.collapse import collapse
+from ....stages.svd.levers.temporal import is_temporal, without_temporal
+from ....stages.svd.schedule import SVD_SCHEDULER, euler_step, initial_deviation, sampling_sigmas
+from ...train.config import TrainConfig
+from ...train.data import seeded
+from ...train.learning import learning_of, unused
+from ...train.log import Log
+from ...train.model import Parts
+from ...train.train import VideoTask
+from ...train.vae import decoded_by, posterior
+from ..model import Held, measure
+from .controlnet import HINT_CHANNELS, ControlNet, attach_controlnet
+
+BASE = "base"
+CONTROLNEXT, CONTROLNET = "controlnext", "controlnet"
+WITHOUT, ZERO = "controlnext_without_cross_normalization", "controlnext_zero_convolution"
+METHODS = (CONTROLNEXT, CONTROLNET, WITHOUT, ZERO)
+"""What is compared. `WITHOUT` adds ControlNeXt's features as they are; `ZERO` too, but its last convolution
+starts as zero, as ControlNet's do: that is what cross-normalization is meant to replace."""
+
+
+class ClaimsTask(VideoTask):
+    """Pictures from a reference, with one of the ways of control, or as BASE without any.
+
+    Args:
+        held: clips, every APART-th frame of which is measured, at the steps `moments` only.
+    """
+
+    modules: Mapping[str, nn.Module]
+
+    def __init__(
+        self, method: str, config: TrainConfig, parts: Parts, held: list[Held], moments: frozenset[int]
+    ) -> None:
+        self.method, self.held, self.moments = method, held, moments
+        self.controlnet = ControlNet(parts.unet, hint_channels(parts)) if method == CONTROLNET else None
+        super().__init__(config, parts)
+        unet, strength = self.parts.unet, config.model.strength
+        if method == BASE:
+            self.denoiser = WithoutControl(unet, self.parts.controlnext, self.injection)
+            self.modules = {"unet": unet}
+        elif self.controlnet is not None:
+            freeze_temporal(self.controlnet)
+            collapse(self.controlnet.encoder)
+            self.injection.detach()
+            injection: Any = attach_controlnet(unet, self.controlnet)
+            self.denoiser = Denoiser(unet, self.controlnet, injection)
+            self.modules = {"unet": unet, "controlnet": self.controlnet}
+        elif method in (WITHOUT, ZERO):
+            self.injection.detach()
+            self.injection = Injection(unet, "down_blocks.0", lambda h, c, s: add_plain(h, c, s, strength))
+            self.denoiser = Denoiser(unet, self.parts.controlnext, self.injection)
+        if method == ZERO:
+            for parameter in self.parts.controlnext.mid_convs[1].parameters():
+                nn.init.zeros_(parameter)
+
+    def trainable(self) -> list[tuple[str, nn.Parameter]]:
+        """The control's parameters, and those of the UNet that `config.learn` names; temporal ones rest."""
+        unet = learning_of(self.parts.unet, self.config.learn, self.config.video)
+        named = [(f"unet.{name}", p) for name, p in unet]
+        for module, network in self.modules.items():
+            if module != "unet":
+                named += [
+                    (f"{module}.{name}", p) for name, p in network.named_parameters() if p.requires_grad
+                ]
+        return named
+
+    def denoise_loss(self, *args: Any, **kwargs: Any) -> Loss:
+        with without_temporal(self.denoiser.controlnext):
+            return super().denoise_loss(*args, **kwargs)
+
+    def validate(self, step: int, log: Log) -> dict[str, float]:
+        return self.figures() if step in self.moments else {}
+
+    def figures(self) -> dict[str, float]:
+        """`evaluate.measure` of the held-out clips, each frame made by itself."""
+        scale = float(self.parts.vae.config["scaling_factor"])
+        controlled = self.method != BASE
+        return self.measured(
+            [self.sample(*self.conditions(thinned(c)), controlled) / scale for c in self.held]
+        )
+
+    @torch.no_grad()
+    def ceiling(self) -> dict[str, float]:
+        """Figures of the true frames after the VAE: no control can do better."""
+        return self.measured(
+            [
+                posterior(self.parts.vae, to_signed(thinned(clip).frames[1:]).to(self.device)).mode()
+                for clip in self.held
+            ]
+        )
+
+    @torch.no_grad()
+    def measured(self, latents: list[Tensor]) -> dict[str, float]:
+        """Figures of the held-out clips if these, [T, C, h, w], were their frames."""
+        made = []
+        for frames in latents:
+            with without_temporal(self.parts.vae):
+                made.append(np.stack([to_uint8(frame) for frame in decoded_by(self.parts.vae, frames).cpu()]))
+        thin = [thinned(clip) for clip in self.held]
+        figures: Mapping[str, Any] = measure(thin, made, [])
+        figures = {**pose_errors(self.held, made), **figures}
+        return {name: float(value) for name, value in figures.items() if name not in OF_VIDEOS}
+
+    @torch.no_grad()
+    def conditions(self, clip: Held) -> tuple[Conditioning, Tensor]:
+        """What the networks know of T frames, each a video of its own; control frames [T, 3, H, W]."""
+        count = len(clip.frames) - 1
+        encoder: Any = self.parts.image_encoder
+        pixels = clip_pixels(clip.frames[0], encoder.config.image_size)
+        token = encoder(pixels.to(self.device)).image_embeds
+        reference = posterior(self.parts.vae, to_signed(clip.frames[:1]).to(self.device)).mode()
+        conditioning = Conditioning(
+            token[:, None].expand(count, -1, -1),
+            reference.expand(count, -1, -1, -1),
+            self.numbers().time_ids().expand(count, -1).to(self.device),
+        )
+        return conditioning, to_unit(clip.control[1:]).to(self.device)
+
+    @torch.no_grad()
+    def sample(self, conditioning: Conditioning, frames: Tensor, controlled: bool = True) -> Tensor:
+        """Latents [T, C, h, w] of pictures sampled from noise; what does not depend on time is done once."""
+        model = self.config.model
+        scheduler = SVD_SCHEDULER | {"sigma_max": model.sigma_max, "sigma_min": model.sigma_min}
+        sigmas = sampling_sigmas(scheduler, model.steps)
+        noise = torch.randn(
+            conditioning.image_latents[:, None].shape, generator=seeded(self.config.loop.seed)
+        )
+        latents = (noise * initial_deviation(scheduler, sigmas)).to(self.device)
+        sigmas = sigmas.to(self.device)
+        module: Any = self.denoiser.controlnext
+        with without_temporal(self.parts.unet), without_temporal(module):
+            features = module.encode_frames(frames) if controlled else None
+            for sigma, following in pairwise(sigmas):
+                control = None
+                if features is not None:
+                    control = module.apply_time(features, module.embed_time(timestep_of(sigma), 1))
+                v = self.denoiser(latents, sigma.expand(len(latents)), conditioning, control)
+                latents = euler_step(latents, v, sigma, following)
+        return latents[:, 0]
+
+
+APART = 6
+"""Motion frames between two held-out pictures of a clip, so that their poses differ."""
+OF_VIDEOS = ("flicker", "seam_score")
+"""Figures that mean nothing for pictures made one by one."""
+
+
+def pose_errors(clips: list[Held], outputs: list[np.ndarray]) -> dict[str, float]:
+    """How far the wrists are from where they belong, in percent of the height.
+
+    What pose a picture shows is told by the true frame of its clip that it is nearest to, by squared error:
+    that works while colours are still wrong, and needs no detector. A clip's outputs, [T, H, W, 3], belong to
+    every APART-th of its frames, and all of its frames are candidates. `pose_error_shuffled_percent` is the
+    distance to the pose of another of the T frames; `pose_found_percent` is how often the picture is nearer
+    to its own frame than to the T - 1 others.
+    """
+    errors: dict[str, list[float]] = {"pose_error_percent": [], "pose_error_shuffled_percent": []}
+    found: list[bool] = []
+    for clip, output in zip(clips, outputs, strict=True):
+        truth, wrists = clip.frames[1:].astype(np.float32), clip.wrists[1:, :, :2] / clip.frames.shape[1]
+        asked = range(0, len(truth), APART)
+        for t, picture in enumerate(output):
+            distances = ((picture - truth) ** 2).mean((1, 2, 3))
+            shown = wrists[int(distances.argmin())]
+            other = (t + len(asked) // 2) % len(asked)
+            for at, values in zip((t, other), errors.values(), strict=True):
+                values += np.linalg.norm(shown - wrists[asked[at]], axis=-1).tolist()
+            found.append(int(distances[list(asked)].argmin()) == t)
+    figures = {name: 100 * float(np.mean(values)) for name, values in errors.items()}
+    return figures | {"pose_found_percent": 100 * float(np.mean(found))}
+
+
+class WithoutControl(Denoiser):
+    """A denoiser whose loss sees no control frames."""
+
+    def loss(self, latents: Tensor, control_frames: Tensor | None, *args: Any, **kwargs: Any) -> Loss:
+        return super().loss(latents, None, *args, **kwargs)
+
+
+def add_plain(hidden: Tensor, control: Tensor, scale: float | Tensor, strength: float) -> Tensor:
+    """hidden + strength * scale * control, pooled to the size of `hidden`: no cross-normalization."""
+    pooled = F.adaptive_avg_pool2d(control.float(), (hidden.shape[-2], hidden.shape[-1]))
+    return hidden + (pooled * (scale * strength)).to(hidden.dtype)
+
+
+def freeze_temporal(controlnet: ControlNet) -> None:
+    """Of a ControlNet that learns pictures, what is skipped or cannot matter does not learn."""
+    for name, parameter in controlnet.named_parameters():
+        parameter.requires_grad_(not is_temporal(name) and not unused(name))
+
+
+def hint_channels(parts: Parts) -> tuple[int, ...]:
+    """Widths of the hint network: the published ones, cut to the VAE's downscale."""
+    return HINT_CHANNELS[: len(parts.vae.config["block_out_channels"])]
+
+
+def thinned(clip: Held) -> Held:
+    """A clip with its reference and every APART-th of its frames."""
+    pick = [0, *range(1, len(clip.frames), APART)]
+    return replace(
+        clip,
+        frames=clip.frames[pick],
+        control=clip.control[pick],
+        parts=clip.parts[pick],
+        wrists=clip.wrists[pick],
+    )
+
+
+def training_step(task: ClaimsTask, batch: Any, learning_rate: float) -> Callable[[], None]:
+    """A function that makes one step of a training on a batch: loss, gradients, AdamW."""
+    parameters = [p for _, p in task.trainable()]
+    optimizer = torch.optim.AdamW(parameters, lr=learning_rate)
+
+    def step() -> None:
+        optimizer.zero_grad()
+        task.loss(0, 0, batch)[0].backward()
+        optimizer.step()
+
+    return step

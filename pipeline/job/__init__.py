@@ -1,0 +1,1 @@
+"""Jobs: folders that know what is done, and stores where results are published."""

@@ -1,0 +1,214 @@
+"""A job folder: what is done, under which key, and how a killed run goes on.
+
+Work is at-least-once, outputs are exactly-once. Each step writes its files under a temporary name, moves them
+into place, and then commits a record: the step's key (a hash of everything that decides its result) and each
+file's size and SHA-256. A step is done only when its record has the asked key and every file matches it, so a
+half-written file, a changed option or a changed input is never taken for finished work.
+
+    out/result.mp4 ...            what the user came for
+    out/.work/records/STEP.json   the records
+    out/.work/...                 what later steps read: poses, latents, checkpoints
+"""
+
+import fcntl
+import hashlib
+import json
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from ...stages.atomic import atomic_path
+from ...stages.errors import ConfigError, OutputError
+from ..progress import say
+from .storage import content_key, url_of
+
+Key = str
+"""SHA-256, in hex, of what decides a step's result."""
+
+LOCK_POLL_S = 0.1
+"""How often a lock that another holds is tried again, in seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """An open job folder. Get one from `open_job`."""
+
+    folder: Path
+
+    @property
+    def work(self) -> Path:
+        """Where intermediate files are kept."""
+        return self.folder / ".work"
+
+    def record_path(self, step: str) -> Path:
+        return self.work / "records" / f"{step}.json"
+
+    def is_done(self, step: str, key: Key) -> bool:
+        """Whether `step` was committed under `key` and all its files are still what was committed."""
+        record = read_record(self.record_path(step))
+        return (
+            record is not None
+            and record.get("key") == key
+            and all(matches(self.folder / name, entry) for name, entry in record["files"].items())
+        )
+
+    def commit(
+        self, step: str, key: Key, files: Sequence[Path], facts: Mapping[str, Any] | None = None
+    ) -> None:
+        """Record that `files` (inside the folder) are the result of `step` under `key`."""
+        entries = {
+            str(path.relative_to(self.folder)): {"size": path.stat().st_size, "sha256": file_digest(path)}
+            for path in files
+        }
+        record = {"step": step, "key": key, "files": entries, "facts": dict(facts or {})}
+        write_text(self.record_path(step), json.dumps(record, indent=1))
+
+    def facts(self, step: str) -> dict[str, Any]:
+        """What `step` said about its result when it was committed."""
+        record = read_record(self.record_path(step))
+        return {} if record is None else record["facts"]
+
+    def run(
+        self,
+        step: str,
+        key: Key,
+        files: Sequence[Path],
+        make: Callable[[], Mapping[str, Any] | None],
+    ) -> bool:
+        """Call `make` unless `step` is done under `key`, then commit. Returns whether it was called.
+
+        Its facts' `notes`, lines for the user, are said in either case.
+        """
+        needed = not self.is_done(step, key)
+        if needed:
+            self.record_path(step).unlink(missing_ok=True)
+            facts = make()
+            self.commit(step, key, files, facts)
+        for note in self.facts(step).get("notes", ()):
+            say(f"{step}: {note}")
+        return needed
+
+
+@contextmanager
+def open_job(folder: Path, patience_s: float = 0) -> Iterator[Job]:
+    """Make or reopen a job folder and hold its lock, so that two runs never write to it at once.
+
+    The lock is the kernel's: it goes with the process, however that ends. Temporary files that a killed run
+    left are removed. Raises OutputError when the folder cannot be written or another run holds it for longer
+    than `patience_s` seconds.
+    """
+    make_folder(folder)
+    with hold(folder, folder / ".work" / "lock", patience_s):
+        sweep(folder)
+        yield Job(folder)
+
+
+def sweep(folder: Path) -> None:
+    """Remove what a killed run left half written in a job folder."""
+    for leftover in (*folder.glob(".*.tmp*"), *(folder / ".work").rglob(".*.tmp*")):
+        leftover.unlink(missing_ok=True)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a job folder. Raises OutputError where nothing can be written."""
+    if (url := url_of(folder)) is not None:
+        raise OutputError(f"cannot work in {url}: this command needs a folder of this machine")
+    try:
+        (folder / ".work" / "records").mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise OutputError(
+            f"cannot write to output folder {folder}: {error.strerror}: name another with --output"
+        ) from error
+
+
+@contextmanager
+def hold(folder: Path, path: Path, patience_s: float = 0, shared: bool = False) -> Iterator[None]:
+    """Hold the lock file `path` that guards `folder`, alone or with others who hold it `shared`.
+
+    Raises OutputError when another process holds it for longer than `patience_s` seconds.
+    """
+    deadline = time.monotonic() + patience_s
+    with path.open("a+") as lock:
+        while True:
+            try:
+                fcntl.flock(lock, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+                break
+            except BlockingIOError as error:
+                if time.monotonic() < deadline:
+                    time.sleep(LOCK_POLL_S)
+                    continue
+                lock.seek(0)
+                raise OutputError(
+                    f"output folder {folder} is in use by process {lock.read().strip() or '?'}: "
+                    "wait for it, or name another with --output"
+                ) from error
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+        yield
+
+
+def key_of(step: str, **inputs: Any) -> Key:
+    """Key of a step: hash of its name, posedance's version, and plain data: all that decides its result."""
+    text = json.dumps(
+        {"step": step, "posedance": version("posedance"), **inputs}, sort_keys=True, default=str
+    )
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file's bytes, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def source_digest(path: Path) -> str:
+    """SHA-256 of an input file, in hex; read again only when its size or its time of change differs.
+
+    For a URL the hash of what its store says of the content, so that nothing is copied only to be compared.
+    Raises ConfigError where there is no such file.
+    """
+    if (url := url_of(path)) is not None:
+        if (content := content_key(path)) is None:
+            raise ConfigError(f"there is no file {url}")
+        return hashlib.sha256(f"{url} {content}".encode()).hexdigest()
+    try:
+        about = path.stat()
+    except FileNotFoundError as error:
+        raise ConfigError(f"there is no file {path}: was it moved?") from error
+    return _digest_at(path, about.st_size, about.st_mtime_ns, about.st_ino)
+
+
+@cache
+def _digest_at(path: Path, size: int, changed: int, inode: int) -> str:
+    return file_digest(path)
+
+
+def matches(path: Path, entry: Mapping[str, Any]) -> bool:
+    """Whether a file is the one that was recorded."""
+    return path.is_file() and path.stat().st_size == entry["size"] and file_digest(path) == entry["sha256"]
+
+
+def read_record(path: Path) -> dict[str, Any] | None:
+    """A step's record, or None where there is none that can be read: the step is then not done."""
+    try:
+        record = json.loads(path.read_bytes())
+    except (FileNotFoundError, ValueError):
+        return None
+    complete = isinstance(record, dict) and isinstance(record.get("files"), dict) and "facts" in record
+    return record if complete else None
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file whole or not at all."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")

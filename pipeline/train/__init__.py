@@ -1,0 +1,1 @@
+"""Train: ControlNeXt and the small networks around it."""

@@ -1,0 +1,215 @@
+"""Checkpoints of a training: whole or not at all, with everything that an exact resume needs."""
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from ...stages.errors import ConfigError, OutputError, WeightsError
+
+CHECKPOINT = re.compile(r"checkpoint-(\d{7})")
+
+MAY_CHANGE = {
+    "steps",
+    "cooldown",
+    "learning_rate",
+    "divergence",
+    "checkpoint_every",
+    "keep",
+    "log_every",
+    "validate_every",
+}
+"""Of a LoopConfig, what a resumed run may set anew."""
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """Where a run is: steps done, and the running mean of the loss (None before the first)."""
+
+    step: int
+    mean_loss: float | None
+
+
+class Averaged:
+    """Exponential moving average of the learning parameters, with `swap` to look at it."""
+
+    def __init__(self, parameters: list[nn.Parameter]) -> None:
+        self.parameters = parameters
+        self.average = [p.detach().clone() for p in parameters]
+
+    @torch.no_grad()
+    def update(self, decay: float) -> None:
+        for average, parameter in zip(self.average, self.parameters, strict=True):
+            average.lerp_(parameter.detach(), 1 - decay)
+
+    @torch.no_grad()
+    def swap(self) -> None:
+        """Exchange the learning and the averaged weights; call twice to return."""
+        for parameter, average in zip(self.parameters, self.average, strict=True):
+            kept = parameter.detach().clone()
+            parameter.copy_(average)
+            average.copy_(kept)
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """Complete checkpoints, oldest first."""
+    return sorted(path for path in folder.glob("checkpoint-*") if CHECKPOINT.fullmatch(path.name))
+
+
+def partial_of(final: Path) -> Path:
+    """The name of a checkpoint that is not whole, yet or any more."""
+    return final.with_name(f".{final.name}.partial")
+
+
+def prune(folder: Path, keep: int) -> None:
+    """Remove all but the last `keep` checkpoints, and what killed runs left half-written."""
+    for path in checkpoints(folder)[:-keep]:
+        shutil.rmtree(partial_of(path), ignore_errors=True)
+        path.rename(partial_of(path))
+    for path in folder.glob(".checkpoint-*.partial"):
+        shutil.rmtree(path)
+
+
+def save_checkpoint(
+    named: list[tuple[str, nn.Parameter]],
+    optimizer: torch.optim.Optimizer,
+    averaged: Averaged,
+    scaler: torch.amp.GradScaler,
+    folder: Path,
+    position: Position,
+    identity: Mapping[str, Any],
+) -> Path:
+    """Write `checkpoint-STEP`, under another name until it is whole and on the disk.
+
+    What does not learn is not in it: it follows from the config. Raises OutputError where there is no room.
+    """
+    final = folder / f"checkpoint-{position.step:07d}"
+    partial = partial_of(final)
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        partial.mkdir()
+        for module in {name.partition(".")[0] for name, _ in named}:
+            prefix = f"{module}."
+            learned = {name.removeprefix(prefix): p for name, p in named if name.startswith(prefix)}
+            save_file(
+                {k: p.detach().contiguous() for k, p in learned.items()}, partial / f"{module}.safetensors"
+            )
+        names = [name for name, _ in named]
+        save_file(dict(zip(names, averaged.average, strict=True)), partial / "ema.safetensors")
+        tensors = {
+            f"{name}.{key}": torch.as_tensor(value).detach().cpu().contiguous().clone()
+            for name, p in named
+            for key, value in optimizer.state.get(p, {}).items()
+        }
+        save_file(tensors, partial / "optimizer.safetensors")
+        facts = {
+            "step": position.step,
+            "mean_loss": position.mean_loss,
+            "scaler": scaler.state_dict(),
+            "config": dict(identity),
+        }
+        (partial / "state.json").write_text(json.dumps(facts, indent=1))
+        for path in (*partial.iterdir(), partial):
+            sync(path)
+        shutil.rmtree(final, ignore_errors=True)
+        partial.rename(final)
+        sync(folder)
+    except (OSError, SafetensorError) as error:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise OutputError(
+            f"cannot write checkpoint {final}: {error}: free some space, then run the same command to go on"
+        ) from error
+    return final
+
+
+def sync(path: Path) -> None:
+    """Wait until a file or a folder is on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def restore(
+    named: list[tuple[str, nn.Parameter]],
+    optimizer: torch.optim.Optimizer,
+    averaged: Averaged,
+    scaler: torch.amp.GradScaler,
+    folder: Path,
+    identity: Mapping[str, Any],
+) -> Position:
+    """Load the newest checkpoint in place and say where it was; step 0 where there is none.
+
+    Raises ConfigError for a run with other settings, WeightsError for a checkpoint that cannot be read.
+    """
+    found = checkpoints(folder)
+    if not found:
+        return Position(0, None)
+    last = found[-1]
+    try:
+        facts = json.loads((last / "state.json").read_text())
+        tensors = {path.stem: load_file(path) for path in last.glob("*.safetensors")}
+        average, moments = tensors.pop("ema"), tensors.pop("optimizer")
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
+        raise WeightsError(
+            f"{last} is damaged ({error!r}): remove it, and the run goes on from the checkpoint before it"
+        ) from error
+    changed = differences(facts["config"], dict(identity))
+    if changed:
+        raise ConfigError(
+            f"{folder} holds a run with other settings ({', '.join(changed)}): "
+            "choose another output folder or restore the settings"
+        )
+    weights = {f"{module}.{key}": value for module, state in tensors.items() for key, value in state.items()}
+    if set(average) != {name for name, _ in named} or not set(average) <= set(weights):
+        raise WeightsError(f"{last} averages other parameters than this run learns")
+    states: dict[str, dict[str, Any]] = {name: {} for name in average}
+    for key, value in moments.items():
+        name, _, kind = key.rpartition(".")
+        states[name][kind] = value
+    with torch.no_grad():
+        for (name, parameter), mean in zip(named, averaged.average, strict=True):
+            parameter.copy_(weights[name])
+            mean.copy_(average[name])
+            optimizer.state[parameter] = optimizer_state(states[name], parameter, int(facts["step"]))
+    if facts.get("scaler"):
+        scaler.load_state_dict(facts["scaler"])
+    return Position(int(facts["step"]), facts["mean_loss"])
+
+
+def optimizer_state(kept: dict[str, Any], parameter: nn.Parameter, step: int) -> dict[str, Any]:
+    """A parameter's moments as its optimizer holds them.
+
+    The count of steps is a number in bitsandbytes, whose moments are called `state1` and `state2`, and in
+    torch a tensor on the CPU.
+    """
+    count = kept.pop("step", torch.tensor(float(step)))
+    moments = {key: value.to(parameter.device) for key, value in kept.items()}
+    return {"step": int(count) if "state1" in kept else count.float(), **moments}
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """Dotted names of the settings that differ and may not.
+
+    A setting that the old run did not know yet was off (null or false).
+    """
+    names: list[str] = []
+    for key in sorted(set(old) | set(new)):
+        if key in MAY_CHANGE and prefix in ("", "loop."):
+            continue
+        a, b = old.get(key), new.get(key)
+        if isinstance(a, Mapping) and isinstance(b, Mapping):
+            names += differences(a, b, f"{prefix}{key}.")
+        elif json.dumps(a) != json.dumps(b) and (key in old or b not in (None, False)):
+            names.append(f"{prefix}{key}")
+    return names

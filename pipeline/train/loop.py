@@ -1,0 +1,225 @@
+"""The loop that every training here runs in: steps, averaged weights, checkpoints, exact resume, logs.
+
+What is learned is a `Task`; the loop knows only its loss. Data and noise of a step depend on (seed, step)
+alone, so a run that was stopped and resumed continues with the numbers of an uninterrupted one.
+
+Several processes, started by `accelerate launch` or by Ray Train, share the batches of a step and sum their
+gradients: they learn what one process would.
+"""
+
+import math
+import time
+from collections.abc import Mapping
+from contextlib import nullcontext
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Any, Literal, Protocol
+
+import torch
+from accelerate import Accelerator, InitProcessGroupKwargs
+from pydantic import Field
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from ...datasets.records import BadRecord
+from ...stages.errors import ConfigError
+from ..config import Config
+from ..interrupts import held_back
+from ..progress import LOG_INTERVAL_S, say
+from .checkpoints import Averaged, Position, prune, restore, save_checkpoint
+from .checks import check_data, check_numbers
+from .log import Log, Means
+from .optimizer import AUTOCAST, ema_decay_at, learning_rate_at, make_optimizer, sum_gradients, summed
+
+SMALLEST_SCALE = 1.0
+"""fp16's loss scale starts at 65536 and halves at every overflow; below this the numbers are bad."""
+PATIENCE = timedelta(hours=2)
+"""How long processes wait for one another: the main one also validates."""
+
+
+class LoopConfig(Config):
+    """How long and how fast to learn, and what to keep."""
+
+    steps: Annotated[int, Field(ge=1)] = 3000
+    """Optimizer steps."""
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    """Decides data, noise and initial weights."""
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-5
+    """AdamW's, after the warm-up."""
+    warmup: Annotated[int, Field(ge=0)] = 500
+    """Steps over which the learning rate rises from 0."""
+    cooldown: Annotated[int, Field(ge=0)] = 0
+    """Last steps, over which it falls linearly to 0."""
+    betas: tuple[float, float] = (0.9, 0.999)
+    """AdamW's."""
+    weight_decay: Annotated[float, Field(ge=0)] = 0.01
+    """AdamW's."""
+    eight_bit: bool = False
+    """AdamW's moments in 8 bits (needs bitsandbytes)."""
+    clip: Annotated[float, Field(gt=0)] = 1.0
+    """Largest norm of the gradient."""
+    accumulation: Annotated[int, Field(ge=1)] = 1
+    """Batches whose gradients make one step, over all processes: a multiple of their number."""
+    ema: Annotated[float, Field(ge=0, lt=1)] = 0.999
+    """Decay of the averaged weights that are exported; early steps use (1 + step) / (10 + step)."""
+    precision: Literal["no", "bf16", "fp16"] = "no"
+    """Automatic mixed precision; fp16 scales the loss against underflow."""
+    divergence: Annotated[float, Field(gt=1)] = 50.0
+    """The run stops when the loss exceeds this many times its running mean."""
+    checkpoint_every: Annotated[int, Field(ge=1)] = 100
+    """Steps between checkpoints."""
+    keep: Annotated[int, Field(ge=1)] = 2
+    """Checkpoints that stay."""
+    log_every: Annotated[int, Field(ge=1)] = 10
+    """Steps between log entries."""
+    validate_every: Annotated[int, Field(ge=1)] = 500
+    """Steps between validations."""
+
+
+class Task(Protocol):
+    """What is learned."""
+
+    def to(self, device: torch.device) -> None:
+        """Move all networks; called once, before the first step."""
+        ...
+
+    def trainable(self) -> list[tuple[str, nn.Parameter]]:
+        """The parameters that learn, named `module.parameter`."""
+        ...
+
+    def loss(self, step: int, micro: int, batch: Any) -> tuple[Tensor, dict[str, float]]:
+        """The loss of one batch and numbers to log."""
+        ...
+
+    def batches(self, start: int, stop: int, micros: range) -> Any:
+        """Iterable over batches of steps start..stop; of the `accumulation` ones of a step, only `micros`.
+
+        A batch is a list of samples; one that cannot be read is a BadRecord.
+        """
+        ...
+
+    def validate(self, step: int, log: Log) -> dict[str, float]:
+        """Figures of the averaged weights; pictures and videos go to `log`."""
+        ...
+
+
+def processes() -> Accelerator:
+    """This process among those that train together. What else asks accelerate for it must come later."""
+    return Accelerator(kwargs_handlers=[InitProcessGroupKwargs(timeout=PATIENCE)])
+
+
+def run_loop(
+    task: Task,
+    config: LoopConfig,
+    folder: Path,
+    identity: Mapping[str, Any],
+) -> Averaged:
+    """Train `task` in `folder` until `config.steps`, from its last checkpoint if there is one.
+
+    `identity` is the run's resolved config: a checkpoint of another one is refused. At Ctrl-C a process that
+    is alone ends its step and keeps it. Raises TrainingDivergedError when the loss stops being finite,
+    ConfigError for a folder of another run.
+    """
+    accelerator = processes()
+    device = accelerator.device
+    task.to(device)
+    named = task.trainable()
+    if not named:
+        raise ConfigError("nothing learns: choose other parameter patterns")
+    parameters = [p for _, p in named]
+    optimizer = make_optimizer(config, parameters)
+    scaler = torch.amp.GradScaler(device.type, enabled=config.precision == "fp16")
+    averaged = Averaged(parameters)
+    folder.mkdir(parents=True, exist_ok=True)
+    position = restore(named, optimizer, averaged, scaler, folder, identity)
+    start, mean_loss = position.step, position.mean_loss
+    if start:
+        say(f"resuming from step {start} in {folder}")
+    total = sum(p.numel() for p in parameters)
+    say(f"learning {total:,} parameters in {len(parameters)} tensors, {config.steps - start} steps to go")
+    if start >= config.steps:
+        return averaged
+    micros = range(accelerator.process_index, config.accumulation, accelerator.num_processes)
+    if config.accumulation % accelerator.num_processes:
+        raise ConfigError(
+            f"{accelerator.num_processes} processes cannot share {config.accumulation} batches of a step: "
+            "make loop.accumulation a multiple"
+        )
+    batches = iter(task.batches(start, config.steps, micros))
+    main = accelerator.is_main_process
+    means, clips, lost, began = Means(), 0, 0, time.monotonic()
+    with (
+        Log(folder, start, main) as log,
+        tqdm(
+            total=config.steps,
+            initial=start,
+            desc="train",
+            unit="step",
+            mininterval=LOG_INTERVAL_S,
+            disable=not main,
+        ) as bar,
+        held_back() if accelerator.num_processes == 1 else nullcontext(lambda: False) as stopped,
+    ):
+        for step in range(start, config.steps):
+            sums = torch.zeros(3, dtype=torch.float64)  # of the loss, of clips, and of those not read
+            for micro in micros:
+                read = next(batches)
+                batch = [sample for sample in read if not isinstance(sample, BadRecord)]
+                log.left_out([sample for sample in read if isinstance(sample, BadRecord)], step)
+                sums[1:] += torch.tensor([len(batch), len(read) - len(batch)])
+                if not batch:
+                    continue
+                with torch.autocast(
+                    device.type, AUTOCAST[config.precision], enabled=config.precision != "no"
+                ):
+                    loss, logs = task.loss(step, micro, batch)
+                scaler.scale(loss / config.accumulation).backward()
+                sums[0] += float(loss.detach()) / config.accumulation
+                means.add(logs)
+            loss_sum, read_now, lost_now = summed(accelerator, sums.float().to(device)).tolist()
+            clips, lost = clips + int(read_now), lost + int(lost_now)
+            check_data(int(read_now), clips, lost, step, folder)
+            sum_gradients(accelerator, parameters)
+            scaler.unscale_(optimizer)
+            norm = float(torch.nn.utils.clip_grad_norm_(parameters, config.clip))
+            overflow = config.precision == "fp16" and not math.isfinite(norm)
+            if not overflow or scaler.get_scale() < SMALLEST_SCALE:
+                check_numbers(loss_sum, norm, mean_loss, config.divergence, step, folder)
+                mean_loss = loss_sum if mean_loss is None else 0.98 * mean_loss + 0.02 * loss_sum
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate_at(step, config)
+            scaler.step(optimizer)
+            scaler.update()
+            optimizer.zero_grad()
+            averaged.update(ema_decay_at(step, config.ema))
+            done = step + 1
+            bar.update(1)
+            means.add({"overflows": float(overflow)} if config.precision == "fp16" else {})
+            if not main:
+                continue
+            if done % config.log_every == 0 or done == config.steps:
+                seconds = time.monotonic() - began
+                values = {
+                    "loss": loss_sum,
+                    "loss_mean": loss_sum if mean_loss is None else mean_loss,
+                    "gradient": norm,
+                    "learning_rate": learning_rate_at(step, config),
+                    "steps_per_s": (done - start) / seconds,
+                    "clips_per_s": clips / seconds,
+                    "clips_left_out": float(lost),
+                }
+                bar.set_postfix(loss=f"{values['loss_mean']:.4f}")
+                log.write(done, values | means.take())
+            if done % config.validate_every == 0 or done == config.steps:
+                averaged.swap()
+                log.write(done, task.validate(done, log))
+                averaged.swap()
+            ends = stopped() and done < config.steps
+            if done % config.checkpoint_every == 0 or done == config.steps or ends:
+                save_checkpoint(
+                    named, optimizer, averaged, scaler, folder, Position(done, mean_loss), identity
+                )
+                prune(folder, config.keep)
+            if ends:
+                raise KeyboardInterrupt
+    return averaged

@@ -1,0 +1,190 @@
+"""A training's networks without weights, on the meta device, and what their activations would take.
+
+Nothing is computed: shapes alone say which tensors a step keeps for its backward pass.
+"""
+
+import json
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from diffusers.models.autoencoders.autoencoder_kl_temporal_decoder import AutoencoderKLTemporalDecoder
+from diffusers.models.unets.unet_spatio_temporal_condition import UNetSpatioTemporalConditionModel
+from torch import Tensor, nn
+from torch.autograd.graph import saved_tensors_hooks
+from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
+from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
+
+from ...stages.controlnext.model import ControlNeXt
+from ...stages.svd.denoiser import Conditioning
+from ...stages.svd.levers.checkpointing import BLOCKS, checkpoint_blocks
+from ...stages.svd.levers.temporal import without_temporal
+from ..evaluate.bench.svd import SVD_IMAGE_ENCODER, SVD_UNET, SVD_VAE
+from .model import DIFFUSERS_GROUPS, ModelConfig, Parts, new_controlnext, new_unet
+from .optimizer import AUTOCAST
+
+if TYPE_CHECKING:
+    from .train import VideoTask
+
+HALF = {F.linear, F.conv2d, F.conv3d, F.scaled_dot_product_attention}
+FULL = {F.group_norm, F.layer_norm}
+"""What autocast computes in 16 and in 32 bits on a GPU (torch's documentation of amp)."""
+
+
+def meta_parts(config: ModelConfig) -> Parts:
+    """The networks of a config on the meta device: sizes of their folders, where these exist, of new networks
+    as the config says, and else of the published SVD-XT 1.1."""
+    base = config.base
+    with torch.device("meta"):
+        vae = AutoencoderKLTemporalDecoder(**sizes(config.vae or under(base, "vae"), SVD_VAE))
+        found = sizes(config.image_encoder or under(base, "image_encoder"), SVD_IMAGE_ENCODER)
+        encoder = CLIPVisionModelWithProjection(CLIPVisionConfig(**found))
+        if config.unet is None:
+            unet = UNetSpatioTemporalConditionModel(**sizes(under(base, "unet"), SVD_UNET))
+        else:
+            unet = new_unet(config.unet, vae.config["latent_channels"], encoder.config.projection_dim)
+        if config.controlnext is None:
+            controlnext = ControlNeXt(**sizes(under(base, "controlnext"), {}))
+        else:
+            controlnext = new_controlnext(config.controlnext, unet.config["block_out_channels"][0])
+    for network in (unet, controlnext, vae, encoder):
+        nn.Module.to(network, device="meta")  # some scalars ignore the default device
+    return Parts(unet, controlnext, vae, encoder, {"unet": DIFFUSERS_GROUPS, "vae": DIFFUSERS_GROUPS})
+
+
+def under(base: Path | None, name: str) -> Path | None:
+    return None if base is None else base / name
+
+
+def sizes(folder: Path | None, published: dict[str, Any]) -> dict[str, Any]:
+    """A network's arguments from its folder's config.json, or the published ones where there is none."""
+    path = None if folder is None else folder / "config.json"
+    if path is None or not path.exists():
+        return published
+    found = json.loads(path.read_text())
+    return {key: value for key, value in found.items() if not key.startswith("_")}
+
+
+def activation_bytes(task: "VideoTask") -> tuple[int, int]:
+    """Bytes that a batch's forward pass keeps for the backward pass: without and with gradient checkpointing.
+
+    `task` must be on the meta device and without it. With checkpointing, the largest block is counted too,
+    which is computed again while the others wait.
+    """
+    whole, largest = _kept(task)
+    undo = checkpoint_blocks(task.parts.unet)
+    task.parts.controlnext.enable_gradient_checkpointing()
+    checkpointed, _ = _kept(task)
+    undo()
+    return whole, checkpointed + largest
+
+
+def _kept(task: "VideoTask") -> tuple[int, int]:
+    """Bytes that a forward pass keeps, and those of the UNet's block that keeps most."""
+    weights = {p.untyped_storage()._cdata for n in task.modules.values() for p in n.parameters()}
+    kept: dict[int, Tensor] = {}
+    total = largest = 0
+
+    def pack(tensor: Tensor) -> Tensor:
+        nonlocal total
+        storage = tensor.untyped_storage()
+        if storage._cdata not in weights and storage._cdata not in kept:
+            kept[storage._cdata] = tensor  # as long as it lives, no other gets its place
+            total += storage.nbytes()
+        return tensor
+
+    starts: dict[nn.Module, int] = {}
+
+    def enter(module: nn.Module, *_: Any) -> None:
+        starts[module] = total
+
+    def leave(module: nn.Module, *_: Any) -> None:
+        nonlocal largest
+        largest = max(largest, total - starts[module])
+
+    with ExitStack() as stack:
+        for module in task.parts.unet.modules():
+            if isinstance(module, BLOCKS):
+                stack.callback(module.register_forward_pre_hook(enter).remove)
+                stack.callback(module.register_forward_hook(leave).remove)
+        stack.enter_context(Autocast(AUTOCAST[task.config.loop.precision], weights))
+        stack.enter_context(saved_tensors_hooks(pack, lambda tensor: tensor))
+        if not task.config.video:
+            stack.enter_context(without_temporal(task.parts.unet))
+        loss = forward(task)
+    del loss
+    return total, largest
+
+
+def forward(task: "VideoTask") -> Tensor:
+    """The loss of a batch of empty clips on the meta device."""
+    config, parts = task.config, task.parts
+    videos = config.batch if config.video else config.batch * config.targets
+    frames = config.data.frames + 1 if config.video else 1
+    width, height = config.data.width, config.data.height
+    shrink = 2 ** (len(parts.vae.config["block_out_channels"]) - 1)
+    channels = parts.vae.config["latent_channels"]
+    small = (height // shrink, width // shrink)
+    with torch.device("meta"):
+        conditioning = Conditioning(
+            torch.empty(videos, 1, parts.image_encoder.config.projection_dim),
+            torch.empty(videos, channels, *small),
+            torch.empty(videos, 3),
+        )
+        latents = torch.empty(videos, frames, channels, *small)
+        control = torch.empty(videos, frames, 3, height, width)
+    sigma = torch.ones(videos, device="meta")
+    return task.denoiser.loss(latents, control, conditioning, torch.Generator(), sigma=sigma).value
+
+
+class Attention(torch.autograd.Function):
+    """What fused attention keeps: queries, keys, values, the result, and one number for each query."""
+
+    @staticmethod
+    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        result = query.new_empty(*query.shape[:-1], value.shape[-1])
+        ctx.save_for_backward(
+            query, key, value, result, query.new_empty(query.shape[:-1], dtype=torch.float32)
+        )
+        return result
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> None:
+        raise NotImplementedError("shapes alone are followed here, and forwards only")
+
+
+class Autocast(TorchFunctionMode):
+    """Casts as autocast does on a GPU, for the meta device, which has none; attention is fused as there.
+
+    Storages of cast weights are added to `weights`: they are counted apart.
+    """
+
+    def __init__(self, dtype: torch.dtype, weights: set[int]) -> None:
+        self.dtype, self.weights = dtype, weights
+        self.copies: dict[int, Tensor] = {}
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if self.dtype != torch.float32 and (func in HALF or func in FULL):
+            dtype = self.dtype if func in HALF else torch.float32
+            args = tuple(self.cast(value, dtype) for value in args)
+            kwargs = {key: self.cast(value, dtype) for key, value in kwargs.items()}
+        if func is F.scaled_dot_product_attention:
+            tensors = [*args, *(kwargs[key] for key in ("query", "key", "value") if key in kwargs)]
+            return Attention.apply(*tensors[:3])
+        return func(*args, **kwargs)
+
+    def cast(self, value: Any, dtype: torch.dtype) -> Any:
+        if not isinstance(value, Tensor) or not value.is_floating_point() or value.dtype == dtype:
+            return value
+        if not isinstance(value, nn.Parameter):
+            return value.to(dtype)
+        if id(value) not in self.copies:
+            self.copies[id(value)] = value.to(dtype)
+            self.weights.add(self.copies[id(value)].untyped_storage()._cdata)
+        return self.copies[id(value)]

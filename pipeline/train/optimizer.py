@@ -1,0 +1,73 @@
+"""AdamW in 32 or 8 bits, its learning rate, and its gradients over several processes."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+from ...stages.errors import ConfigError
+
+if TYPE_CHECKING:
+    from .loop import LoopConfig
+
+BUCKET = 1 << 25
+"""Gradient elements that one message carries: 128 MiB, as large as torch's DistributedDataParallel's few."""
+AUTOCAST = {"no": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def make_optimizer(config: "LoopConfig", parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
+    """AdamW, Loshchilov and Hutter 2017 (arXiv:1711.05101); with 8-bit moments, Dettmers et al. 2021
+    (arXiv:2110.02861), where the config asks for them."""
+    options: dict[str, Any] = {
+        "lr": config.learning_rate,
+        "betas": config.betas,
+        "weight_decay": config.weight_decay,
+        "eps": 1e-8,
+    }
+    if not config.eight_bit:
+        return torch.optim.AdamW(parameters, **options)
+    try:
+        bitsandbytes = import_module("bitsandbytes")
+    except ImportError as error:
+        raise ConfigError(
+            "loop.eight_bit needs bitsandbytes, which is not installed: pip install 'posedance[eight-bit]'"
+        ) from error
+    return bitsandbytes.optim.AdamW8bit(parameters, **options)
+
+
+def learning_rate_at(step: int, config: "LoopConfig") -> float:
+    """Linear warm-up, constant, linear cool-down."""
+    rise = min((step + 1) / config.warmup, 1.0) if config.warmup else 1.0
+    fall = min((config.steps - step) / config.cooldown, 1.0) if config.cooldown else 1.0
+    return config.learning_rate * rise * fall
+
+
+def ema_decay_at(step: int, decay: float) -> float:
+    """Shorter memory in the beginning, as in Tensorflow's ExponentialMovingAverage."""
+    return min(decay, (1 + step) / (10 + step))
+
+
+def summed(accelerator: Accelerator, values: Tensor) -> Tensor:
+    """Sum over the processes."""
+    return cast(Tensor, accelerator.reduce(values, reduction="sum"))
+
+
+def sum_gradients(accelerator: Accelerator, parameters: list[nn.Parameter]) -> None:
+    """Sum of the gradients over the processes, in messages of about BUCKET elements.
+
+    The loss of a step is a sum over its batches, so this is what one process would have.
+    """
+    if accelerator.num_processes == 1:
+        return
+    bucket: list[nn.Parameter] = []
+    for i, parameter in enumerate(parameters):
+        bucket.append(parameter)
+        if sum(p.numel() for p in bucket) < BUCKET and i + 1 < len(parameters):
+            continue
+        grads = [p.grad if p.grad is not None else torch.zeros_like(p) for p in bucket]
+        total = summed(accelerator, torch.cat([grad.flatten() for grad in grads]))
+        for p, part in zip(bucket, total.split([p.numel() for p in bucket]), strict=True):
+            p.grad = part.view_as(p).clone()
+        bucket = []

@@ -1,0 +1,111 @@
+"""What a training will do and need, before its first step and without any weights."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from torch import nn
+
+from ...stages.svd.files.lora import is_lora
+from .config import TrainConfig
+from .data import describe_data
+from .meta import activation_bytes, meta_parts
+
+if TYPE_CHECKING:
+    from .train import VideoTask
+
+EIGHT_BIT = 2 + 2 * 4 / 256
+"""Bytes of both moments in bitsandbytes' blocks of 256, each with a scale of 4 bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryPlan:
+    """Bytes on one device. `kept` and `checkpointed` are the activations without and with checkpointing."""
+
+    weights: dict[str, int]
+    copies: int
+    gradients: int
+    moments: int
+    average: int
+    kept: int
+    checkpointed: int
+
+    def total(self, checkpointing: bool) -> int:
+        fixed = sum(self.weights.values()) + self.copies + self.gradients + self.moments + self.average
+        return fixed + (self.checkpointed if checkpointing else self.kept)
+
+
+def plan(config: TrainConfig) -> str:
+    """Lines for the user: what learns, from what, for how long, and the memory that each device needs."""
+    from .train import VideoTask  # which calls this
+
+    parts = meta_parts(config.model)
+    task = VideoTask(config.model_copy(update={"latents": None, "gradient_checkpointing": False}), parts)
+    counts = dict.fromkeys(task.modules, 0)
+    for name, parameter in task.trainable():
+        counts[name.partition(".")[0]] += parameter.numel()
+    whole = sum(p.numel() for name, p in parts.unet.named_parameters() if not is_lora(name))
+    rank = config.lora_rank
+    how = f"of {whole:,}" if rank is None else f"in LoRA weights of rank {rank} beside {whole:,}"
+    data, loop, base = config.data, config.loop, config.model.base
+    absent = base is not None and not base.is_dir()
+    return "\n".join(
+        [
+            f"learning ControlNeXt {counts['controlnext']:,}, UNet {counts['unet']:,} {how} parameters",
+            *([f"{base} is not here: counted with the sizes of SVD-XT 1.1"] if absent else []),
+            describe_data(data),
+            *_notes(config),
+            f"{loop.steps:,} steps of {loop.accumulation} x {config.batch} clips at "
+            f"{data.width}x{data.height}, shared by all processes",
+            memory_line(memory_plan(task), config.gradient_checkpointing),
+        ]
+    )
+
+
+def _notes(config: TrainConfig) -> list[str]:
+    data, canvas = config.data, config.model.canvas
+    if data.shards is not None or data.meta_info is not None or data.canvas == canvas:
+        return []  # shards and the published layout hold drawn poses
+    return [
+        f"note: the clips' poses are drawn at data.canvas={data.canvas}, but the model's users' at "
+        f"model.canvas={canvas}: give both one number"
+    ]
+
+
+def memory_plan(task: "VideoTask") -> MemoryPlan:
+    """Counted on a task on the meta device."""
+    config, parts = task.config, task.parts
+    networks: dict[str, nn.Module] = {
+        "UNet": parts.unet,
+        "ControlNeXt": parts.controlnext,
+        "VAE": parts.vae,
+        "image encoder": parts.image_encoder,
+    }
+    learning = sum(p.numel() for _, p in task.trainable())
+    cast = sum(p.numel() for module in task.modules.values() for p in module.parameters())
+    kept, checkpointed = activation_bytes(task)
+    return MemoryPlan(
+        weights={name: sum(p.nbytes for p in network.parameters()) for name, network in networks.items()},
+        copies=0 if config.loop.precision == "no" else 2 * cast,
+        gradients=4 * learning,
+        moments=round((EIGHT_BIT if config.loop.eight_bit else 8) * learning),
+        average=4 * learning,
+        kept=kept,
+        checkpointed=checkpointed,
+    )
+
+
+def memory_line(plan: MemoryPlan, checkpointing: bool) -> str:
+    """The plan as one line, in GB (10^9 bytes)."""
+
+    def gigabytes(count: int) -> str:
+        return f"{count / 1e9:.2f}"
+
+    weights = ", ".join(f"{name} {gigabytes(count)}" for name, count in plan.weights.items())
+    copies = f"16-bit copies {gigabytes(plan.copies)}, " if plan.copies else ""
+    return (
+        f"memory of each process, GB: weights {gigabytes(sum(plan.weights.values()))} ({weights}), {copies}"
+        f"gradients {gigabytes(plan.gradients)}, AdamW {gigabytes(plan.moments)}, "
+        f"averaged weights {gigabytes(plan.average)}, activations about {gigabytes(plan.kept)}, or "
+        f"{gigabytes(plan.checkpointed)} with gradient_checkpointing: {gigabytes(plan.total(checkpointing))} "
+        f"in all, with it {'on' if checkpointing else 'off'}"
+    )

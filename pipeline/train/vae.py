@@ -1,0 +1,201 @@
+"""Train a small VAE on puppets: `run.py train vae --config configs/train/demo_vae.yaml`.
+
+Unmodified diffusers' AutoencoderKLTemporalDecoder, started as a linear codec (stages/svd/start.py). Its
+temporal layers are skipped and stay the identity.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, cast
+
+import numpy as np
+import torch
+from accelerate import PartialState
+from diffusers.models.autoencoders.autoencoder_kl_temporal_decoder import AutoencoderKLTemporalDecoder
+from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
+from einops import rearrange
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ...datasets.clips import Clip, loss_weights, to_signed
+from ...datasets.records import BadRecord
+from ...stages.errors import ConfigError
+from ...stages.svd.files.norms import set_norm_groups
+from ...stages.svd.levers.temporal import is_temporal, without_temporal
+from ...stages.svd.start import start_vae_as_linear_codec
+from ..config import Config
+from .data import DataConfig, clip_batches, held_out_clips, readable, seeded
+from .log import Log
+from .loop import LoopConfig, run_loop
+from .model import loaded, recorded
+
+START_CLIPS = 8
+"""Clips whose principal components start the codec."""
+VALIDATION_CLIPS = 8
+
+
+class VaeConfig(Config):
+    """Everything that decides a VAE training."""
+
+    output: Path = Path("out/vae")
+    """Folder for checkpoints, logs and the result."""
+    widths: tuple[int, ...] = (32, 64, 64)
+    """Channels of each level, multiples of 32; each level after the first halves the size."""
+    latent_channels: Annotated[int, Field(ge=1)] = 4
+    """Channels of the latents."""
+    norm_groups: Annotated[int, Field(ge=1)] = 1
+    """Groups of every norm; recorded in the result."""
+    batch: Annotated[int, Field(ge=1)] = 2
+    """Clips in a batch."""
+    frames: Annotated[int, Field(ge=1)] = 4
+    """Frames of each clip that are used."""
+    kl: Annotated[float, Field(ge=0)] = 1e-6
+    """Weight of the KL divergence."""
+    gradient: Annotated[float, Field(ge=0)] = 0.5
+    """Weight of the error of neighbouring pixels' differences: edges."""
+    small: Annotated[float, Field(ge=1)] = 3.0
+    """Weight of hands, shoes and faces."""
+    latent_noise: Annotated[float, Field(ge=0)] = 0.05
+    """Noise that the decoder learns to bear, in deviations of the latents."""
+    decoder_of: Path | None = None
+    """VAE folder whose encoder stays as it is and whose decoder learns on."""
+    data: DataConfig = DataConfig()
+    loop: LoopConfig = LoopConfig()
+
+
+class VaeTask:
+    """Reconstruction of puppets."""
+
+    def __init__(self, config: VaeConfig) -> None:
+        self.config = config
+        torch.manual_seed(config.loop.seed)
+        levels = len(config.widths)
+        self.modules: Mapping[str, nn.Module]
+        if config.decoder_of is not None:
+            groups = recorded(config.decoder_of.parent).get("vae", config.norm_groups)
+            if groups != config.norm_groups:
+                raise ConfigError(
+                    f"the norms of {config.decoder_of} have {groups} groups and norm_groups is "
+                    f"{config.norm_groups}: make them the same"
+                )
+            self.vae = cast(AutoencoderKLTemporalDecoder, loaded("vae", config.decoder_of, None))
+            nn.Module.float(self.vae)
+            set_norm_groups(self.vae, groups)
+            self.vae.encoder.requires_grad_(False)
+            self.vae.quant_conv.requires_grad_(False)
+            self.modules = {"vae": self.vae}
+            return
+        self.vae = AutoencoderKLTemporalDecoder(
+            down_block_types=("DownEncoderBlock2D",) * levels,  # pyright: ignore[reportArgumentType]
+            block_out_channels=config.widths,  # pyright: ignore[reportArgumentType]
+            layers_per_block=1,
+            latent_channels=config.latent_channels,
+            sample_size=max(config.data.width, config.data.height),
+            scaling_factor=1.0,
+            force_upcast=False,
+        )
+        set_norm_groups(self.vae, config.norm_groups)
+        clips = readable(config.data.training(), START_CLIPS)
+        images = torch.cat([to_signed(clip.frames) for clip in clips])
+        if levels == 3:
+            start_vae_as_linear_codec(self.vae, images)
+        self.modules = {"vae": self.vae}
+
+    def to(self, device: torch.device) -> None:
+        nn.Module.to(self.vae, device)
+
+    def trainable(self) -> list[tuple[str, nn.Parameter]]:
+        named = self.vae.named_parameters()
+        return [(f"vae.{name}", p) for name, p in named if p.requires_grad and not is_temporal(name)]
+
+    def batches(self, start: int, stop: int, micros: range) -> Iterator[list[Clip | BadRecord]]:
+        config = self.config
+        return clip_batches(config.data, config.loop, config.batch, start, stop, micros)
+
+    def loss(self, step: int, micro: int, batch: list[Clip]) -> tuple[Tensor, dict[str, float]]:
+        config = self.config
+        generator = seeded(config.loop.seed, step, micro)
+        images, weights = [], []
+        for clip in batch:
+            chosen = torch.randperm(len(clip.frames), generator=generator)[: config.frames].numpy()
+            images.append(to_signed(clip.frames[chosen]))
+            weights.append(loss_weights(clip.parts[chosen], 1.5, config.small, config.small, reach=1))
+        image = torch.cat(images).to(self.vae.device)
+        weight = torch.from_numpy(np.concatenate(weights))[:, None].to(self.vae.device)
+        with without_temporal(self.vae):
+            encoded = posterior(self.vae, image)
+            latents = encoded.sample(generator=generator)
+            noise = torch.randn(latents.shape, generator=generator).to(latents.device)
+            latents = latents + config.latent_noise * float(latents.detach().std()) * noise
+            decoded = decoded_by(self.vae, latents)
+        error = decoded - image
+        total = (weight * (error.abs() + 2 * error**2)).mean()
+        edges = (error[..., 1:, :] - error[..., :-1, :]).abs().mean() + (
+            error[..., 1:] - error[..., :-1]
+        ).abs().mean()
+        divergence = encoded.kl().mean() / latents[0].numel()
+        squared = float(F.mse_loss(decoded.detach(), image))
+        loss = total + config.gradient * edges + config.kl * divergence
+        return loss, {"psnr": psnr(squared), "latent_std": float(latents.detach().std())}
+
+    @torch.no_grad()
+    def validate(self, step: int, log: Log) -> dict[str, float]:
+        clips = held_out_clips(self.config.data, VALIDATION_CLIPS)
+        squared = []
+        for i in range(len(clips)):
+            image = to_signed(clips[i].frames).to(self.vae.device)
+            decoded = self.reconstruct(image)
+            squared.append(float(F.mse_loss(decoded.clamp(-1, 1), image)))
+            if i == 0:
+                rows = torch.stack([image, decoded.clamp(-1, 1)])
+                log.add_image("reconstruction", rearrange((rows + 1) / 2, "r n c h w -> c (r h) (n w)"), step)
+        return {"validation_psnr": float(np.mean([psnr(value) for value in squared]))}
+
+    def reconstruct(self, image: Tensor) -> Tensor:
+        with without_temporal(self.vae):
+            return decoded_by(self.vae, posterior(self.vae, image).mode())
+
+
+def posterior(vae: AutoencoderKLTemporalDecoder, pictures: Tensor) -> DiagonalGaussianDistribution:
+    """Of pictures [N, 3, H, W] in -1..1."""
+    return vae.encode(pictures, return_dict=False)[0]
+
+
+def decoded_by(vae: AutoencoderKLTemporalDecoder, latents: Tensor) -> Tensor:
+    """Pictures [N, 3, H, W] around -1..1 of the N latents of one video."""
+    return vae.decode(latents, num_frames=len(latents), return_dict=False)[0]
+
+
+def psnr(squared: float) -> float:
+    """Peak signal-to-noise ratio in dB of a mean squared error in the range -1..1."""
+    return float(10 * np.log10(4 / max(squared, 1e-12)))
+
+
+@torch.no_grad()
+def latent_deviation(vae: AutoencoderKLTemporalDecoder, clips: list[Clip]) -> float:
+    """Standard deviation of the latents around zero: 1 / it is the scaling factor."""
+    frames = [to_signed(clip.frames).to(vae.device) for clip in clips]
+    latents = [posterior(vae, images).mode() for images in frames]
+    return float(torch.cat(latents).square().mean().sqrt())
+
+
+def train_vae(config: VaeConfig) -> Path:
+    """Train a VAE; returns the folder `OUTPUT/vae`, which holds the averaged weights.
+
+    `posedance.json` in the output folder records the norms' groups.
+    """
+    task = VaeTask(config)
+    averaged = run_loop(task, config.loop, config.output, config.model_dump(mode="json"))
+    if not PartialState().is_main_process:
+        return config.output / "vae"
+    averaged.swap()
+    if config.decoder_of is None:  # else the latents stay what they are, and so does their scale
+        deviation = latent_deviation(task.vae, readable(config.data.training(), 32))
+        task.vae.register_to_config(scaling_factor=1.0 / deviation)
+    task.vae.save_pretrained(config.output / "vae")
+    figures = task.validate(config.loop.steps, Log(config.output, 0, main=False))
+    facts = {"norm_groups": {"vae": config.norm_groups}, "figures": figures, "steps": config.loop.steps}
+    (config.output / "posedance.json").write_text(json.dumps(facts, indent=1) + "\n")
+    return config.output / "vae"

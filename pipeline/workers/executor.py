@@ -1,0 +1,133 @@
+"""What runs the tasks of many videos: executors, which know workers. `OnRay` is in `ray_pool.py`.
+
+No executor holds frames: tasks pass files on to each other.
+"""
+
+import errno
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+from ...stages.base import Stage
+from ...stages.errors import ConfigError, PictureError, PoseError, VideoError, WeightsError
+from ...stages.threads import limit_threads
+from ..progress import observed
+
+HOPELESS = (ConfigError, PictureError, PoseError, VideoError, WeightsError)
+"""Errors of the input: another attempt ends the same."""
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One call of a stage with `work` (plain data), after the tasks that it needs.
+
+    `item` names the video it belongs to, None for what several share. Of a stage's tasks the one with the
+    highest `rank` runs first.
+    """
+
+    name: str
+    stage: str
+    rank: int
+    work: Any
+    needs: tuple[str, ...] = ()
+    item: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How one attempt at a task ended. `hopeless`: not worth another; `full`: there is no space left.
+
+    `made` is False where there was nothing to do.
+    """
+
+    verdict: Literal["done", "failed", "hopeless", "full"]
+    seconds: float = 0.0
+    error: str = ""
+    trace: str = ""
+    made: bool = True
+
+
+class Executor(Protocol):
+    """Runs tasks on the workers of their stages."""
+
+    def free(self, stage: str, queued: int) -> bool:
+        """Whether a worker of the stage can take a task now; may start workers for `queued` tasks."""
+        ...
+
+    def submit(self, task: Task) -> None:
+        """Hand a task to a free worker."""
+        ...
+
+    def busy(self) -> bool:
+        """Whether a task is under way."""
+        ...
+
+    def wait(self) -> list[tuple[Task, Outcome]]:
+        """Attempts that ended; waits for one, or returns empty-handed when workers became free."""
+        ...
+
+    def workers(self) -> Mapping[str, int]:
+        """How many workers each stage has now."""
+        ...
+
+    def close(self) -> None:
+        """End all workers at once."""
+        ...
+
+
+def attempt(call: Callable[[], object]) -> Outcome:
+    """Make one attempt; whatever it raises becomes a record that any process can read.
+
+    `call` returns False where there was nothing to do.
+    """
+    began = time.monotonic()
+    try:
+        made = call() is not False
+    except HOPELESS as error:
+        return Outcome("hopeless", time.monotonic() - began, str(error), traceback.format_exc())
+    except Exception as error:  # noqa: BLE001 (the border of a worker: nothing may get past it)
+        cause = error.__cause__ if isinstance(error.__cause__, OSError) else error
+        full = isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT)
+        line = " ".join(f"{type(error).__name__}: {error}".split())
+        return Outcome("full" if full else "failed", time.monotonic() - began, line, traceback.format_exc())
+    return Outcome("done", time.monotonic() - began, made=made)
+
+
+class InProcess:
+    """Runs one task at a time in this process: the same results as on Ray, easy to debug."""
+
+    def __init__(self, stages: Mapping[str, Stage[Any, Any]]) -> None:
+        self._stages = stages
+        self._ready: set[str] = set()
+        self._next: Task | None = None
+
+    def free(self, stage: str, queued: int) -> bool:
+        return self._next is None
+
+    def submit(self, task: Task) -> None:
+        self._next = task
+
+    def busy(self) -> bool:
+        return self._next is not None
+
+    def wait(self) -> list[tuple[Task, Outcome]]:
+        task, self._next = self._next, None
+        if task is None:
+            return []
+        stage = self._stages[task.stage]
+        limit_threads(stage.resources.cpus)
+        if task.stage not in self._ready:
+            stage.setup()
+            self._ready.add(task.stage)
+        with observed(lambda stage, done, total: None):
+            return [(task, attempt(lambda: stage(task.work)))]
+
+    def workers(self) -> Mapping[str, int]:
+        return dict.fromkeys(self._ready, 1)
+
+    def close(self) -> None:
+        for name in self._ready:
+            self._stages[name].close()
+        self._ready.clear()

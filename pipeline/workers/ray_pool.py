@@ -1,0 +1,283 @@
+"""Workers on Ray: for each stage a pool of actors, owned and replaced by the driver.
+
+Ray restarts and retries nothing itself. A worker that dies, or makes no progress for too long and is killed,
+costs the attempt it was making. A pool begins with one worker, grows with what is queued, and gives an idle
+worker up when another stage waits for its cores, as after the loss of a machine.
+"""
+
+import json
+import os
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from ...stages.base import Stage
+from ...stages.errors import ConfigError, PosedanceError
+from ...stages.threads import limit_threads
+from ..progress import observed
+from .executor import Outcome, Task, attempt
+
+POLL_S = 1.0
+"""How often stalled workers are looked for, in seconds."""
+BEAT_S = 1.0
+"""A worker that goes on says so at most this often, in seconds."""
+ROOM_S = 10.0
+"""A worker that waits this long for free cores, in seconds, gets those of an idle one of another stage."""
+OBJECT_STORE_BYTES = 100_000_000
+"""Tasks pass files on, so Ray's store holds next to nothing on one machine."""
+
+TOKEN_HINT = "a cluster that has a token wants RAY_AUTH_MODE=token and that token here too"
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """A stage, and how many workers of it there may be."""
+
+    stage: Stage[Any, Any]
+    workers: int
+
+
+class Worker:
+    """What runs inside an actor: one stage, set up once. `beat` is the file that says it is alive."""
+
+    def __init__(self, stage: Stage[Any, Any], beat: Path) -> None:
+        self._stage = stage
+        self._beat = beat
+        self._task = ""
+        self._last = 0.0
+
+    def setup(self) -> Outcome:
+        limit_threads(self._stage.resources.cpus)
+        return attempt(partial(self._do, "setup", self._stage.setup))
+
+    def run(self, task: str, work: Any) -> Outcome:
+        self._task, self._last = task, 0.0
+        with observed(self._tell):
+            outcome = attempt(partial(self._do, "start", partial(self._stage, work)))
+        self._task, self._last = "", 0.0
+        with suppress(OSError):  # of a full disk the outcome tells
+            self._tell("idle", 0, None)
+        return outcome
+
+    def _do(self, what: str, call: Callable[[], Any]) -> Any:
+        self._tell(what, 0, None)
+        return call()
+
+    def _tell(self, what: str, done: int, total: int | None) -> None:
+        now = time.time()
+        if now - self._last < BEAT_S:
+            return
+        self._last = now
+        state = {
+            "task": self._task,
+            "what": what,
+            "done": done,
+            "total": total,
+            "pid": os.getpid(),
+            "time": now,
+        }
+        temporary = self._beat.with_suffix(".new")
+        temporary.write_text(json.dumps(state))
+        os.replace(temporary, self._beat)
+
+
+@dataclass(slots=True)
+class Hand:
+    """An actor as the driver sees it: `task` is None while it is set up or idle, `call` None while idle."""
+
+    stage: str
+    actor: Any
+    beat: Path
+    call: Any
+    task: Task | None = None
+    began: float = 0.0
+    stalled: bool = False
+
+
+class OnRay:
+    """Runs tasks on pools of Ray actors: see `Executor`.
+
+    `beats` is a folder, shared by all machines, where workers say that they go on; one that says nothing for
+    `timeout_s` seconds is killed and replaced. A stage that cannot be set up ends everything: PosedanceError.
+    Needs `start_ray`; `owns_ray`: closing disconnects.
+    """
+
+    def __init__(
+        self,
+        pools: Mapping[str, Pool],
+        beats: Path,
+        *,
+        timeout_s: float,
+        attempts: int,
+        owns_ray: bool,
+    ) -> None:
+        import ray.exceptions
+
+        self._ray: Any = ray
+        self._pools, self._beats = pools, beats
+        self._timeout_s, self._attempts = timeout_s, attempts
+        self._hands: list[Hand] = []
+        self._started: Counter[str] = Counter()
+        self._failed_setups: Counter[str] = Counter()
+        self._owns_ray = owns_ray
+        for stage in pools:
+            self._start(stage)
+
+    def free(self, stage: str, queued: int) -> bool:
+        hands = [hand for hand in self._hands if hand.stage == stage]
+        if any(hand.call is None for hand in hands):
+            return True
+        coming = sum(hand.task is None for hand in hands)
+        for _ in range(min(queued - coming, self._pools[stage].workers - len(hands))):
+            self._start(stage)
+        return False
+
+    def submit(self, task: Task) -> None:
+        hand = next(hand for hand in self._hands if hand.stage == task.stage and hand.call is None)
+        hand.task, hand.began = task, time.time()
+        hand.call = hand.actor.run.remote(task.name, task.work)
+
+    def busy(self) -> bool:
+        return any(hand.task is not None for hand in self._hands)
+
+    def wait(self) -> list[tuple[Task, Outcome]]:
+        while calls := {hand.call: hand for hand in self._hands if hand.call is not None}:
+            ready, _ = self._ray.wait(list(calls), num_returns=1, timeout=POLL_S)
+            if ready:
+                return [ended for call in ready for ended in self._ended(calls[call])]
+            self._check_node()
+            self._kill_stalled()
+            self._make_room()
+        return []
+
+    def workers(self) -> Mapping[str, int]:
+        return Counter(hand.stage for hand in self._hands)
+
+    def close(self) -> None:
+        for hand in list(self._hands):
+            self._remove(hand)
+        if self._owns_ray:
+            self._ray.shutdown()
+
+    def _start(self, stage: str) -> None:
+        pool, number = self._pools[stage], self._started[stage]
+        self._started[stage] += 1
+        resources, beat = pool.stage.resources, self._beats / f"{stage}-{number}.json"
+        beat.unlink(missing_ok=True)
+        actor = (
+            self._ray.remote(Worker)
+            .options(
+                num_cpus=resources.cpus,
+                num_gpus=resources.gpus,
+                max_restarts=0,
+                max_task_retries=0,
+                runtime_env={"env_vars": {"OMP_WAIT_POLICY": "PASSIVE"}},
+            )
+            .remote(pool.stage, beat)
+        )
+        self._hands.append(Hand(stage, actor, beat, actor.setup.remote(), began=time.time()))
+
+    def _ended(self, hand: Hand) -> list[tuple[Task, Outcome]]:
+        """Take note that a call ended: of a task, or of a worker's setup."""
+        task, call = hand.task, hand.call
+        hand.task = hand.call = None
+        try:
+            outcome: Outcome = self._ray.get(call)
+        except self._ray.exceptions.RayError as error:
+            self._remove(hand)
+            reason = " ".join(str(error).split())
+            if hand.stalled:
+                reason = f"no progress for {self._timeout_s:g} s: the worker was killed"
+            elif isinstance(error, self._ray.exceptions.RayActorError):
+                reason = f"the worker died: {reason}"
+            outcome = Outcome("failed", time.time() - hand.began, reason)
+        if task is not None:
+            return [(task, outcome)]
+        if outcome.verdict != "done":
+            self._setup_failed(hand, outcome)
+        return []
+
+    def _setup_failed(self, hand: Hand, outcome: Outcome) -> None:
+        self._remove(hand)
+        self._failed_setups[hand.stage] += 1
+        if outcome.verdict == "hopeless":
+            raise ConfigError(outcome.error)
+        if self._failed_setups[hand.stage] >= self._attempts:
+            raise PosedanceError(
+                f"workers of stage {hand.stage} cannot be started ({outcome.error}): see the logs of Ray"
+            )
+
+    def _remove(self, hand: Hand) -> None:
+        self._ray.kill(hand.actor, no_restart=True)
+        hand.beat.unlink(missing_ok=True)
+        self._hands = [other for other in self._hands if other is not hand]
+
+    def _check_node(self) -> None:
+        """PosedanceError when the driver's own node is lost: Ray then starts no worker for it any more."""
+        own = self._ray.get_runtime_context().get_node_id()
+        if not any(node["NodeID"] == own and node["Alive"] for node in self._ray.nodes()):
+            raise PosedanceError(
+                f"Ray's node {own[:12]} here died: start it, then run the same command again to go on"
+            )
+
+    def _make_room(self) -> None:
+        """End an idle worker when one of another stage has not come to life for long."""
+        late = time.time() - ROOM_S
+        waiting = {
+            hand.stage
+            for hand in self._hands
+            if hand.call is not None and hand.task is None and hand.began < late and not hand.beat.exists()
+        }
+        idle = (hand for hand in self._hands if hand.call is None and hand.stage not in waiting)
+        if waiting and (hand := next(idle, None)):
+            self._remove(hand)
+
+    def _kill_stalled(self) -> None:
+        """Kill workers that said nothing for too long. One that has not come to life yet waits for room."""
+        now = time.time()
+        for hand in self._hands:
+            if hand.call is None or hand.stalled or not hand.beat.exists():
+                continue
+            if now - max(hand.began, hand.beat.stat().st_mtime) > self._timeout_s:
+                hand.stalled = True
+                self._ray.kill(hand.actor, no_restart=True)
+
+
+def cluster_address(address: str | None) -> str | None:
+    """The cluster that is meant: `address`, else what RAY_ADDRESS names, as inside a job submitted to one."""
+    return address or os.environ.get("RAY_ADDRESS")
+
+
+def refuse_cluster(url: str, address: str | None) -> None:
+    """ConfigError where outputs for a URL would be made on a cluster: they are made on one machine."""
+    cluster = cluster_address(address)
+    if cluster is not None:
+        raise ConfigError(
+            f"-o {url} is for one machine, not for the Ray cluster {cluster}: name a folder that all its "
+            "machines see"
+        )
+
+
+def start_ray(address: str | None) -> bool:
+    """Connect to the cluster that is meant, or start Ray here. Returns whether it was not connected."""
+    import ray
+    import ray.exceptions
+
+    if ray.is_initialized():
+        return False
+    address = cluster_address(address)
+    options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
+    if address is None:
+        options |= {"include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES}
+    try:
+        ray.init(address=address or "local", **options)
+    except (ConnectionError, ValueError, RuntimeError, ray.exceptions.AuthenticationError) as error:
+        where = f"connect to Ray at {address}" if address else "start Ray"
+        hint = f" ({TOKEN_HINT})" if address else ""
+        raise ConfigError(f"cannot {where}: {' '.join(str(error).split())}{hint}") from error
+    return True

@@ -1,0 +1,258 @@
+"""Windows of videos on a pool of workers: who predicts what, at every step of every video.
+
+The first video has precedence, and of a video the earlier step. Windows whose frames are ready for the next
+step do not wait for the others. Where a worker would have nothing to do, windows of the next video fill the
+hole. A worker that dies costs the windows that it had. How workers are reached is not known here: see
+`Workers`.
+"""
+
+from bisect import insort
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+from ...stages.errors import PosedanceError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ...stages.svd.denoising import Denoising
+
+MAX_LOSSES = 5
+"""Workers that may die one after the other, without one prediction in between, before the run is given up."""
+CALLS_AHEAD = 2
+"""Calls that a worker has at once: it does not wait for the driver to send the next window."""
+
+
+class LostWorker(Exception):  # noqa: N818 (what happened, not a fault of ours)
+    """A worker died with the calls that it had."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Part:
+    """What one call predicts: a window at a step, or half of its guidance; sorted as they are handed out."""
+
+    step: int
+    window: int
+    half: bool | None = None
+    """None for the guided prediction; True for the conditional half alone, False for the unconditional."""
+
+
+def parts_of(step: int, window: int, windows: int, workers: int) -> list[Part]:
+    """The parts of a guided window, of `windows` in a step.
+
+    Halves, where whole windows would not be two for each worker; and those that the last round of a step is
+    left with, where that keeps more workers busy: `ceil(2 windows / workers)` half rounds, if a step has to
+    wait for the end of the one before.
+    """
+    rest = windows % workers
+    cut = windows if windows < 2 * workers else rest if 2 * rest <= workers else 0
+    halves = (True, False) if workers > 1 and window >= windows - cut else (None,)
+    return [Part(step, window, half) for half in halves]
+
+
+@dataclass(slots=True)
+class Video:
+    """One video in a pool.
+
+    `inputs` is what a worker opens it from. `guidance_at` tells the guidance scale [F] of (step, window's
+    length) or None. `on_window` receives (step, window) after each prediction, `on_step` (steps done,
+    latents) after each step; copy what you keep.
+    """
+
+    inputs: Any
+    denoising: "Denoising"
+    guidance_at: "Callable[[int, int], Tensor | None]"
+    on_window: Callable[[int, int], None] | None = None
+    on_step: "Callable[[int, Tensor], None] | None" = None
+    ready: list[Part] = field(default_factory=list)
+    """What can be handed out, earlier steps first."""
+    halves: "dict[tuple[int, int], dict[bool, Tensor]]" = field(default_factory=dict)
+
+    def begin(self, workers: int) -> None:
+        """All windows are ready for the first step."""
+        windows = range(len(self.denoising.windows))
+        self.add([(self.denoising.step, index) for index in windows], workers)
+
+    def add(self, windows: Iterable[tuple[int, int]], workers: int) -> None:
+        """Windows (step, index) are ready to be handed out."""
+        all_windows = self.denoising.windows
+        for step, index in windows:
+            if self.guidance_at(step, len(all_windows[index])) is None:
+                insort(self.ready, Part(step, index))
+            else:
+                for part in parts_of(step, index, len(all_windows), workers):
+                    insort(self.ready, part)
+
+    def take(self, part: Part, v: "Tensor") -> list[tuple[int, int]]:
+        """Take a prediction; returns the windows (step, index) that are ready because of it."""
+        from ...stages.svd.denoiser import guide
+
+        if part.half is not None:
+            halves = self.halves.setdefault((part.step, part.window), {})
+            halves[part.half] = v
+            if len(halves) < 2:
+                return []
+            del self.halves[part.step, part.window]
+            scale = self.guidance_at(part.step, len(v))
+            assert scale is not None
+            v = guide(halves[False], halves[True], scale)
+        ready = self.denoising.take(part.step, part.window, v)
+        if self.on_window is not None:
+            self.on_window(part.step, part.window)
+        return ready
+
+
+class Workers(Protocol):
+    """How a pool reaches its workers: on Ray in `spread.py`."""
+
+    def start(self) -> tuple[Any, Any]:
+        """A new worker, and the call that sets it up."""
+        ...
+
+    def predict(self, worker: Any, video: Video, part: Part) -> Any:
+        """Send a worker a part of a video; returns the call."""
+        ...
+
+    def forget(self, worker: Any, video: Video) -> None:
+        """Tell a worker that a video is done."""
+        ...
+
+    def wait(self, calls: list[Any]) -> Any:
+        """Wait for one of the calls to end, and return it."""
+        ...
+
+    def result(self, call: Any) -> "Tensor | None":
+        """What a call brought: v [F, 4, h, w], or None of a setup. LostWorker where its worker died."""
+        ...
+
+    def stop(self, worker: Any) -> None:
+        """End a worker at once."""
+        ...
+
+
+@dataclass(slots=True)
+class Seat:
+    """A worker's place: the worker, and its calls with what each is to bring (None for its setup)."""
+
+    number: int
+    worker: Any
+    calls: dict[Any, tuple[Video, Part] | None]
+    since: int = 0
+    """When it began its oldest call, in calls that the pool has sent or received."""
+
+
+class WindowPool:
+    """At most `size` workers, and who does what."""
+
+    def __init__(self, workers: Workers, size: int) -> None:
+        self.seats: list[Seat] = []
+        self._workers, self._size = workers, size
+        self._live: list[Video] = []
+        self._losses = self._count = 0
+
+    def run(self, videos: Iterable[Video]) -> None:
+        """Until all videos are denoised. One more is begun whenever a worker has nothing to do."""
+        waiting = iter(videos)
+        more = True
+        while more or self._live:
+            while more and self._wants_more():
+                video = next(waiting, None)
+                more = video is not None
+                if video is not None:
+                    self._begin(video)
+            self._hand_out()
+            if self._live:
+                self._collect()
+
+    def close(self) -> None:
+        """End all workers at once."""
+        for seat in self.seats:
+            self._workers.stop(seat.worker)
+        self.seats.clear()
+
+    def _wants_more(self) -> bool:
+        """Whether a worker would be without work, or could be started."""
+        idle = sum(not seat.calls for seat in self.seats) + self._size - len(self.seats)
+        return idle > sum(len(video.ready) for video in self._live)
+
+    def _begin(self, video: Video) -> None:
+        self._live.append(video)
+        video.begin(self._size)
+        wanted = sum(len(video.ready) for video in self._live)
+        for number in range(len(self.seats), min(self._size, wanted)):
+            self._fill(number)
+
+    def _fill(self, number: int) -> None:
+        worker, setup = self._workers.start()
+        self.seats.append(Seat(number, worker, {setup: None}))
+
+    def _hand_out(self) -> None:
+        """A part to each worker, then one ahead, first to those who have worked longest on what they have."""
+        for depth in range(CALLS_AHEAD):
+            seats = [
+                seat for seat in self.seats if len(seat.calls) == depth and None not in seat.calls.values()
+            ]
+            for seat in sorted(seats, key=lambda seat: seat.since):
+                video = next((video for video in self._live if video.ready), None)
+                if video is None:
+                    return
+                self._send(seat, video)
+
+    def _send(self, seat: Seat, video: Video) -> None:
+        """Of the earliest step: the seat's own first, whose control features it keeps, or else any."""
+        step = video.ready[0].step
+        parts = [part for part in video.ready if part.step == step]
+        part = min(parts, key=lambda part: part.window % self._size != seat.number)
+        call = self._workers.predict(seat.worker, video, part)
+        video.ready.remove(part)
+        if not seat.calls:
+            self._count += 1
+            seat.since = self._count
+        seat.calls[call] = (video, part)
+
+    def _collect(self) -> None:
+        """Wait for one call and take what it brings; the parts of a worker that died are ready again."""
+        calls = {call: seat for seat in self.seats for call in seat.calls}
+        call = self._workers.wait(list(calls))
+        seat = calls[call]
+        try:
+            v = self._workers.result(call)
+        except LostWorker as error:
+            self._lose(seat, error)
+            return
+        work = seat.calls.pop(call)
+        self._count += 1
+        seat.since = self._count
+        if work is None or v is None:
+            return
+        self._losses = 0
+        video, part = work
+        step = video.denoising.step
+        video.add(video.take(part, v), self._size)
+        if video.denoising.step > step:
+            self._end_step(video)
+
+    def _end_step(self, video: Video) -> None:
+        """Send the windows that are ready first: `on_step` may take its time."""
+        denoising = video.denoising
+        if denoising.done:
+            self._live.remove(video)
+            for seat in self.seats:
+                self._workers.forget(seat.worker, video)
+        self._hand_out()
+        if video.on_step is not None:
+            video.on_step(denoising.step, denoising.step_latents())
+
+    def _lose(self, seat: Seat, error: LostWorker) -> None:
+        """Replace a worker that died."""
+        self._losses += 1
+        if self._losses > MAX_LOSSES:
+            raise PosedanceError(f"{self._losses} workers died one after the other: {error}") from error
+        for work in seat.calls.values():
+            if work is not None:
+                video, part = work
+                insort(video.ready, part)
+        self._workers.stop(seat.worker)
+        self.seats.remove(seat)
+        self._fill(seat.number)

@@ -1,0 +1,1 @@
+"""Pictures, videos and sound: read, timed, converted and written."""

@@ -1,0 +1,132 @@
+"""Media files: opened with clear errors, and their packets and time stamps read without decoding."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import av
+from av.container import InputContainer
+from av.error import FFmpegError
+from av.packet import Packet
+from av.stream import Disposition, Stream
+from av.video.stream import VideoStream
+
+from ..errors import VideoError
+from .timeline import RATE_OF_ONE_FRAME, Timeline, make_timeline
+
+UNTIMED_FORMATS = frozenset({"avi"})
+"""Containers without presentation times: those that FFmpeg gives are decode times. Frames are counted."""
+CUT_OFF = Fraction(1, 2)
+"""Seconds that a container may promise beyond its last packet before it counts as cut off."""
+
+
+def open_container(path: str | os.PathLike[str]) -> InputContainer:
+    """Open a media file for reading, for a `with`. Raises VideoError with the reason."""
+    path = Path(path)
+    if not path.exists():
+        raise VideoError(f"video {path} does not exist: check the path")
+    if not path.is_file():
+        raise VideoError(f"video {path} is not a file: give one video file")
+    if path.stat().st_size == 0:
+        raise VideoError(f"video {path} is empty (0 bytes): copy or download it again")
+    try:
+        # An absolute path is never taken for a URL, nor may a playlist lead elsewhere.
+        options = {"protocol_whitelist": "file"}
+        return av.open(str(path.resolve()), container_options=options, metadata_errors="replace")
+    except (FFmpegError, OSError) as error:
+        raise VideoError(
+            f"{path} cannot be read as a video ({error.strerror}): it is of another kind, or cut off before"
+            f" its index; copy it again or convert it to mp4"
+        ) from error
+
+
+def video_stream(container: InputContainer, path: str | os.PathLike[str]) -> VideoStream:
+    """The stream of moving pictures (a cover picture is none). Raises VideoError where there is none."""
+    if container.format.name.endswith("_pipe") or container.format.name == "image2":
+        raise VideoError(f"{path} is a picture, not a video: give a video to dance after")
+    streams = _moving_pictures(container)
+    if not streams:
+        kind = "only sound" if container.streams.audio else "no video"
+        raise VideoError(f"{path} holds {kind}: give a file with a video stream")
+    best = container.streams.best("video")
+    stream = best if isinstance(best, VideoStream) and best in streams else streams[0]
+    if stream.codec_context is None:
+        raise VideoError(f"{path} is coded in a way that cannot be decoded here: convert it to H.264 mp4")
+    return stream
+
+
+def has_video(container: InputContainer) -> bool:
+    """Whether there is a stream of moving pictures."""
+    return bool(_moving_pictures(container))
+
+
+def _moving_pictures(container: InputContainer) -> list[VideoStream]:
+    return [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
+
+
+def nothing_decodes(path: str | os.PathLike[str]) -> VideoError:
+    return VideoError(f"no frame of {path} can be decoded: copy it again or convert it to H.264 mp4")
+
+
+def packets(container: InputContainer, *streams: Stream) -> Iterator[Packet]:
+    """Demux to the end of the file, or to where it cannot be read on; the last packets flush the decoders."""
+    try:
+        yield from container.demux(*streams)
+    except FFmpegError:
+        for stream in streams:
+            packet = Packet()
+            packet.stream = stream
+            yield packet
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """What the packets of a file say: its timeline; `missing` frames that it promises beyond its last packet.
+
+    Without `timed` the file has no time stamps, and the timeline counts frames.
+    """
+
+    timeline: Timeline
+    timed: bool
+    missing: int
+    has_audio: bool
+
+
+def scan(path: str | os.PathLike[str]) -> Scan:
+    """Read the time stamps of all packets of a video; nothing is decoded. Raises VideoError as `probe`."""
+    with open_container(path) as container:
+        stream = video_stream(container, path)
+        assert stream.time_base is not None
+        promised = len(stream.index_entries)
+        kept: list[tuple[int | None, int]] = []
+        discarded, last_end = 0, Fraction(0)
+        for packet in packets(container, *container.streams):
+            if packet.size == 0:  # flushes the decoder
+                continue
+            if packet.pts is not None:
+                last_end = max(last_end, (packet.pts + (packet.duration or 0)) * packet.time_base)
+            if packet.stream.index == stream.index:
+                if packet.is_discard:
+                    discarded += 1
+                else:
+                    kept.append((packet.pts, packet.duration or 0))
+        has_audio = any(sound.codec_context is not None for sound in container.streams.audio)
+        rates = [rate for rate in (stream.average_rate, stream.base_rate) if rate]
+        nominal = stream.guessed_rate or RATE_OF_ONE_FRAME
+        promised_end = Fraction((container.start_time or 0) + (container.duration or 0), av.time_base)
+        tick, container_format = stream.time_base, container.format.name
+    if not kept:
+        raise nothing_decodes(path)
+    stamps = [(pts, duration) for pts, duration in kept if pts is not None]
+    timed = container_format not in UNTIMED_FORMATS and 2 * len(stamps) > len(kept)
+    if timed:
+        timeline = make_timeline([pts for pts, _ in stamps], max(stamps)[1], tick, rates)
+    else:
+        timeline = make_timeline(range(len(kept)), 1, 1 / nominal, [nominal])
+    missing = max(0, promised - len(kept) - discarded)
+    if timed and not missing and promised_end - last_end > CUT_OFF:
+        done = timeline.origin + len(kept) / timeline.rate if timeline.constant else last_end
+        missing = max(0, round((promised_end - done) * timeline.rate))
+    return Scan(timeline, timed, missing, has_audio)

@@ -1,0 +1,137 @@
+"""Pictures: read any common kind as RGB, fit it to the output's size, write PNG."""
+
+import math
+import os
+import struct
+import warnings
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image, ImageOps
+
+from ..atomic import atomic_path
+from ..errors import PictureError
+
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
+"""What is read. Pillow knows more, but some of those start other programs (EPS runs Ghostscript)."""
+
+LEVEL_16_BIT = 65535 / 255
+"""Steps of a 16-bit channel in one step of an 8-bit channel."""
+
+ALPHA_MODES = ("RGBA", "LA", "PA", "RGBa", "La")
+
+LABEL_SCALE = 0.5
+LABEL_MARGIN = 4
+"""Size of OpenCV's plain font, and pixels around a label."""
+
+
+def read_picture(path: str | os.PathLike[str]) -> np.ndarray:
+    """Read a picture as uint8 [H, W, 3] RGB, upright.
+
+    The EXIF orientation is applied; transparent parts become white; grey, palette, CMYK and 16-bit pictures
+    are converted; of an animation the first frame is taken. Raises PictureError for anything else, a
+    truncated file and a decompression bomb (Pillow's limit on the number of pixels) included.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise PictureError(f"picture {path} does not exist: check the path")
+    if not path.is_file():
+        raise PictureError(f"picture {path} is not a file: give one picture")
+    if path.stat().st_size == 0:
+        raise PictureError(f"picture {path} is empty (0 bytes): copy or download it again")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(path, formats=FORMATS) as image:
+                image.load()
+                return to_rgb(ImageOps.exif_transpose(image), f"picture {path}")
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
+        limit = (Image.MAX_IMAGE_PIXELS or 0) // 1_000_000
+        raise PictureError(f"picture {path} has more than {limit} million pixels: scale it down") from error
+    except Image.UnidentifiedImageError as error:
+        raise PictureError(
+            f"{path} is not a picture of a known kind: give a {', '.join(FORMATS[:-1])} or {FORMATS[-1]} file"
+        ) from error
+    except (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error) as error:
+        raise PictureError(f"picture {path} is damaged ({error}): copy or download it again") from error
+
+
+def to_rgb(image: Image.Image, name: str) -> np.ndarray:
+    """A PIL image of any common mode as uint8 [H, W, 3] RGB, transparent parts white.
+
+    Raises PictureError, which begins with `name`, for levels that are not 8 or 16 bits.
+    """
+    if image.mode.startswith("I;16") or image.mode == "I":
+        grey = np.asarray(image).astype(np.int64)
+        if grey.min() < 0 or grey.max() > 65535:
+            raise PictureError(f"{name} has 32-bit levels: save it with 8 or 16 bits a channel")
+        grey = np.round(grey / LEVEL_16_BIT).astype(np.uint8)
+        return np.repeat(grey[:, :, None], 3, axis=2)
+    if image.mode == "F":
+        raise PictureError(f"{name} has floating-point levels: save it with 8 or 16 bits a channel")
+    if image.mode in ALPHA_MODES or "transparency" in image.info:
+        white = Image.new("RGBA", image.size, "white")
+        image = Image.alpha_composite(white, image.convert("RGBA"))
+    return np.array(image.convert("RGB"))
+
+
+def fit_cover(image: np.ndarray, width: int, height: int) -> np.ndarray:
+    """Scale uint8 [H, W, 3] so that it covers `height` x `width`, then cut the centre out of it.
+
+    Bilinear without antialiasing and rounded to 8 bits, as the published pipeline brings the reference image
+    to size: an image with the target's size is returned as it is, pixel for pixel.
+    """
+    import torch  # here alone: reading and writing pictures and videos does without
+
+    if image.shape[:2] == (height, width):
+        return np.ascontiguousarray(image)  # 88 * (200 / 88) is more than 200: a row would be invented
+    ratio = image.shape[0] / image.shape[1]
+    if ratio < height / width:
+        size = (height, math.ceil(height / ratio))
+    else:
+        size = (math.ceil(width * ratio), width)
+    planes = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None].float()
+    planes = torch.nn.functional.interpolate(planes, size=size, mode="bilinear", align_corners=False)
+    scaled = planes[0].round().to(torch.uint8).permute(1, 2, 0).numpy()
+    top, left = round((size[0] - height) / 2), round((size[1] - width) / 2)
+    return np.ascontiguousarray(scaled[top : top + height, left : left + width])
+
+
+def write_png(path: str | os.PathLike[str], image: np.ndarray) -> None:
+    """Write uint8 [H, W, 3] RGB as PNG, whole or not at all. Raises OutputError where it cannot."""
+    with atomic_path(path) as temporary:
+        Image.fromarray(image).save(temporary, format="PNG")
+
+
+def draw_label(image: np.ndarray, text: str) -> None:
+    """Write `text` in white on a dark field into the top left corner of uint8 [H, W, 3], in place."""
+    (width, height), base = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, LABEL_SCALE, 1)
+    corner = (width + 2 * LABEL_MARGIN, height + base + 2 * LABEL_MARGIN)
+    cv2.rectangle(image, (0, 0), corner, (0, 0, 0), cv2.FILLED)
+    place = (LABEL_MARGIN, height + LABEL_MARGIN)
+    cv2.putText(image, text, place, cv2.FONT_HERSHEY_SIMPLEX, LABEL_SCALE, (255, 255, 255), 1, cv2.LINE_AA)
+
+
+def contact_sheet(tiles: Sequence[np.ndarray], columns: int, labels: Sequence[str] = ()) -> np.ndarray:
+    """Lay uint8 [H, W, 3] tiles out in rows of `columns`, left to right; empty places stay black.
+
+    Tiles of another size than the first are scaled to cover it. `labels`, where given, has one text for each
+    tile. Raises ValueError for no tiles, no columns, or another number of labels.
+    """
+    if not tiles or columns < 1 or (labels and len(labels) != len(tiles)):
+        raise ValueError(f"{len(tiles)} tiles, {columns} columns and {len(labels)} labels make no sheet")
+    height, width = tiles[0].shape[:2]
+    rows = math.ceil(len(tiles) / columns)
+    sheet = np.zeros((rows * height, columns * width, 3), np.uint8)
+    for index, tile in enumerate(tiles):
+        row, column = divmod(index, columns)
+        place = sheet[row * height : (row + 1) * height, column * width : (column + 1) * width]
+        place[:] = fit_cover(tile, width, height)
+        if labels:
+            label = np.ascontiguousarray(place)
+            draw_label(label, labels[index])
+            place[:] = label
+    return sheet

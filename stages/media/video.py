@@ -1,0 +1,286 @@
+"""Driving videos: what a file holds, and its frames, streamed at a constant rate.
+
+The time stamps are read first, from the packets, without decoding (timeline.py): they give the exact rate,
+tell a constant from a variable one, and say where each frame belongs on the grid that all later stages work
+on. Time 0 is the first video frame; the file's own start time is taken off.
+"""
+
+import math
+import os
+from bisect import bisect_right
+from collections.abc import Generator, Iterator
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+from av.codec.context import ThreadType
+from av.error import FFmpegError
+from av.video.frame import VideoFrame
+from av.video.reformatter import ColorPrimaries, ColorTrc, VideoReformatter
+
+from ..errors import ConfigError
+from ..threads import thread_limit
+from ..types import VideoInfo
+from .container import Scan, nothing_decodes, open_container, packets, scan, video_stream
+
+UNSPECIFIED, BT709, BT601, BT2020 = 2, 1, 6, 9
+"""Colour codes of ITU-T H.273 (matrix coefficients, and for BT709 and BT2020 primaries too)."""
+HD_HEIGHT = 720
+"""A video that names no matrix has BT.709 from this height on and BT.601 below: the players' convention."""
+HDR_TRANSFERS = (ColorTrc.SMPTE2084, ColorTrc.ARIB_STD_B67)
+
+
+@dataclass(frozen=True, slots=True)
+class Clip:
+    """Which part of a driving video is used: `duration` seconds from `start`, every `stride`-th frame.
+
+    Times are seconds from the first frame; floats and strings are taken too, to the microsecond. Raises
+    ConfigError for a negative start, a duration that is not positive, and a stride below 1.
+    """
+
+    start: Fraction = Fraction(0)
+    duration: Fraction | None = None
+    stride: int = 1
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "start", _seconds("start", self.start))
+        if self.start < 0:
+            raise ConfigError(f"start {_decimal(self.start)} is negative: give seconds from the first frame")
+        if self.duration is not None:
+            object.__setattr__(self, "duration", _seconds("duration", self.duration))
+            if self.duration <= 0:
+                raise ConfigError(
+                    f"duration {_decimal(self.duration)} is not positive: give seconds, or leave it out"
+                )
+        if isinstance(self.stride, bool) or not isinstance(self.stride, int) or self.stride < 1:
+            raise ConfigError(
+                f"stride {self.stride} is not a whole number from 1 on: 2 takes every other frame"
+            )
+
+
+def _seconds(name: str, value: Fraction | float | str) -> Fraction:
+    try:
+        return Fraction(value).limit_denominator(1_000_000)
+    except (ValueError, OverflowError, TypeError, ZeroDivisionError) as error:
+        raise ConfigError(f"{name} {value} is not a number of seconds: give one such as 1.5") from error
+
+
+def _decimal(seconds: Fraction) -> str:
+    return f"{float(seconds):.6g}"
+
+
+@dataclass(slots=True)
+class DecodeReport:
+    """What became of a clip's source frames; `read_frames` counts here while it runs.
+
+    `decoded` frames were read, `damaged` of them with errors that the decoder concealed. `lost` frames are
+    in the file, or promised by its header, and could not be decoded: known once the last frame is read.
+    """
+
+    decoded: int = 0
+    damaged: int = 0
+    lost: int = 0
+
+
+def probe(path: str | os.PathLike[str]) -> VideoInfo:
+    """Say what a video holds; its packets are read to the end, its first frame alone is decoded.
+
+    `fps`, exact, is the rate of the grid that `read_frames` puts the frames on (rule: `make_timeline`), and
+    `num_frames` and `duration` are the grid's: what is really in the file, also where it is cut off. Raises
+    VideoError for a file that is missing, empty, not a video, without video, or without a frame that decodes.
+    """
+    found = scan(path)
+    timeline = found.timeline
+    with closing(_frames_from(path, found, 0)) as frames:
+        first = next(frames, None)
+    if first is None:
+        raise nothing_decodes(path)
+    frame = first[1]
+    height, width = _upright(np.empty((frame.height, frame.width)), frame).shape
+    duration = timeline.num_frames / timeline.rate
+    return VideoInfo(width, height, timeline.rate, timeline.num_frames, duration, found.has_audio)
+
+
+def output_rate(info: VideoInfo, clip: Clip) -> Fraction:
+    """Frames a second of what `read_frames` yields: playing at the original speed."""
+    return info.fps / clip.stride
+
+
+def count_frames(info: VideoInfo, clip: Clip) -> int:
+    """How many frames `read_frames` yields from an undamaged file. ConfigError for a start past the end."""
+    first, stop = _span(info.num_frames, info.fps, clip)
+    return math.ceil((stop - first) / clip.stride)
+
+
+def clip_start(info: VideoInfo, clip: Clip) -> Fraction:
+    """Seconds of the clip's first frame: the one on screen at `clip.start`. Audio is cut here."""
+    return _span(info.num_frames, info.fps, clip)[0] / info.fps
+
+
+def read_frames(
+    path: str | os.PathLike[str], clip: Clip, report: DecodeReport | None = None
+) -> Iterator[np.ndarray]:
+    """Stream the frames of `clip` as uint8 [H, W, 3] RGB, upright, at the constant `output_rate`.
+
+    Few frames are held at a time, and the file is closed also when the consumer stops early. A long gap
+    between frames repeats the one before it; a frame that does not decode is replaced in the same way, so
+    that the others keep their times. The file's matrix and range are heeded; HDR (PQ, HLG) is brought to SDR
+    with reference white (203 cd/m2) as white. The arrays are the caller's own.
+
+    Raises VideoError as `probe` does and ConfigError where `clip` starts past the end, both at the call;
+    VideoError while running where nothing of the clip decodes.
+    """
+    report = DecodeReport() if report is None else report
+    found = scan(path)
+    timeline = found.timeline
+    try:
+        first, stop = _span(timeline.num_frames, timeline.rate, clip)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from None
+    missing = found.missing
+    if clip.duration is not None:
+        missing = min(missing, max(0, first + _length(timeline.rate, clip.duration) - timeline.num_frames))
+    return _read(path, found, range(first, stop, clip.stride), stop, missing, report)
+
+
+def _length(rate: Fraction, duration: Fraction) -> int:
+    return max(1, math.floor(duration * rate + Fraction(1, 2)))
+
+
+def _span(num_frames: int, rate: Fraction, clip: Clip) -> tuple[int, int]:
+    """Grid frames [first, stop) of a clip: from the one on screen at its start, to the nearest of its end."""
+    first = math.floor(clip.start * rate + rate / 1_000_000)  # a time rounded down to the microsecond
+    if first >= num_frames:
+        raise ConfigError(
+            f"start {_decimal(clip.start)} s is past the end of the video, which is"
+            f" {_decimal(num_frames / rate)} s long: choose an earlier start"
+        )
+    if clip.duration is None:
+        return first, num_frames
+    return first, min(num_frames, first + _length(rate, clip.duration))
+
+
+def _read(
+    path: str | os.PathLike[str],
+    found: Scan,
+    wanted: range,
+    stop: int,
+    missing: int,
+    report: DecodeReport,
+) -> Iterator[np.ndarray]:
+    """Yield the `wanted` grid frames; source frames up to `stop` are counted in `report`."""
+    timeline = found.timeline
+    target = bisect_right(timeline.pts, wanted.start, key=timeline.slot) - 1  # on screen at the start
+    expected = bisect_right(timeline.pts, stop - 1, key=timeline.slot) - target
+    decoded, upcoming, end, slot, size = 0, wanted.start, stop, 0, (0, 0)
+    held: VideoFrame | None = None
+    reformatter = VideoReformatter()  # one for all frames: its tables for HDR take seconds to fill
+    with closing(_frames_from(path, found, target)) as frames:
+        for pts, frame in frames:
+            slot = timeline.slot(pts)
+            if slot >= stop:
+                break
+            if pts >= timeline.pts[target]:
+                decoded += 1
+                report.decoded += 1
+                report.damaged += frame.is_corrupt
+            if held is None:
+                held, size = frame, (frame.width, frame.height)
+            for _ in range(upcoming, slot, wanted.step):
+                yield _to_rgb(held, size, reformatter)
+                upcoming += wanted.step
+            held = frame
+        else:  # the file ended: its last frame is held, but nothing is made up for a tail that was lost
+            if slot < timeline.slot(timeline.pts[-1]):
+                end = min(stop, slot + 1)
+    if held is None:
+        raise nothing_decodes(path)
+    for _ in range(upcoming, end, wanted.step):
+        yield _to_rgb(held, size, reformatter)
+    report.lost += max(0, expected - decoded) + missing
+
+
+def _frames_from(
+    path: str | os.PathLike[str], found: Scan, target: int
+) -> Generator[tuple[int, VideoFrame], None, None]:
+    """Yield (pts, frame) from the frame numbered `target` or some before it to the end.
+
+    Threads that decode several frames at once drop good ones beside a bad one: from the first error on, the
+    frames come one by one, and those that do not decode are left out.
+    """
+    goal = found.timeline.pts[target]
+    last = None
+    for seek in (True, False) if target > 0 and found.timed else (False,):
+        try:
+            with closing(_decode(path, found, goal if seek else None, ThreadType.AUTO)) as frames:
+                for pts, frame in frames:
+                    if last is None and seek and pts > goal:
+                        break  # the seek missed: once more, from the beginning of the file
+                    last = pts
+                    yield pts, frame
+        except FFmpegError:
+            with closing(_decode(path, found, goal if seek else None, ThreadType.SLICE)) as frames:
+                for pts, frame in frames:
+                    if last is None or pts > last:
+                        yield pts, frame
+            return
+        if last is not None:
+            return
+
+
+def _decode(
+    path: str | os.PathLike[str], found: Scan, seek: int | None, threads: ThreadType
+) -> Generator[tuple[int, VideoFrame], None, None]:
+    """Yield (pts, frame) packet by packet; with ThreadType.SLICE go on after those that do not decode."""
+    stamps = iter(found.timeline.pts)
+    pts = found.timeline.pts[0]
+    with open_container(path) as container:
+        stream = video_stream(container, path)
+        stream.thread_type = threads
+        stream.codec_context.thread_count = thread_limit() or 0  # 0: FFmpeg takes one for each core
+        if seek is not None:
+            with suppress(FFmpegError):
+                container.seek(seek, stream=stream)
+        for packet in packets(container, stream):
+            try:
+                frames = packet.decode()
+            except FFmpegError:
+                if threads != ThreadType.SLICE:
+                    raise
+                next(stamps, None)
+                continue
+            for frame in frames:
+                if isinstance(frame, VideoFrame):
+                    stamp = frame.pts if found.timed else next(stamps, None)
+                    pts = stamp if stamp is not None else pts
+                    yield pts, frame
+
+
+def _to_rgb(frame: VideoFrame, size: tuple[int, int], reformatter: VideoReformatter) -> np.ndarray:
+    """uint8 [H, W, 3] RGB, upright, of a decoded frame scaled to `size` (width, height) if it differs."""
+    if frame.colorspace == UNSPECIFIED and not frame.format.is_rgb:
+        frame.colorspace = BT709 if frame.height >= HD_HEIGHT else BT601
+    transfer, primaries = None, None
+    if frame.color_trc in HDR_TRANSFERS:
+        transfer, primaries = ColorTrc.IEC61966_2_1, ColorPrimaries.BT709
+        if frame.color_primaries == UNSPECIFIED:
+            frame.color_primaries = BT2020
+    rgb = reformatter.reformat(
+        frame, *size, format="rgb24", dst_color_trc=transfer, dst_color_primaries=primaries, threads=1
+    )
+    return np.array(_upright(rgb.to_ndarray(), frame), order="C")
+
+
+def _upright(image: np.ndarray, frame: VideoFrame) -> np.ndarray:
+    """Apply the display matrix: a view of `image` turned and mirrored as the container asks.
+
+    Row-vector convention of ISO 14496-12, 8.2.2: x' = a x + c y, y' = b x + d y with y down.
+    """
+    data = frame.side_data.get("DISPLAYMATRIX")
+    if data is None:
+        return image
+    a, b, _, c, d = np.frombuffer(data, "<i4")[:5].tolist()
+    if abs(a) + abs(d) >= abs(b) + abs(c):
+        return image[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1]
+    return image.swapaxes(0, 1)[:: -1 if b < 0 else 1, :: -1 if c < 0 else 1]

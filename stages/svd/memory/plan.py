@@ -1,0 +1,258 @@
+"""Memory is planned: what stays on the device, and in which pieces the work is done, so that it fits.
+
+Every choice but the decoder's chunk gives the same numbers up to rounding; see `Piece` for what each costs.
+Sizes are counted (footprint.py), not guessed.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psutil
+import torch
+from diffusers.models.autoencoders.autoencoder_kl_temporal_decoder import AutoencoderKLTemporalDecoder
+from torch import nn
+
+from ...errors import DeviceMemoryError
+from ...generate import Settings
+from .footprint import control_bytes, decoder_bytes, encoder_bytes, unet_bytes
+from .retry import WHAT_TO_DO
+
+if TYPE_CHECKING:
+    from ..generator import SvdGenerator
+
+MARGIN = 1.15
+"""On counted bytes, for what allocators round up. Resident memory of one call on the CPU was 1.10 times the
+count (the UNet with 320 channels, 8 frames, 256x384)."""
+WORKSPACE = 512 << 20
+"""Bytes that a GPU's convolution and matrix kernels may take beside the tensors; assumed, not measured."""
+CONTEXT = 512 << 20
+"""Bytes of a GPU that a process takes before it has any tensor there; assumed, not measured."""
+CONTROL_CHUNKS = (8, 4, 2, 1)
+"""Control frames at a time on a GPU, most first. On a CPU it is one: more are no faster, and a frame's
+features are then the same to the last bit whoever asks for them."""
+CGROUP = Path("/sys/fs/cgroup")
+"""Where the kernel tells a container's memory (cgroup v2). What it counts as used holds files that were read
+and that it drops when memory is asked for: `inactive_file` of memory.stat."""
+GIB = 1 << 30
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """In which pieces the UNet works."""
+
+    feed_forward_parts: int = 1
+    """Parts that each feed-forward layer is run in: a third less of its memory, more and smaller calls."""
+
+
+PIECES = (Piece(), Piece(feed_forward_parts=4))
+"""What is tried, the fastest first."""
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryPlan:
+    """How one video is made within `budget` bytes of the device, of which `peak` are expected to be used."""
+
+    device: torch.device
+    dtype: torch.dtype
+    budget: int
+    weights: int
+    """Bytes of the networks that are on the device while the UNet works."""
+    peak: int
+    offload: bool
+    """Only the networks at work are on the device; the others wait on the CPU."""
+    piece: Piece
+    control_chunk: int
+    """Control frames that go through the control module at a time."""
+    keep_control_bytes: int
+    """Work of the control module that is kept between steps."""
+    keep_deep_bytes: int
+    """Work of the UNet that is kept between steps where `cache_interval` is above 1."""
+    decode_chunk: int
+    """Frames that are decoded at a time; 0 where not even one fits."""
+
+    @property
+    def fits(self) -> bool:
+        """Whether the peak stays within the budget."""
+        return self.peak <= self.budget and self.decode_chunk > 0
+
+    def lines(self) -> list[str]:
+        """The plan for a reader."""
+        parts = self.piece.feed_forward_parts
+        rest = "networks not at work wait on the CPU" if self.offload else "all networks stay there"
+        return [
+            f"{gib(self.peak)} of {gib(self.budget)} GiB of {self.device} at the peak, "
+            f"{gib(self.weights)} of it weights; {rest}",
+            f"{str(self.dtype).removeprefix('torch.')}; feed-forward in {parts} "
+            f"part{'s' if parts > 1 else ''}; {self.control_chunk} control and {self.decode_chunk} decoded "
+            "frames at a time",
+        ]
+
+
+def plan_memory(
+    generator: "SvdGenerator", settings: Settings, num_frames: int, width: int, height: int
+) -> MemoryPlan:
+    """The fastest plan that fits a video of `num_frames` (the reference's included) of width x height pixels.
+
+    A plan that decodes as many frames together as `settings` ask for comes before any that does not, since
+    that alone changes the result a little. DeviceMemoryError, in one line, where nothing fits.
+    """
+    budget = memory_budget(generator.memory_limit, generator.device, generator.networks().values())
+    first = None
+    least = None
+    for least in _plans(generator, settings, num_frames, width, height, budget):
+        if least.fits:
+            if least.decode_chunk >= min(settings.decode_chunk, num_frames):
+                return least
+            first = first or least
+    if first is not None:
+        return first
+    assert least is not None
+    raise DeviceMemoryError(
+        f"{generator.name} needs about {gib(least.peak)} GiB on {generator.device} for windows of "
+        f"{min(settings.window_size, num_frames)} frames of {width}x{height}, and has {gib(budget)} GiB: "
+        f"{WHAT_TO_DO}, or allow more with --memory-limit"
+    )
+
+
+def frames_decoded(vae: AutoencoderKLTemporalDecoder, asked: int, room: int, height: int, width: int) -> int:
+    """How many of `asked` latents [height, width] fit into `room` bytes when they are decoded together."""
+    return max(0, min(asked, int(room / (MARGIN * decoder_bytes(vae, 1, height, width)))))
+
+
+def memory_budget(limit: int | None, device: torch.device, networks: Iterable[nn.Module]) -> int:
+    """Bytes that may be taken: `limit`, or what is free on the device and what the networks hold there."""
+    if limit is not None:
+        return limit
+    return free_bytes(device) + sum(network_bytes(network) for network in networks if on(network, device))
+
+
+def part_of(device: torch.device, part: float) -> int:
+    """Bytes that a process may plan with, which has `part` of a GPU (0 to 1)."""
+    return int(part * torch.cuda.get_device_properties(device).total_memory) - CONTEXT
+
+
+def free_bytes(device: torch.device) -> int:
+    """Bytes that could still be taken on `device`: of the GPU, or of this machine's or container's memory."""
+    if device.type == "cuda":
+        unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return torch.cuda.mem_get_info(device)[0] + unused
+    free = psutil.virtual_memory().available
+    limit = CGROUP / "memory.max"
+    if limit.is_file() and (text := limit.read_text().strip()).isdecimal():
+        stat = dict(line.split() for line in (CGROUP / "memory.stat").read_text().splitlines())
+        used = int((CGROUP / "memory.current").read_text()) - int(stat["inactive_file"])
+        free = min(free, max(0, int(text) - used))
+    return free
+
+
+def network_bytes(module: nn.Module) -> int:
+    """Bytes of a network's weights."""
+    return sum(parameter.nbytes for parameter in module.parameters())
+
+
+def on(module: nn.Module, device: torch.device) -> bool:
+    """Whether a network is on `device`."""
+    return next(module.parameters()).device.type == device.type
+
+
+def gib(count: int) -> str:
+    return f"{count / GIB:.2f}"
+
+
+def _plans(
+    generator: "SvdGenerator", settings: Settings, num_frames: int, width: int, height: int, budget: int
+) -> Iterator[MemoryPlan]:
+    """All plans, the fastest first; each counts when it is asked for."""
+    yield _plan(generator, settings, num_frames, width, height, budget, False, PIECES[0])
+    offload = generator.device.type != "cpu"
+    for piece in PIECES if offload else PIECES[1:]:
+        yield _plan(generator, settings, num_frames, width, height, budget, offload, piece)
+
+
+def _plan(
+    generator: "SvdGenerator",
+    settings: Settings,
+    num_frames: int,
+    width: int,
+    height: int,
+    budget: int,
+    offload: bool,
+    piece: Piece,
+) -> MemoryPlan:
+    weights = {name: network_bytes(module) for name, module in generator.networks().items()}
+    latent = (height // generator.downscale, width // generator.downscale)
+    window = min(settings.window_size, num_frames)
+    gpu = generator.device.type != "cpu"
+    spare = WORKSPACE if gpu else 0
+
+    def there(*names: str) -> int:
+        return sum(weights[name] for name in (names if offload else weights)) + spare
+
+    one_call, kept_frame, feature = control_bytes(generator.controlnext, 1, height, width)
+    features = 2 * window * feature  # those of the window, and as one tensor for the UNet
+    calls = unet_bytes(generator.unet, 1, window, *latent, piece.feed_forward_parts)
+    working = int(MARGIN * (calls + features))
+    chunk = 1
+    if gpu:
+        room = max(working, MARGIN * (one_call + features))
+        fitting = (c for c in CONTROL_CHUNKS if MARGIN * (c * one_call + features) <= room)
+        chunk = next(fitting)
+    denoising = there("unet", "controlnext") + max(working, int(MARGIN * (chunk * one_call + features)))
+    left = max(0, budget - denoising)
+    kept = min(generator.keep_control_bytes, left, kept_frame * num_frames)
+    deep = min(generator.keep_deep_bytes, left - kept) if settings.cache_interval > 1 else 0
+
+    one_frame = MARGIN * decoder_bytes(generator.vae, 1, *latent)
+    decoder = there("vae")
+    asked = min(settings.decode_chunk, num_frames)
+    decoded = frames_decoded(generator.vae, asked, budget - decoder, *latent)
+    encoder = there("vae", "image_encoder")
+    encoder += int(MARGIN * encoder_bytes(generator.vae, height, width)) * (2 if upcasts(generator) else 1)
+    return MemoryPlan(
+        device=generator.device,
+        dtype=generator.unet.dtype,
+        budget=budget,
+        weights=there("unet", "controlnext") - spare,
+        peak=max(denoising + kept + deep, decoder + int(max(1, decoded) * one_frame), encoder),
+        offload=offload,
+        piece=piece,
+        control_chunk=chunk,
+        keep_control_bytes=kept,
+        keep_deep_bytes=deep,
+        decode_chunk=decoded,
+    )
+
+
+def upcasts(generator: "SvdGenerator") -> bool:
+    """Whether the VAE encodes in float32 though its weights are halves."""
+    return generator.vae.dtype == torch.float16 and bool(generator.vae.config["force_upcast"])
+
+
+def choose_dtype(generator: "SvdGenerator", device: torch.device) -> torch.dtype:
+    """Precision of the weights: that of `device_dtype`.
+
+    A CPU without the memory for float32 at the generator's own size gets bfloat16.
+    """
+    if device.type == "cuda":
+        return device_dtype(device)
+    parameters = sum(p.numel() for n in generator.networks().values() for p in n.parameters())
+    limit = generator.memory_limit
+    if limit is None:
+        limit = free_bytes(device) + sum(map(network_bytes, generator.networks().values()))
+    d = generator.defaults
+    latent = (d.height // generator.downscale, d.width // generator.downscale)
+    item = torch.float32.itemsize
+    calls = unet_bytes(generator.unet, 1, d.window_size, *latent, PIECES[-1].feed_forward_parts)
+    needed = parameters * item + MARGIN * calls * item / generator.unet.dtype.itemsize
+    return torch.float32 if needed <= limit else torch.bfloat16
+
+
+def device_dtype(device: torch.device) -> torch.dtype:
+    """bfloat16 on a GPU that computes in it, else float16, in which attention overflows more easily; float32
+    on a CPU."""
+    if device.type == "cuda":
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
+        return torch.bfloat16 if native else torch.float16
+    return torch.float32

@@ -1,0 +1,221 @@
+"""The main job, end to end, on the tiny generator: what is written, what is redone, what survives a kill."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from posedance.pipeline.animate.animate import STEPS, animate
+from posedance.pipeline.config import AnimateConfig, WindowConfig
+from posedance.stages.errors import PosedanceError, PoseError
+from posedance.stages.media.picture import read_picture, write_png
+from posedance.stages.media.video import probe
+from posedance.stages.pose.files import load_poses
+
+FPS = Fraction(15)
+
+
+@pytest.fixture(scope="module")
+def dance(
+    tmp_path_factory: pytest.TempPathFactory,
+    add_dance: Callable[..., None],
+    add_picture: Callable[..., None],
+) -> Path:
+    """A folder with poses.npz (20 frames of a drawn dancer), ref.png, and the keypoints beside it."""
+    folder = tmp_path_factory.mktemp("dance")
+    add_dance(folder, "poses", 2, 20)
+    add_picture(folder, "ref", 6)
+    return folder
+
+
+def config(dance: Path, output: Path, **changes: object) -> AnimateConfig:
+    """A small job that needs no pose estimator."""
+    return AnimateConfig(
+        pose=dance / "poses.npz", reference=dance / "ref.png", model="tiny-random", output=output
+    ).model_copy(update=changes)
+
+
+def command_of(dance: Path, output: Path, steps: int) -> list[str]:
+    """The same job as a command, to be killed."""
+    options = {
+        "--pose": dance / "poses.npz",
+        "--reference": dance / "ref.png",
+        "--model": "tiny-random",
+        "--steps": steps,
+        "--output": output,
+    }
+    run = [sys.executable, "-m", "posedance.pipeline", "animate"]
+    return run + [str(word) for option in options.items() for word in option]
+
+
+def made_at(output: Path) -> dict[str, int]:
+    """When each step was committed, in nanoseconds."""
+    return {step: (output / ".work" / "records" / f"{step}.json").stat().st_mtime_ns for step in STEPS}
+
+
+def test_a_job_folder_holds_everything(dance: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    written = animate(config(dance, output))
+    assert [path.name for path in written] == [
+        "result.mp4", "comparison.mp4", "contact_sheet.png", "poses.npz"
+    ]  # fmt: skip
+    assert all(path.is_file() for path in written)
+    assert {"config.yaml", "environment.json"} <= {path.name for path in output.iterdir()}
+    info = probe(output / "result.mp4")
+    assert (info.width, info.height, info.fps, info.num_frames) == (64, 96, FPS, 20)
+    assert probe(output / "comparison.mp4").num_frames == 20
+    assert len(load_poses(output / "poses.npz")) == 20
+    assert read_picture(output / "contact_sheet.png").shape[0] > 288
+    assert json.loads((output / "environment.json").read_text())["versions"]["torch"]
+    assert not (output / ".work" / "checkpoint.safetensors").exists()
+
+
+def test_same_seed_same_bytes_another_seed_another_video(dance: Path, tmp_path: Path) -> None:
+    videos = []
+    for name, seed in (("a", 3), ("b", 3), ("c", 4)):
+        animate(config(dance, tmp_path / name, seed=seed))
+        videos.append((tmp_path / name / "result.mp4").read_bytes())
+    assert videos[0] == videos[1] != videos[2]
+
+
+def test_only_what_a_change_touches_is_done_again(dance: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    animate(config(dance, output))
+    before = made_at(output)
+    animate(config(dance, output))
+    assert made_at(output) == before, "nothing changed, nothing may be redone"
+
+    def redone(**changes: object) -> set[str]:
+        old = made_at(output)
+        animate(config(dance, output, **changes))
+        return {step for step, at in made_at(output).items() if at != old[step]}
+
+    assert redone(seed=1) == {"latents", "result", "comparison"}
+    assert redone(seed=1, align="none") == {"reference", "control", "latents", "result", "comparison"}
+    (output / "comparison.mp4").write_bytes(b"torn")
+    assert redone(seed=1, align="none") == {"comparison"}
+    (output / "result.mp4").unlink()
+    assert redone(seed=1, align="none") == {"result"}, "the same bytes again: what follows still holds"
+
+
+def test_a_changed_picture_is_noticed(dance: Path, tmp_path: Path) -> None:
+    reference = tmp_path / "ref.png"
+    reference.write_bytes((dance / "ref.png").read_bytes())
+    (tmp_path / "ref.npz").write_bytes((dance / "ref.npz").read_bytes())
+    job = config(dance, tmp_path / "out", reference=reference)
+    animate(job)
+    old = made_at(tmp_path / "out")
+    write_png(reference, 255 - read_picture(reference))
+    animate(job)
+    new = made_at(tmp_path / "out")
+    assert {step for step in STEPS if old[step] != new[step]} >= {"latents", "result", "comparison"}
+    assert old["poses"] == new["poses"]
+
+
+@pytest.mark.slow
+def test_killed_at_any_moment_it_goes_on_to_the_same_video(dance: Path, tmp_path: Path) -> None:
+    """kill -9 a run again and again, each time a little later, until one run gets through."""
+    whole = tmp_path / "whole"
+    job = config(dance, whole, steps=6)
+    animate(job)
+    broken = tmp_path / "broken"
+    command = command_of(dance, broken, 6)
+    records = broken / ".work" / "records"
+    kills = 0
+    for watched in ("control.json", "checkpoint", "latents.json"):
+        run = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        checkpoint = broken / ".work" / "checkpoint.safetensors"
+        path = checkpoint if watched == "checkpoint" else records / watched
+        while run.poll() is None and not path.exists():
+            time.sleep(0.005)
+        if run.poll() is None:
+            run.send_signal(signal.SIGKILL)
+            kills += 1
+        run.wait()
+    assert kills >= 2, "the runs ended before they could be killed"
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    for name in ("result.mp4", "poses.npz", "contact_sheet.png"):
+        assert (broken / name).read_bytes() == (whole / name).read_bytes(), name
+    assert not list(broken.rglob("*.tmp"))
+
+
+@pytest.mark.slow
+def test_a_stopped_run_says_how_to_resume_and_goes_on_inside_the_denoising(
+    dance: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "out"
+    command = command_of(dance, output, 12)
+    run = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    while run.poll() is None and not (output / ".work" / "checkpoint.safetensors").exists():
+        time.sleep(0.01)
+    run.send_signal(signal.SIGINT)
+    _, said = run.communicate(timeout=20)
+    assert run.returncode == 130
+    assert "run the same command again" in said and "Traceback" not in said
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert "going on after step" in done.stderr
+
+
+def test_a_character_without_a_pose_dances_unaligned(dance: Path, tmp_path: Path) -> None:
+    write_png(tmp_path / "chair.png", np.full((256, 144, 3), 90, np.uint8))
+    job = config(dance, tmp_path / "out", reference=tmp_path / "chair.png")
+    with pytest.raises(PoseError, match=r"no person found .*--align none.*\.npz"):
+        animate(job)
+    animate(job.model_copy(update={"align": "none"}))
+    assert probe(tmp_path / "out" / "result.mp4").num_frames == 20
+
+
+def test_keypoints_of_another_picture_are_refused(dance: Path, tmp_path: Path) -> None:
+    write_png(tmp_path / "ref.png", np.zeros((100, 100, 3), np.uint8))
+    (tmp_path / "ref.npz").write_bytes((dance / "ref.npz").read_bytes())
+    with pytest.raises(PoseError, match=r"144x256, but .* is 100x100"):
+        animate(config(dance, tmp_path / "out", reference=tmp_path / "ref.png"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"width": 100}, r"multiples of 16; the nearest is --width 96"),
+        ({"window": WindowConfig(size=8, overlap=8)}, "overlap 8"),
+        ({"window": WindowConfig(size=8, overlap=0, plan="reference")}, "overlap 0"),
+        ({"reference": None}, "--reference is missing"),
+        ({"pose": None}, "--driving is missing"),
+        ({"driving": Path("d.mp4")}, "both given"),
+        ({"start": Fraction(1)}, "leave them out"),
+        ({"model": "svd-xt-2"}, "no model 'svd-xt-2'"),
+        ({"model": "svd-xt-1.1"}, "--weights.base"),
+    ],
+)
+def test_a_request_that_cannot_be_run_is_refused_in_one_line(
+    dance: Path, tmp_path: Path, changes: dict[str, object], expected: str
+) -> None:
+    with pytest.raises(PosedanceError, match=expected) as error:
+        animate(config(dance, tmp_path / "out", **changes))
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "out" / "result.mp4").exists()
+
+
+@pytest.mark.slow
+def test_a_real_clip_and_picture(samples: Path, tmp_path: Path) -> None:
+    """From the dancer's mp4 and a photograph to a video of the right length, size and rate."""
+    job = AnimateConfig(
+        driving=samples / "driving_02.mp4",
+        reference=samples / "ref_03.jpeg",
+        model="tiny-random",
+        duration=Fraction(1),
+        output=tmp_path / "out",
+    )
+    animate(job)
+    info = probe(tmp_path / "out" / "result.mp4")
+    assert (info.width, info.height, info.fps, info.num_frames) == (64, 96, Fraction(15), 15)
+    poses = load_poses(tmp_path / "out" / "poses.npz")
+    assert poses.size == (576, 1024) and (poses.scores[:, :11] > 0.3).mean() > 0.9

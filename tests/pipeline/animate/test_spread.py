@@ -1,0 +1,121 @@
+"""Long videos over many workers: the same bits for any number of them, and what a killed process costs."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from posedance.datasets.puppets.render import make_character, reference_pose, render
+from posedance.pipeline.animate.animate import animate
+from posedance.pipeline.animate.graph import shape_of
+from posedance.pipeline.animate.spread import Inputs, actor_options, denoise, open_pool, video_of
+from posedance.pipeline.config import AnimateConfig, write_yaml
+from posedance.pipeline.models import open_generator
+from posedance.stages.errors import ConfigError
+from posedance.stages.generate import Checkpoint
+from posedance.stages.media.frames import StoredFrames, write_frames
+from posedance.stages.media.picture import fit_cover, read_picture, write_png
+from posedance.stages.pose.files import save_poses
+from posedance.stages.types import PoseSequence
+
+
+def write_inputs(folder: Path, frames: int) -> AnimateConfig:
+    """A picture and control frames that are noise."""
+    write_png(folder / "ref.png", render(make_character(6), reference_pose(6), 0, 64, 96).image)
+    rng = torch.Generator().manual_seed(frames)
+    drawn = torch.randint(0, 256, (frames, 96, 64, 3), dtype=torch.uint8, generator=rng).numpy()
+    write_frames(folder / "control.zip", drawn)
+    return AnimateConfig(reference=folder / "ref.png", model="tiny-random", steps=3)
+
+
+def kill_worker(ray: Any, worker: Any) -> None:
+    """kill -9 of the process of an actor."""
+    os.kill(ray.get(worker.__ray_call__.remote(lambda self: os.getpid())), signal.SIGKILL)
+
+
+@pytest.mark.slow
+def test_the_same_bits_for_any_number_of_workers_also_when_one_is_killed(
+    ray_here: Any, tmp_path: Path
+) -> None:
+    config = write_inputs(tmp_path, 12)
+    generator = open_generator(config)
+    settings = replace(shape_of(generator, config).settings, guidance_scale=3.0)
+    control = tmp_path / "control.zip"
+    arguments = (generator, fit_cover(read_picture(tmp_path / "ref.png"), 64, 96), StoredFrames(control))
+    kept: list[torch.Tensor] = []
+    alone = generator.denoise(
+        *arguments[1:], settings, on_step=lambda step, latents: kept.append(latents.clone())
+    )
+
+    resumed = denoise(config, control, 1, None, *arguments, settings, resume=Checkpoint(1, kept[0]))
+    assert torch.equal(resumed, alone), "one worker, from a checkpoint"
+    with open_pool(config, 4) as pool:  # two windows: in halves
+        told, inputs = [], Inputs(tmp_path / "ref.png", control, settings)
+
+        def on_window(step: int, window: int) -> None:
+            told.append((step, window))
+            if len(told) == 3:
+                kill_worker(ray_here, pool.seats[0].worker)
+
+        other = replace(settings, seed=1)
+        videos = [
+            video_of(generator, inputs, on_window=on_window),
+            video_of(generator, replace(inputs, settings=other)),
+        ]
+        pool.run(iter(videos))
+        assert sorted(told) == sorted(set(told)) and len(told) == 2 * 3
+    assert torch.equal(videos[0].denoising.latents, alone)
+    assert torch.equal(videos[1].denoising.latents, generator.denoise(*arguments[1:], other))
+
+
+@pytest.mark.slow
+def test_a_driver_killed_amid_a_video_goes_on_after_its_last_step(
+    ray_here: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_inputs(tmp_path, 12)
+    still = render(make_character(6), reference_pose(6), 0, 64, 96)
+    keypoints, scores = (np.stack([one] * 11) for one in (still.keypoints, still.scores))
+    save_poses(tmp_path / "dance.npz", PoseSequence(keypoints, scores, (64, 96), Fraction(15)))
+    save_poses(tmp_path / "ref.npz", PoseSequence(keypoints[:1], scores[:1], (64, 96), Fraction(1)))
+    config = AnimateConfig(
+        pose=tmp_path / "dance.npz",
+        reference=tmp_path / "ref.png",
+        output=tmp_path / "out",
+        model="tiny-random",
+        steps=8,
+    )
+    (tmp_path / "config.yaml").write_text(write_yaml(config))
+    command = [sys.executable, "-m", "posedance.pipeline", "animate", "--workers", "2", "--ray-address"]
+    run = subprocess.Popen(
+        [*command, ray_here.get_runtime_context().gcs_address, "--config", tmp_path / "config.yaml"],
+        env={**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    while run.poll() is None and not (tmp_path / "out" / ".work" / "checkpoint.safetensors").exists():
+        time.sleep(0.005)
+    assert run.poll() is None, "it ended before it could be killed"
+    run.kill()
+    run.wait()
+    assert not (tmp_path / "out" / "result.mp4").exists()
+    result = animate(config, workers=2)[0]
+    assert "going on after step" in capsys.readouterr().err
+    alone = animate(config.model_copy(update={"output": tmp_path / "alone"}))[0]
+    assert result.read_bytes() == alone.read_bytes()
+
+
+def test_workers_take_a_gpu_each_or_share_the_cores() -> None:
+    assert actor_options({"CPU": 16, "GPU": 4}, 4, "auto")["num_gpus"] == 1
+    assert actor_options({"CPU": 2}, 4, "auto")["num_cpus"] == 0.5
+    assert actor_options({"CPU": 16, "GPU": 4}, 8, "cpu")["num_gpus"] == 0
+    with pytest.raises(ConfigError, match="--workers 8: Ray has 4 GPUs"):
+        actor_options({"CPU": 16, "GPU": 4}, 8, "auto")

@@ -1,0 +1,281 @@
+"""Batches end to end on the tiny generator: what is shared, what survives a kill, what is given up."""
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from posedance.pipeline.animate.animate import animate
+from posedance.pipeline.batch.batch import batch
+from posedance.pipeline.batch.plan import find_items, plan_items, tasks_of
+from posedance.pipeline.batch.stages import DecodeStage, DenoiseStage
+from posedance.pipeline.batch.status import events, states_of, status
+from posedance.pipeline.config import AnimateConfig, BatchConfig, PoolsConfig, WindowConfig, resolve
+from posedance.pipeline.workers.machines import Machine, smallest_gpu
+from posedance.pipeline.workers.resources import share_out
+from posedance.stages.errors import ConfigError, OutputError
+from posedance.stages.types import Resources
+
+FILES = ("result.mp4", "comparison.mp4", "contact_sheet.png", "poses.npz")
+
+
+def config(manifest: Path, output: Path, **changes: Any) -> BatchConfig:
+    """A small batch in this process."""
+    fields = {"model": "tiny-random", "steps": 2, "executor": "local", "attempts": 2, **changes}
+    return BatchConfig(manifest=manifest, output=output, **fields)
+
+
+def command_of(manifest: Path, output: Path, executor: str) -> list[str]:
+    """The same batch as a command, to be killed."""
+    options = {
+        "--manifest": manifest, "--output": output, "--model": "tiny-random", "--steps": 2,
+        "--attempts": 2, "--executor": executor,
+    }  # fmt: skip
+    run = [sys.executable, "-m", "posedance.pipeline", "batch"]
+    return run + [str(word) for option in options.items() for word in option]
+
+
+def made(output: Path) -> dict[str, bytes]:
+    """What users get, by path."""
+    return {f"{folder.name}/{name}": (folder / name).read_bytes()
+            for folder in output.glob("dance*") for name in FILES}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def whole(inputs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The batch, made in this process without disturbance."""
+    output = tmp_path_factory.mktemp("whole")
+    assert batch(config(inputs / "manifest.csv", output)) == 0
+    return output
+
+
+def test_each_item_is_a_job_folder_and_what_items_share_is_made_once(whole: Path) -> None:
+    assert len(made(whole)) == 4 * len(FILES)
+    done = [event["task"] for event in events(whole) if event["event"] == "done"]
+    assert sum(task.startswith("poses-") for task in done) == 2, "once for each dance, not for each video"
+    assert sum(task.startswith("reference-") for task in done) == 2
+    assert len(done) == len(set(done)) == 2 + 2 + 1 + 4 * 4
+    assert [state.status for state in states_of(whole)] == ["done"] * 4
+    told = status(whole)
+    assert "4 done, 0 given up" in told and "not running" in told
+    heading, *rows = (
+        line.split() for line in told.splitlines() if not line.startswith(("4", "last")) and line
+    )
+    assert heading == ["stage", "workers", "queued", "running", "done", "failed", "per", "s"]
+    assert {row[0]: row[1:6] for row in rows} == {
+        "pose": ["0", "0", "0", "4", "0"],
+        "draw": ["0", "0", "0", "4", "0"],
+        "denoise": ["0", "0", "0", "9", "0"],
+        "compare": ["0", "0", "0", "4", "0"],
+    }
+    page = (whole / "index.html").read_text()
+    assert all(f"{folder.name}/comparison.mp4" in page for folder in whole.glob("dance*"))
+    assert not list(whole.rglob("*.tmp"))
+
+
+def test_animate_takes_a_folder_of_a_batch_for_its_own(
+    whole: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = whole / "dance1--ref6"
+    animate(resolve(AnimateConfig, AnimateConfig(), folder / "config.yaml"))
+    assert "is up to date" in capsys.readouterr().err
+
+
+def test_nothing_is_done_twice(inputs: Path, whole: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in whole.rglob("*.mp4")}
+    count = len(list(events(whole)))
+    assert batch(config(inputs / "manifest.csv", whole)) == 0
+    assert {path: path.stat().st_mtime_ns for path in whole.rglob("*.mp4")} == before
+    assert len(list(events(whole))) == count
+
+
+def test_limit_and_shards_add_up_to_the_whole(inputs: Path, whole: Path, tmp_path: Path) -> None:
+    manifest = inputs / "manifest.csv"
+    assert batch(config(manifest, tmp_path, limit=1)) == 0
+    assert len(list(tmp_path.glob("dance*/result.mp4"))) == 1
+    for shard in ("0/2", "1/2"):
+        assert batch(config(manifest, tmp_path, shard=shard)) == 0
+    assert made(tmp_path) == made(whole)
+    with pytest.raises(ConfigError, match=r"0/2 to 1/2"):
+        batch(config(manifest, tmp_path, shard="2/2"))
+
+
+def test_a_step_is_forced_with_what_follows_from_it(inputs: Path, whole: Path) -> None:
+    before, seen = made(whole), len(list(events(whole)))
+    assert batch(config(inputs / "manifest.csv", whole, force="poses", limit=1)) == 0
+    ended = [event for event in list(events(whole))[seen:] if event["event"] in ("done", "skip")]
+    again = {event["task"].split("/")[-1].split("-")[0] for event in ended if event["event"] == "done"}
+    assert again == {"poses", "control", "latents", "result", "comparison"}
+    assert {event["task"].split("-")[0] for event in ended if event["event"] == "skip"} == {
+        "shape",
+        "reference",
+    }
+    assert len(ended) == 7 and made(whole) == before
+    summary = json.loads((whole / "summary.json").read_text())
+    assert summary["skipped"] == {"videos": 0, "steps": 2}
+    assert set(summary["steps"]) == again and all(row["seconds"] > 0 for row in summary["steps"].values())
+
+
+def test_a_bad_picture_is_given_up_at_once_and_tried_again_when_it_changes(
+    tmp_path: Path, add_dance: Callable[..., None], add_picture: Callable[..., None]
+) -> None:
+    add_dance(tmp_path, "dance1", 1)
+    add_picture(tmp_path, "good", 6)
+    (tmp_path / "bad.png").write_bytes(b"no picture")
+    manifest = tmp_path / "m.csv"
+    manifest.write_text("pose,reference\ndance1.npz,good.png\ndance1.npz,bad.png\n")
+    output = tmp_path / "out"
+    assert batch(config(manifest, output)) == 3
+    states = {state.name: state for state in states_of(output)}
+    assert states["dance1--good"].status == "done"
+    bad = states["dance1--bad"]
+    assert (bad.status, bad.attempts) == ("quarantined", 1) and "bad.png" in bad.error
+    assert bad.stage.startswith("reference-") and "dance1--bad" in status(output)
+
+    def begun() -> int:
+        return sum(event["event"] == "start" for event in events(output))
+
+    before = begun()
+    assert batch(config(manifest, output)) == 3
+    assert begun() == before, "what was given up is left alone"
+    assert batch(config(manifest, output, retry_quarantined=True)) == 3
+    assert begun() > before
+    add_picture(tmp_path, "bad", 7)
+    assert batch(config(manifest, output)) == 0, "its input changed"
+
+
+def test_a_damaged_file_of_the_shared_store_is_made_again(inputs: Path, tmp_path: Path, whole: Path) -> None:
+    manifest = inputs / "manifest.csv"
+    assert batch(config(manifest, tmp_path, limit=1)) == 0
+    for path in (tmp_path / ".work" / "shared").iterdir():
+        path.write_bytes(b"torn")
+    record = next((tmp_path / ".work" / "records").glob("shape*"))
+    record.write_text('{"key": ')
+    assert batch(config(manifest, tmp_path)) == 0
+    assert made(tmp_path) == made(whole)
+
+
+def test_a_second_driver_is_refused(inputs: Path, tmp_path: Path) -> None:
+    command = command_of(inputs / "manifest.csv", tmp_path, "local")
+    first = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        wait_for(first, tmp_path / "events.jsonl")
+        with pytest.raises(OutputError, match=f"in use by process {first.pid}"):
+            batch(config(inputs / "manifest.csv", tmp_path))
+        assert "; running" in status(tmp_path)
+    finally:
+        first.kill()
+        first.wait()
+
+
+def wait_for(run: "subprocess.Popen[Any]", path: Path) -> None:
+    """Until `path` is there, or the run has ended."""
+    while run.poll() is None and not path.exists():
+        time.sleep(0.005)
+
+
+@pytest.mark.slow
+def test_on_ray_the_same_bytes_also_where_one_video_is_decoded_while_the_next_is_denoised(
+    inputs: Path, whole: Path, tmp_path: Path, ray_here: Any
+) -> None:
+    pools = PoolsConfig.model_validate({"decode": {"workers": 1, "cpus": 0.25}})
+    assert batch(config(inputs / "manifest.csv", tmp_path, executor="ray", pools=pools)) == 0
+    assert made(tmp_path) == made(whole)
+    assert not list((tmp_path / ".work" / "workers" / "all").iterdir())
+    done = [event for event in events(tmp_path) if event["event"] == "done"]
+    assert {e["stage"] for e in done if e["task"].endswith("/result")} == {"decode"}
+    times = {e["task"]: (e["time"] - e["seconds"], e["time"]) for e in done if e["item"]}
+    items = {e["item"] for e in done if e["item"]}
+
+    def together(decoded: str, denoised: str) -> bool:
+        """Whether the workers themselves were at it at the same time."""
+        (a, b), (c, d) = times[f"{decoded}/result"], times[f"{denoised}/latents"]
+        return max(a, c) < min(b, d)
+
+    assert any(together(one, other) for one in items for other in items - {one})
+
+
+GIB = 1 << 30
+
+
+@pytest.mark.parametrize("cpus", [1, 2, 4, 16, 64])
+@pytest.mark.parametrize("gpus", [0, 1, 8])
+@pytest.mark.parametrize("memory", [24 * GIB, 80 * GIB])
+def test_shares_fit_the_machine(cpus: int, gpus: int, memory: int) -> None:
+    shares = share_out([Machine(cpus, gpus, memory)], PoolsConfig())
+    if cpus > gpus:
+        assert sum(workers * each.cpus for workers, each in shares.values()) <= max(cpus, gpus + cpus / 4)
+    assert sum(workers * each.gpus for workers, each in shares.values()) <= gpus
+    assert shares["denoise"][0] == max(gpus, 1) and (shares["denoise"][1].gpus > 0.5) == (gpus > 0)
+    assert all(workers >= 1 and each.cpus > 0 for workers, each in shares.values())
+
+
+def test_gpus_with_room_decode_one_video_while_they_denoise_the_next() -> None:
+    roomy = Machine(16, 2, 80 * GIB)
+    shares = share_out([roomy, roomy], PoolsConfig())
+    assert shares["denoise"] == (4, Resources(1.0, 0.6))
+    assert shares["decode"] == (1, Resources(1.0, 0.4))
+    for machine in (Machine(2), Machine(16, 2, 24 * GIB), Machine(16, 2), Machine(1, 1, 80 * GIB)):
+        assert "decode" not in share_out([machine], PoolsConfig()), "no room, or nothing to gain"
+    assert "decode" not in share_out([roomy], PoolsConfig.model_validate({"denoise": {"gpus": 1}}))
+
+
+def test_the_plan_decodes_apart_where_the_stage_is_there(inputs: Path, tmp_path: Path) -> None:
+    asked = config(inputs / "manifest.csv", tmp_path)
+    items, _ = find_items(asked)
+    keys = plan_items(tmp_path, items, asked).keys
+    roomy = tasks_of(tmp_path, items, keys, share_out([Machine(16, 1, 80 * GIB)], PoolsConfig()))
+    small = tasks_of(tmp_path, items, keys, share_out([Machine(2)], PoolsConfig()))
+    stages = {task.name: task.stage for task in roomy}
+    for item in items:
+        assert stages[f"{item.name}/latents"] == "denoise" and stages[f"{item.name}/result"] == "decode"
+    assert {task.stage for task in small} == {"pose", "draw", "denoise", "compare"}
+    for task in roomy:  # of other videos, so no denoising waits for a decoding
+        needs = {stages[need] for need in task.needs}
+        assert task.stage != "denoise" or "decode" not in needs
+
+
+def test_a_gpu_tells_its_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert smallest_gpu() == 0, "no driver"
+    driver = tmp_path / "nvidia-smi"
+    driver.write_text("#!/bin/sh\necho 81559\necho 24564\n")
+    driver.chmod(0o755)
+    assert smallest_gpu() == 24564 << 20
+    driver.write_text("#!/bin/sh\necho NVIDIA-SMI has failed\nexit 9\n")
+    assert smallest_gpu() == 0
+
+
+def test_named_shares_hold() -> None:
+    pools = PoolsConfig.model_validate({"denoise": {"gpus": 0.5}, "pose": {"workers": 3, "cpus": 2}})
+    shares = share_out([Machine(16, 2), Machine(16, 2)], pools)
+    assert shares["denoise"] == (8, Resources(1.0, 0.5)), "two share a GPU"
+    assert shares["pose"] == (3, Resources(2, 0.0))
+    named = PoolsConfig.model_validate({"decode": {"gpus": 0.25, "cpus": 2}})
+    shares = share_out([Machine(16, 2)], named)
+    assert shares["denoise"] == (2, Resources(1.0, 0.75)) and shares["decode"] == (1, Resources(2, 0.25))
+
+
+@pytest.mark.parametrize("kind", [DenoiseStage, DecodeStage])
+def test_a_video_with_another_memory_limit_does_not_get_the_last_one_s(kind: Any) -> None:
+    plain = AnimateConfig(model="tiny-random")
+    stage = kind(Resources(1), plain)
+    first = stage._open(plain)
+    assert stage._open(plain) is first
+    assert stage._open(plain.model_copy(update={"memory_limit": 2.0})).memory_limit == 2 << 30
+    assert stage._open(plain.model_copy(update={"compile": True})).compile
+
+
+def test_a_window_that_the_model_does_not_know_is_told_once(
+    inputs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    manifest = inputs / "two.csv"
+    manifest.write_text("pose,reference\ndance1.npz,ref6.png\ndance1.npz,ref7.png\n")
+    job = config(manifest, tmp_path / "out", steps=1, window=WindowConfig(size=6))
+    assert batch(job) == 0
+    assert capsys.readouterr().err.count("windows of 6 frames: tiny-random was trained with 8") == 1

@@ -1,0 +1,131 @@
+"""Manifests: which videos a batch makes, how they are named, and what is refused."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from posedance.pipeline.batch.manifest import NAME_BYTES, crossed, make_items, read_manifest, tidy
+from posedance.pipeline.config import AnimateConfig
+from posedance.stages.errors import ConfigError
+
+
+@pytest.fixture
+def inputs(tmp_path: Path) -> Path:
+    """A folder with two videos, two pictures and a pose file, by name only."""
+    for name in ("walk.mp4", "spin.mov", "anna.png", "bert.jpg", "wave.npz"):
+        (tmp_path / name).touch()
+    return tmp_path
+
+
+def items_of(inputs: Path, name: str, text: str) -> list[tuple[str, AnimateConfig]]:
+    """Items of a manifest of this name and text."""
+    path = inputs / name
+    path.write_text(text)
+    base = AnimateConfig(output=inputs / "out", seed=7)
+    return [(item.name, item.config) for item in make_items(read_manifest(path), base, name, inputs)]
+
+
+TABLE = "driving,reference,seed,window.size\nwalk.mp4,anna.png,,\nspin.mov,bert.jpg,3,9\n"
+LINES = (
+    '{"driving": "walk.mp4", "reference": "anna.png"}\n'
+    '{"driving": "spin.mov", "reference": "bert.jpg", "seed": 3, "window": {"size": 9}}\n'
+)
+LIST = """
+- {driving: walk.mp4, reference: anna.png}
+- {driving: spin.mov, reference: bert.jpg, seed: 3, window: {size: 9}}
+"""
+
+
+@pytest.mark.parametrize(("name", "text"), [("m.csv", TABLE), ("m.jsonl", LINES), ("m.yaml", LIST)])
+def test_the_three_forms_say_the_same(inputs: Path, name: str, text: str) -> None:
+    (first, walk), (second, spin) = items_of(inputs, name, text)
+    assert (first, second) == ("walk--anna", "spin--bert--seed-3--window.size-9")
+    assert (walk.seed, spin.seed, spin.window.size) == (7, 3, 9), "a row wins over the command line"
+    assert (walk.driving, walk.reference) == (inputs / "walk.mp4", inputs / "anna.png")
+    assert spin.output == inputs / "out" / second
+
+
+def test_every_video_meets_every_picture(inputs: Path) -> None:
+    rows, others = crossed(inputs, inputs)
+    names = [item.name for item in make_items(rows, AnimateConfig(output=inputs / "out"), "x", inputs)]
+    assert sorted(names) == ["spin--anna", "spin--bert", "walk--anna", "walk--bert"]
+    assert others == 2 + 2, "neither a picture nor a video in its folder goes uncounted"
+
+
+def test_equal_stems_get_names_that_another_row_does_not_change(inputs: Path) -> None:
+    (inputs / "walk.mov").touch()
+    text = "driving,reference\nwalk.mp4,anna.png\nwalk.mov,anna.png\n"
+    names = [name for name, _ in items_of(inputs, "m.csv", text)]
+    assert len(set(names)) == 2 and all(name.startswith("walk--anna-") for name in names)
+    more = [name for name, _ in items_of(inputs, "m.csv", text + "spin.mov,anna.png\n")]
+    assert more[:2] == names
+
+
+def test_a_row_that_asks_for_the_same_is_made_once(inputs: Path) -> None:
+    text = "driving,reference\nwalk.mp4,anna.png\nwalk.mp4,anna.png\n"
+    assert len(items_of(inputs, "m.csv", text)) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "expected"),
+    [
+        (
+            "m.csv",
+            "driving,refrence\nwalk.mp4,anna.png\n",
+            "row 1: unknown key refrence: did you mean reference",
+        ),
+        ("m.csv", "driving,reference\nwalk.mp4\n", "row 1 has not as many cells"),
+        ("m.csv", "driving,reference\n", "is empty"),
+        ("m.csv", "driving,reference\nrun.mp4,anna.png\n", "row 1: there is no file .*run.mp4"),
+        ("m.csv", "driving\nwalk.mp4\n", "row 1: reference is missing"),
+        ("m.csv", "reference\nanna.png\n", "row 1: name either driving or pose"),
+        ("m.csv", "driving,reference,seed\nwalk.mp4,anna.png,x\n", "row 1: seed = x"),
+        ("m.csv", "driving,reference,output\nwalk.mp4,anna.png,x\n", "row 1: output is decided"),
+        ("m.csv", "driving,reference,name\nwalk.mp4,anna.png,a\nspin.mov,anna.png,a-x\n", None),
+        ("m.jsonl", "{", "cannot be parsed"),
+        ("m.jsonl", "3", "must be a list of mappings"),
+        ("m.yaml", "a: 1", "must be a list of mappings"),
+        ("m.yaml", "- !!python/object:os.system {}", "cannot be parsed"),
+        ("m.txt", "", "name it .csv"),
+    ],
+)
+def test_what_cannot_be_run_is_told_with_its_row(
+    inputs: Path, name: str, text: str, expected: str | None
+) -> None:
+    if expected is None:
+        assert [name for name, _ in items_of(inputs, name, text)] == ["a", "a-x"]
+        return
+    with pytest.raises(ConfigError, match=expected) as error:
+        items_of(inputs, name, text)
+    assert "\n" not in str(error.value)
+
+
+def test_names_are_safe_and_short(inputs: Path) -> None:
+    assert tidy("../../etc/passwd") == "etc_passwd"
+    assert tidy("Тодес--anna") == "Тодес--anna"
+    long = tidy("x" * 300)
+    assert len(long) == NAME_BYTES and long != tidy("x" * 301)
+    (inputs / tidy("舞" * 150)).mkdir()  # three bytes each: more than a file system takes
+    assert tidy("舞" * 150) != tidy("舞" * 151)
+    rows = [{"driving": "walk.mp4", "reference": "anna.png", "name": "../up"}]
+    (item,) = make_items(rows, AnimateConfig(output=inputs / "out"), "x", inputs)
+    assert item.config.output.parent == inputs / "out"
+    assert json.dumps(item.config.model_dump(mode="json"))
+
+
+def test_a_name_that_is_null_is_no_name(inputs: Path) -> None:
+    ((name, _),) = items_of(
+        inputs, "m.jsonl", '{"driving": "walk.mp4", "reference": "anna.png", "name": null}'
+    )
+    assert name == "walk--anna"
+
+
+def test_rows_name_their_own_lora_weights(inputs: Path) -> None:
+    (inputs / "style.safetensors").touch()
+    text = "driving,reference,lora,lora_scale\nwalk.mp4,anna.png,,\nwalk.mp4,bert.jpg,style.safetensors,0.5\n"
+    (_, plain), (_, styled) = items_of(inputs, "m.csv", text)
+    assert plain.lora is None
+    assert (styled.lora, styled.lora_scale) == (inputs / "style.safetensors", 0.5)
+    with pytest.raises(ConfigError, match=r"row 2: there is no file .*other"):
+        items_of(inputs, "m.csv", text.replace("style.", "other."))

@@ -1,0 +1,47 @@
+"""Memory of a batch's driver: a process of its own, watched from outside."""
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import psutil
+import pytest
+
+from posedance.pipeline.batch.status import events
+from posedance.stages.pose.files import load_poses, save_poses
+
+FEW, MANY = 20, 80
+GROWTH_BYTES = 10_000_000
+"""Noise. One frame kept of each comparison video would be ten times as much."""
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_number_of_videos(
+    tmp_path: Path, add_dance: Callable[..., None], add_picture: Callable[..., None]
+) -> None:
+    """All stages of 80 videos of one frame, in one process."""
+    add_dance(tmp_path, "dance", 1)
+    poses = load_poses(tmp_path / "dance.npz")
+    still = replace(poses, keypoints=poses.keypoints[:1], scores=poses.scores[:1])
+    save_poses(tmp_path / "dance.npz", still)
+    add_picture(tmp_path, "ref", 6)
+    rows = [f"dance.npz,ref.png,{seed}" for seed in range(MANY)]
+    (tmp_path / "videos.csv").write_text("\n".join(["pose,reference,seed", *rows]))
+    words = ["--manifest", tmp_path / "videos.csv", "-o", tmp_path / "out", "--executor", "local"]
+    words += ["--model", "tiny-random", "--steps", "1", "--encode.preset", "veryfast"]
+    used: dict[int, int] = {}
+    with (tmp_path / "log").open("w") as log:
+        run = subprocess.Popen(
+            [sys.executable, "-m", "posedance.pipeline", "batch", *map(str, words)], stderr=log, stdout=log
+        )
+        while run.poll() is None:
+            ended = [event["task"].split("/")[-1] for event in events(tmp_path / "out")].count("comparison")
+            used[ended // 2] = psutil.Process(run.pid).memory_info().rss  # events: start and done
+            time.sleep(0.1)
+    assert run.returncode == 0, (tmp_path / "log").read_text()
+    few = max(size for done, size in used.items() if FEW <= done < FEW + 10)
+    many = max(size for done, size in used.items() if MANY - 10 <= done <= MANY)
+    assert many - few < GROWTH_BYTES, used

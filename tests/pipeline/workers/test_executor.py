@@ -1,0 +1,242 @@
+"""The scheduler and both executors, with stages that really fail: raise, abort, hang."""
+
+import errno
+import os
+import sys
+import time
+import tracemalloc
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from posedance.pipeline.workers.executor import Executor, InProcess, Outcome, Task
+from posedance.pipeline.workers.ray_pool import OnRay, Pool, Worker
+from posedance.pipeline.workers.scheduler import Scheduler
+from posedance.stages.errors import ConfigError, PictureError
+from posedance.stages.types import Resources
+
+
+@dataclass
+class Toy:
+    """Does what its item, a word, says, and leaves a line in `folder` for each attempt and each result."""
+
+    folder: Path
+    resources: Resources = Resources(0.5)  # noqa: RUF009 (frozen)
+
+    def setup(self) -> None:
+        pass
+
+    def __call__(self, item: str) -> None:
+        fault = item.partition("-")[0]
+        tries = self.folder / f"tries-{item}"
+        first = not tries.exists()
+        with tries.open("a") as file:
+            file.write("x")
+        if fault == "raise":
+            raise KeyError("a", 1, "two")
+        if fault == "picture":
+            raise PictureError("not a picture")
+        if fault == "abort" or (fault == "abortonce" and first):
+            os.abort()
+        if fault == "hangonce" and first:
+            time.sleep(600)
+        with (self.folder / "results").open("a") as file:
+            file.write(f"{item}\n")
+
+    def close(self) -> None:
+        pass
+
+
+def run(executor: Executor, items: list[str], attempts: int = 2, **more: Any) -> Counter[tuple[str, str]]:
+    """Counts of (event, item) after a run over `items`."""
+    seen: Counter[tuple[str, str]] = Counter()
+
+    def listen(event: str, task: Task, outcome: Outcome | None, tries: int) -> None:
+        seen[event, task.name] += 1
+
+    tasks = [Task(item, "toy", 0, item, item=item) for item in items]
+    with closing(executor):
+        Scheduler(tasks, executor, ["toy"], attempts=attempts, max_live=2, listen=listen, **more).run()
+    return seen
+
+
+def results(folder: Path) -> list[str]:
+    return sorted((folder / "results").read_text().split())
+
+
+def test_failures_are_tried_again_and_then_given_up(tmp_path: Path) -> None:
+    seen = run(InProcess({"toy": Toy(tmp_path)}), ["ok-1", "raise-1", "picture-1", "ok-2"])
+    assert results(tmp_path) == ["ok-1", "ok-2"]
+    assert seen["retry", "raise-1"] == seen["quarantine", "raise-1"] == 1
+    assert seen["retry", "picture-1"] == 0 and seen["quarantine", "picture-1"] == 1, (
+        "bad input: once is enough"
+    )
+
+
+def test_tasks_wait_for_what_they_need_and_fall_with_it(tmp_path: Path) -> None:
+    order: list[str] = []
+
+    def listen(event: str, task: Task, outcome: Outcome | None, tries: int) -> None:
+        if event != "queue":
+            order.append(f"{event} {task.name}")
+
+    tasks = [
+        Task("b1", "toy", 1, "ok-b1", ("a",), "one"),
+        Task("b2", "toy", 2, "ok-b2", ("b1",), "one"),
+        Task("c1", "toy", 1, "ok-c1", ("a", "bad"), "two"),
+        Task("c2", "toy", 2, "ok-c2", ("c1",), "two"),
+        Task("a", "toy", 0, "ok-a"),
+        Task("bad", "toy", 0, "raise-1"),
+    ]
+    executor = InProcess({"toy": Toy(tmp_path)})
+    Scheduler(tasks, executor, ["toy"], attempts=1, max_live=1, listen=listen).run()
+    done = [line for line in order if not line.startswith("start")]
+    assert done == ["done a", "done b1", "done b2", "quarantine bad", "drop c1", "drop c2"]
+
+
+def test_no_more_items_live_than_allowed(tmp_path: Path) -> None:
+    live: set[str] = set()
+    most = 0
+
+    def listen(event: str, task: Task, outcome: Outcome | None, tries: int) -> None:
+        nonlocal most
+        if event == "queue":
+            return
+        assert task.item is not None
+        live.add(task.item)
+        most = max(most, len(live))
+        if event == "done" and task.rank == 2:
+            live.discard(task.item)
+
+    tasks = []
+    for item in "pqrstu":
+        tasks.append(Task(f"{item}1", "first", 1, f"ok-{item}1", (), item))
+        tasks.append(Task(f"{item}2", "second", 2, f"ok-{item}2", (f"{item}1",), item))
+    executor = InProcess({"first": Toy(tmp_path), "second": Toy(tmp_path)})
+    Scheduler(tasks, executor, ["first", "second"], attempts=1, max_live=2, listen=listen).run()
+    assert len(results(tmp_path)) == 12 and most <= 2
+
+
+class Instant(InProcess):
+    """Ends every task as soon as it is waited for."""
+
+    def wait(self) -> list[tuple[Task, Outcome]]:
+        task, self._next = self._next, None
+        return [] if task is None else [(task, Outcome("done", trace="x" * 1000))]
+
+
+def test_memory_of_the_driver_is_flat_however_many_videos_there_are() -> None:
+    """What 3000 videos leave behind in the scheduler, from the first 600 to the last, in bytes."""
+    tasks = []
+    for item in map(str, range(3000)):
+        tasks.append(Task(f"{item}/1", "one", 1, item, (), item))
+        tasks.append(Task(f"{item}/2", "two", 2, item, (f"{item}/1",), item))
+    used: list[int] = []
+
+    def listen(event: str, task: Task, outcome: Outcome | None, tries: int) -> None:
+        if event == "done" and task.name in ("600/2", "2999/2"):
+            used.append(tracemalloc.get_traced_memory()[0])
+
+    scheduler = Scheduler(tasks, Instant({}), ["one", "two"], attempts=2, max_live=4, listen=listen)
+    tracemalloc.start()
+    try:
+        scheduler.run()
+    finally:
+        tracemalloc.stop()
+    assert len(used) == 2 and used[1] - used[0] < 50_000
+
+
+@dataclass
+class Fills(Toy):
+    """Finds the disk full, and so does whoever writes after it."""
+
+    def __call__(self, item: str) -> None:
+        (self.folder / "beat.json").unlink()
+        self.folder.rmdir()
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_full_disk_is_told_as_one_though_the_worker_cannot_say_that_it_is_idle(tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    worker = Worker(Fills(tmp_path / "disk"), tmp_path / "disk" / "beat.json")
+    outcome = worker.run("task", "item")
+    assert outcome.verdict == "full" and "No space left" in outcome.error
+    assert worker.run("task", "item").verdict == "failed", "it cannot begin without its beat"
+
+
+@pytest.fixture(scope="module")
+def by_value(ray_here: Any) -> Iterator[Any]:
+    """Ray that sends this module's classes along, for workers cannot import it."""
+    ray_here.cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    yield ray_here
+    ray_here.cloudpickle.unregister_pickle_by_value(sys.modules[__name__])
+
+
+@pytest.mark.slow
+def test_on_ray_a_crash_a_hang_and_an_error_cost_only_their_own_item(by_value: Any, tmp_path: Path) -> None:
+    beats = tmp_path / "beats"
+    beats.mkdir()
+    executor = OnRay({"toy": Pool(Toy(tmp_path), 2)}, beats, timeout_s=6, attempts=2, owns_ray=False)
+    good = ["ok-1", "ok-2", "ok-3", "abortonce-1", "hangonce-1"]
+    seen = run(executor, ["ok-1", "abort-1", "abortonce-1", "raise-1", "hangonce-1", "ok-2", "ok-3"])
+    assert results(tmp_path) == sorted(good), "nothing lost, nothing twice"
+    for item in ("abort-1", "raise-1"):
+        assert seen["retry", item] == seen["quarantine", item] == 1
+    for item in ("abortonce-1", "hangonce-1"):
+        assert seen["retry", item] == seen["done", item] == 1
+    assert not list(beats.iterdir())
+
+
+@dataclass
+class Maker(Toy):
+    """Leaves a file for each item, at once."""
+
+    def __call__(self, item: str) -> None:
+        (self.folder / item).touch()
+
+
+@dataclass
+class User(Toy):
+    """Uses such a file up, slowly."""
+
+    def __call__(self, item: str) -> None:
+        time.sleep(0.05)
+        (self.folder / item).unlink()
+
+
+@pytest.mark.slow
+def test_on_ray_what_is_made_and_not_used_yet_is_bounded(by_value: Any, tmp_path: Path) -> None:
+    """Two workers make what one uses up slowly, of 40 videos: with 5 begun at most, no more lie there."""
+    beats, files, waiting = tmp_path / "beats", tmp_path / "files", []
+    beats.mkdir()
+    files.mkdir()
+    tasks = []
+    for item in map(str, range(40)):
+        tasks.append(Task(f"{item}/made", "make", 1, item, (), item))
+        tasks.append(Task(f"{item}/used", "use", 2, item, (f"{item}/made",), item))
+
+    def listen(event: str, task: Task, outcome: Outcome | None, tries: int) -> None:
+        waiting.append(len(list(files.iterdir())))
+
+    pools = {"make": Pool(Maker(files, Resources(0.25)), 2), "use": Pool(User(files, Resources(0.25)), 1)}
+    with closing(OnRay(pools, beats, timeout_s=60, attempts=1, owns_ray=False)) as executor:
+        Scheduler(tasks, executor, list(pools), attempts=1, max_live=5, listen=listen).run()
+    assert len(waiting) == 80 * 3 and waiting[-1] == 0
+    assert 3 <= max(waiting) <= 5, "makers run ahead, but not far"
+
+
+class Unusable(Toy):
+    def setup(self) -> None:
+        raise ConfigError("no such model")
+
+
+@pytest.mark.slow
+def test_on_ray_a_stage_that_cannot_be_set_up_ends_the_run(by_value: Any, tmp_path: Path) -> None:
+    executor = OnRay({"toy": Pool(Unusable(tmp_path), 1)}, tmp_path, timeout_s=60, attempts=2, owns_ray=False)
+    with pytest.raises(ConfigError, match="no such model"):
+        run(executor, ["ok-1"])

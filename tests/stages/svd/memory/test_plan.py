@@ -1,0 +1,221 @@
+"""The memory plan: at full size on the meta device, and what happens when memory runs out all the same."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from posedance.pipeline.evaluate.bench.svd import full_generator
+from posedance.stages.errors import DeviceMemoryError
+from posedance.stages.generate import load_generator
+from posedance.stages.svd.decode import decode
+from posedance.stages.svd.memory import plan as memory
+from posedance.stages.svd.memory.footprint import decoder_bytes, live_bytes, unet_bytes
+from posedance.stages.svd.memory.plan import PIECES, free_bytes
+
+GIB = 1 << 30
+
+
+@pytest.fixture(scope="module")
+def full():
+    """SVD-XT 1.1 without data, meant for a GPU that is not there."""
+    generator = full_generator("meta")
+    generator.device = torch.device("cuda")
+    return generator
+
+
+@pytest.fixture
+def tiny():
+    return load_generator("tiny-random")
+
+
+@pytest.fixture(scope="module")
+def frames():
+    return np.random.default_rng(0).integers(0, 256, (20, 64, 64, 3), np.uint8)
+
+
+def same(a, b):
+    """Up to rounding, of which the first steps make more than the last."""
+    return (a - b).abs().max() <= 1e-4 * b.abs().max()
+
+
+def planned(full, gib, num_frames=301, **changes):
+    full.memory_limit = int(gib * GIB)
+    return full.plan_memory(num_frames, 576, 1024, replace(full.settings(), **changes))
+
+
+def test_live_bytes_are_those_alive_together():
+    def run():
+        a = torch.empty(1000, device="meta")  # 4000 bytes
+        b = a + 1
+        del a
+        c = b + 1  # two at a time
+        return c[:500] + 1  # the slice is no memory, its sum is half
+
+    assert live_bytes(run) == 2 * 4000 + 2000
+
+
+def test_a_card_of_12_gb_makes_300_frames_and_no_more_are_dearer(full):
+    plan = planned(full, 11.0)  # 12 GB are 11.2 GiB, and the driver takes some
+    assert plan.fits and plan.decode_chunk >= 4
+    assert not plan.offload and planned(full, 9).offload
+    long = planned(full, 11.0, num_frames=54_001)  # an hour at 15 frames a second
+    assert replace(long, peak=0, keep_control_bytes=0) == replace(plan, peak=0, keep_control_bytes=0)
+    assert long.peak <= 11 * GIB
+
+
+def test_more_memory_is_used_for_speed(full):
+    plan = planned(full, 79)
+    assert not plan.offload and plan.piece == PIECES[0]
+    assert (plan.control_chunk, plan.decode_chunk) == (8, 8)
+    assert plan.weights == pytest.approx(4.5e9, rel=0.02)
+    peaks = [planned(full, gib).peak / GIB for gib in (79, 16, 11, 9)]
+    assert peaks == sorted(peaks, reverse=True)
+
+
+def test_too_little_is_refused_before_anything_starts(full):
+    with pytest.raises(DeviceMemoryError, match=r"--window\.size .*--width.*--memory-limit") as error:
+        planned(full, 5)
+    assert "\n" not in str(error.value)
+    planned(full, 6.5, window_size=8)
+
+
+@pytest.mark.parametrize(
+    ("limit", "free"), [("4000", 1500), ("2000", 0), ("max", None)], ids=["enough", "none", "unlimited"]
+)
+def test_files_that_a_container_has_read_do_not_count_as_used(tmp_path, monkeypatch, limit, free):
+    (tmp_path / "memory.max").write_text(f"{limit}\n")
+    (tmp_path / "memory.current").write_text("3500\n")
+    (tmp_path / "memory.stat").write_text("anon 2400\nactive_file 100\ninactive_file 1000\n")
+    monkeypatch.setattr(memory, "CGROUP", tmp_path)
+    found = free_bytes(torch.device("cpu"))
+    assert found == free if free is not None else found > 10_000
+
+
+def test_counts_are_what_torch_holds(tiny):
+    """The counted bytes are those of the same call on the CPU, where attention has a fused kernel too."""
+    inputs = torch.zeros(2, 8, 8, 16, 16), torch.zeros(()), torch.zeros(2, 1, 32), torch.zeros(2, 3)
+    real = live_bytes(lambda: tiny.unet(*inputs))
+    assert unet_bytes(tiny.unet, 2, 8, 16, 16) == pytest.approx(real, rel=0.1)
+    latents = torch.zeros(4, 4, 8, 8)
+    real = live_bytes(lambda: tiny.vae.decode(latents, num_frames=4))
+    assert decoder_bytes(tiny.vae, 4, 8, 8) == pytest.approx(real, rel=0.1)
+
+
+def test_smaller_pieces_make_the_same_video(tiny, frames):
+    settings = replace(tiny.settings(), window_size=16, window_overlap=2, decode_chunk=1)
+    whole = tiny.denoise(frames[0], frames, settings)
+    plan = tiny.plan_memory(20, 64, 64, settings)
+    plans = [plan]
+    for limit in range(plan.peak, plan.weights, -(plan.peak - plan.weights) // 40):
+        tiny.memory_limit = limit
+        try:
+            plans.append(tiny.plan_memory(20, 64, 64, settings))
+        except DeviceMemoryError:
+            break
+    assert list(dict.fromkeys(p.piece for p in plans)) == list(PIECES)
+    assert all(p.peak <= p.budget for p in plans)
+    tiny.memory_limit = plans[-1].budget
+    assert plans[-1].keep_control_bytes < plan.keep_control_bytes
+    lean = tiny.denoise(frames[0], frames, settings)
+    assert same(lean, whole)
+    assert torch.equal(tiny.denoise(frames[0], frames, settings), lean)
+
+
+class OutOfMemory:
+    """A hook that runs out of memory while `limit` frames or more go through a module, so many times."""
+
+    def __init__(self, module, limit, times):
+        self.limit, self.left, self.sizes = limit, times, []
+        self.handle = module.register_forward_hook(self)
+
+    def __call__(self, module, args, output):
+        self.sizes.append(len(args[0]))
+        if len(args[0]) >= self.limit and self.left:
+            self.left -= 1
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+
+def test_running_out_of_memory_is_caught_once_and_retried_in_smaller_pieces(tiny, frames):
+    settings = replace(tiny.settings(), steps=1)
+    whole = tiny.denoise(frames[0], frames, settings)
+    notes = []
+    tiny.say = notes.append
+    fault = OutOfMemory(tiny.unet.conv_out, limit=8, times=1)
+    with tiny.sampler(frames[0], frames, settings) as sampler:
+        sampler.predict(0, 0, torch.zeros(8, 4, 8, 8))
+        assert sampler.feed_forward.parts == 4 and sampler.control.keep_bytes == 0
+    assert fault.sizes == [8, 8, 8], "one call failed, was made again, and the other half after it"
+    fault.left = 1
+    notes.clear()
+    latents = tiny.denoise(frames[0], frames, settings)
+    fault.handle.remove()
+    assert same(latents, whole)
+    assert len(notes) == 1 and "smaller pieces" in notes[0]
+
+
+def test_running_out_of_memory_again_ends_in_a_line_that_names_the_option(tiny, frames):
+    fault = OutOfMemory(tiny.unet.conv_out, limit=8, times=9)
+    with pytest.raises(DeviceMemoryError, match=r"window of 8 frames.*--window\.size") as error:
+        tiny.denoise(frames[0], frames, tiny.settings())
+    assert fault.left == 7
+    assert "\n" not in str(error.value)
+    assert isinstance(error.value.__cause__, torch.OutOfMemoryError)
+
+
+def test_the_decoder_goes_on_with_half_the_chunk(tiny):
+    latents = torch.randn(22, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+    whole = torch.stack(list(decode(tiny.vae, latents, 8, 2)))
+    halves = torch.stack(list(decode(tiny.vae, latents, 4, 2)))
+    # random weights mix frames more than trained ones; the pixels of the video have a deviation of 0.23
+    assert (whole - halves).abs().mean() < 0.06
+    notes = []
+    fault = OutOfMemory(tiny.vae.decoder.conv_in, limit=8, times=1)
+    assert torch.equal(torch.stack(list(decode(tiny.vae, latents, 8, 2, say=notes.append))), halves)
+    assert set(fault.sizes[1:]) == {4} and "4 at a time" in notes[0]
+
+    fault.limit, fault.left = 99, 1
+    frames = []
+    for frame in decode(tiny.vae, latents, 8, 2):
+        frames.append(frame)
+        fault.limit = 8  # from the second chunk on
+    assert torch.equal(torch.stack(frames[:4]), whole[:4])
+    assert len(frames) == 22 and (torch.stack(frames) - whole).abs().mean() < 0.06
+
+    fault.limit, fault.left = 1, 9
+    with pytest.raises(DeviceMemoryError, match="decoding 4 frames"):
+        list(decode(tiny.vae, latents, 8, 2))
+
+
+def test_networks_that_are_not_at_work_wait_on_the_cpu(tiny, frames, monkeypatch):
+    """cpu:0 stands for a GPU: `to` tells it from the CPU, and computes all the same."""
+    tiny.device = torch.device("cpu", 0)
+    names = {id(module): name for name, module in tiny.networks().items()}
+    where, at_work = {}, []
+    real = torch.nn.Module.to
+
+    def to(module, *args, **kwargs):
+        where[names[id(module)]] = str(kwargs["device"])
+        return real(module, *args, **kwargs)
+
+    monkeypatch.setattr(torch.nn.Module, "to", to)
+    plan = tiny.plan_memory
+
+    def offloaded(*args):
+        return replace(plan(*args), offload=True)
+
+    monkeypatch.setattr(type(tiny), "plan_memory", lambda self, *args: offloaded(*args))
+    for name, module in tiny.networks().items():
+        inner = module.encoder if name == "vae" else module
+        inner.register_forward_pre_hook(lambda *_, name=name: at_work.append((name, dict(where))))
+    latents = tiny.denoise(frames[0], frames[:9], replace(tiny.settings(), steps=1))
+    for name, places in at_work:
+        others = {"image_encoder": ("unet",), "vae": ("unet",), "unet": ("vae", "image_encoder")}.get(
+            name, ()
+        )
+        assert places[name] == "cpu:0"
+        assert all(places[other] == "cpu" for other in others)
+    assert {name for name, _ in at_work} >= {"unet", "image_encoder"}
+    list(tiny.decode(latents, tiny.settings()))
+    assert [name for name, place in where.items() if place == "cpu:0"] == ["vae"]
