@@ -62,8 +62,9 @@ class WindowConfig(Config):
     overlap: Annotated[int | None, Field(ge=0)] = None
     """Frames that neighbouring windows share [default: the model's]."""
     plan: Annotated[WindowPlan | None, Hidden] = None
-    """`even`: equal windows, ramped blending, reference frame in each. `reference` and `mimicmotion`: as
-    published with ControlNeXt and with MimicMotion [default: the model's]."""
+    """`even`: equal windows, ramped blending, reference frame in each. `published` and `mimicmotion`: the
+    recipes of the published ControlNeXt-SVD-v2 and MimicMotion, which decide noise and decoding too
+    [default: the model's]."""
 
 
 class ApproximateConfig(Config):
@@ -147,8 +148,8 @@ class AnimateConfig(ClipConfig):
     """How much of them is added: 0 is none."""
     preview_every: Annotated[int | None, Field(ge=1)] = None
     """Write preview.mp4, small and rough, into the output folder after every PREVIEW_EVERY-th step."""
-    align: Literal["robust", "reference", "none"] = "robust"
-    """Fit the dancer's skeleton to the character's: `robust`, `reference` (as published), or `none`."""
+    align: Literal["robust", "published", "none"] = "robust"
+    """Fit the dancer's skeleton to the character's: `robust`, `published` (ControlNeXt's), or `none`."""
     window: WindowConfig = WindowConfig()
     approximate: Annotated[ApproximateConfig, Hidden] = ApproximateConfig()
     weights: Annotated[WeightsConfig, Hidden] = WeightsConfig()

@@ -30,8 +30,13 @@ DEMO_FOLDER = "demo"
 """Where the shipped model lies inside the package `posedance.stages`."""
 
 
-WindowPlan = Literal["even", "reference", "mimicmotion"]
-"""Names of window plans (`windows.PLANS`): ours, and those of the published ControlNeXt and MimicMotion."""
+WindowPlan = Literal["even", "published", "mimicmotion"]
+"""Names of window plans (`windows.PLANS`).
+
+`even` is ours and only cuts windows. `published` (ControlNeXt-SVD-v2) and `mimicmotion` are recipes: such a
+plan also decides how the noise is drawn (`noise`) and how the latents are cut for decoding (`decode`), as in
+the published code that it is named after.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +66,9 @@ class Settings:
     min_guidance_scale: float | None = None
     """If given, guidance rises over the slots of each window from this to `guidance_scale`."""
     window_plan: WindowPlan = "even"
-    """The others also draw their noise and cut their decoding as the published code does."""
-    schedule: Literal["fast", "reference"] = "fast"
-    """`reference` keeps the published order of work: the same latents up to rounding, slower."""
+    """A recipe decides noise and decoding too: see `WindowPlan`."""
+    schedule: Literal["fast", "published"] = "fast"
+    """`published` keeps the published order of work: the same latents up to rounding, slower."""
     decode_chunk: int = 8
     """Frames that are decoded together."""
     decode_overlap: int = 2

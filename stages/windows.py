@@ -82,7 +82,7 @@ def faded(length: int, size: int, overlap: int) -> list[tuple[int, list[float]]]
     ]
 
 
-def reference(num_frames: int, size: int, overlap: int) -> Plan:
+def published(num_frames: int, size: int, overlap: int) -> Plan:
     """What the published ControlNeXt-SVD-v2 script does.
 
     Starts at 0, size - overlap, 2 (size - overlap), ...; a window past the end is moved back to it, so the
@@ -96,7 +96,7 @@ def reference(num_frames: int, size: int, overlap: int) -> Plan:
         return (_window(range(num_frames), [1.0] * num_frames),)
     if overlap == 0:
         raise ConfigError(
-            "window overlap 0 leaves frames uncovered in the plan 'reference', which drops the first frame "
+            "window overlap 0 leaves frames uncovered in the plan 'published', which drops the first frame "
             "of each later window: use an overlap of at least 1, or the plan 'even'"
         )
     starts = [min(start, num_frames - size) for start in range(0, num_frames - overlap, size - overlap)]
@@ -147,10 +147,14 @@ def mimicmotion(num_frames: int, size: int, overlap: int) -> Plan:
 
 PLANS: dict[str, Callable[[int, int, int], Plan]] = {
     "even": even,
-    "reference": reference,
+    "published": published,
     "mimicmotion": mimicmotion,
 }
-"""Window plans by name: (number of frames, window size, overlap) -> windows in the order of their frames."""
+"""Window plans by name: (number of frames, window size, overlap) -> windows in the order of their frames.
+
+The published ones are recipes: a generator that is given one also draws its noise and decodes as the
+published code does (`generate.WindowPlan`).
+"""
 
 
 def plan(method: str, num_frames: int, size: int, overlap: int) -> Plan:

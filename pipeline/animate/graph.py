@@ -50,7 +50,7 @@ at few steps neighbours differ too much, and with `--workers` a window's feature
 CONSISTENCY_STEPS = 4
 """Of consistency sampling by default, as published with AnimateLCM-SVD; presets scale it."""
 
-PUBLISHED_DECODE_CHUNKS = {"reference": 2, "mimicmotion": 8}
+PUBLISHED_DECODE_CHUNKS = {"published": 2, "mimicmotion": 8}
 """Frames that the published scripts decode together, by their window plan."""
 
 STEPS = ("reference", "poses", "control", "latents", "result", "comparison")

@@ -209,7 +209,7 @@ def video_of(
 
 def check_settings(settings: Settings) -> None:
     """ConfigError for settings whose result would depend on who predicts which window."""
-    if settings.schedule == "reference":
+    if settings.schedule == "published":
         raise ConfigError("the published order of work runs in one process: leave --workers out")
     if settings.cache_interval > 1:
         raise ConfigError(

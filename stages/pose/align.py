@@ -3,7 +3,7 @@
 A fit maps fractions of the driver's frame to fractions of the reference's, value * scale + offset for x and
 y. It applies to body, hands and face alike and leaves the scores as they are. Three ways:
 
-    reference   the published least squares, kept as it is: it shrinks the skeleton as the motion grows
+    published   the published least squares, kept as it is: it shrinks the skeleton as the motion grows
     robust      medians of distances between joints: does not shrink, never turns the skeleton over
     none        the driver's whole frame inside the reference's, keeping its aspect
 """
@@ -72,7 +72,7 @@ def fit_alignment(driver: PoseSequence, reference: PoseSequence, method: str = "
     return ALIGNMENTS[method](driver, reference)
 
 
-def align_reference(driver: PoseSequence, reference: PoseSequence) -> Alignment:
+def align_published(driver: PoseSequence, reference: PoseSequence) -> Alignment:
     """The published fit over all frames. How sure the driver's joints are plays no role, as published, but
     those that score 0 have no place and stay out (DWPose, which the fit was made for, always gives one).
     """
@@ -94,7 +94,7 @@ def align_reference(driver: PoseSequence, reference: PoseSequence) -> Alignment:
     aspect = (driver.size[1] / driver.size[0]) / (reference.size[1] / reference.size[0])
     scale, offset = least_squares(ours, theirs, aspect)
     note = "" if scale[1] > 0 else "the published alignment turns the skeleton over here: use robust"
-    return _checked(Alignment(scale, offset, reference.size, "reference", note=note), driver, reference)
+    return _checked(Alignment(scale, offset, reference.size, "published", note=note), driver, reference)
 
 
 def least_squares(
@@ -151,7 +151,7 @@ def align_none(driver: PoseSequence, reference: PoseSequence) -> Alignment:
 
 ALIGNMENTS: dict[str, Callable[[PoseSequence, PoseSequence], Alignment]] = {
     "robust": align_robust,
-    "reference": align_reference,
+    "published": align_published,
     "none": align_none,
 }
 

@@ -169,7 +169,7 @@ class SvdGenerator:
         """Noise for the reference image [1, 3, H, W] and initial latents [N, 4, h, w]."""
         channels = self.vae.config["latent_channels"]
         shape = (channels, height // self.downscale, width // self.downscale)
-        if settings.window_plan == "reference":
+        if settings.window_plan == "published":
             image, latents = published_noise(num_frames, shape, (height, width), settings.seed)
         elif settings.window_plan == "mimicmotion":
             image, latents = published_noise(settings.window_size, shape, (height, width), settings.seed)
@@ -256,9 +256,9 @@ class SvdGenerator:
         `size` is that of its latents: (frames, height, width). Compiled blocks would be compiled anew if what
         they call changed, so with them the levers stay.
         """
-        if settings.schedule == "reference" or not self.compile:
+        if settings.schedule == "published" or not self.compile:
             self._release()
-        if settings.schedule == "reference":
+        if settings.schedule == "published":
             return None
         if self._levers is None:
             self._levers = ExactLevers(self.unet)
@@ -305,9 +305,9 @@ class SvdGenerator:
                 latents = self.initial_latents(len(control_frames), width, height, settings)
             else:
                 latents = resume.latents.to("cpu", torch.float32, copy=True)
-            if settings.schedule == "reference":
+            if settings.schedule == "published":
                 if on_estimate is not None:
-                    raise ConfigError("the order of work `reference` has no estimates: leave previews out")
+                    raise ConfigError("the published order of work has no estimates: leave previews out")
                 return denoise_as_published(
                     sampler, latents, start=start, on_window=on_window, on_step=on_step
                 )
@@ -350,8 +350,8 @@ def check_levers(settings: Settings) -> None:
     if settings.consistency and settings.align_your_steps:
         raise ConfigError("consistency sampling has noise levels of its own: leave align_your_steps off")
     approximate = settings.cache_interval > 1 or settings.consistency or (low, high) != (0, 1)
-    if settings.schedule == "reference" and approximate:
+    if settings.schedule == "published" and approximate:
         raise ConfigError(
-            "the order of work `reference` computes every step in full, and Euler's: leave the guidance "
+            "the published order of work computes every step in full, and Euler's: leave the guidance "
             "interval, the cache interval and consistency at their defaults, or use the order `fast`"
         )

@@ -1,12 +1,12 @@
-"""One guided window of the full-size model at one step, on one GPU: the reference, stock diffusers, and ours.
+"""A guided window of the full-size model at one step, on one GPU: the published way, stock diffusers, ours.
 
     python tests/bench/gpu.py --json gpu.json         # svd-xt-1.1's sizes, random weights: made for one H100
     python tests/bench/gpu.py --tiny --device cpu     # the same rows at toy size: shows that it runs, no more
 
 Ours gets one lever after the other, then the pieces that save memory, then the approximations over a whole
-denoising loop. Each row has the median time of a pass, how far its prediction is from the reference's of the
-same precision, the peak of allocated memory, and executed FLOP over the device's peak (MFU). Rows that fail,
-or for which `--minutes` are not enough, say so. It has not been run on a GPU yet.
+denoising loop. Each row has the median time of a pass, how far its prediction is from the published way's of
+the same precision, the peak of allocated memory, and executed FLOP over the device's peak (MFU). Rows that
+fail, or for which `--minutes` are not enough, say so. It has not been run on a GPU yet.
 """
 
 import argparse
@@ -47,7 +47,7 @@ from posedance.stages.svd.schedule import can_align, euler_step
 
 H100_TFLOPS = 989.4
 """Dense bfloat16 peak of an H100 SXM, by its data sheet."""
-REFERENCE_32, REFERENCE_16 = "reference, float32", "reference, bfloat16, eager"
+PUBLISHED_32, PUBLISHED_16 = "published, float32", "published, bfloat16, eager"
 STOCK = "stock diffusers UNet, bfloat16, compiled, no control"
 LEVERS = (
     "ours: control once, for one half",
@@ -130,7 +130,7 @@ class Bench:
     @contextmanager
     def sampler(self) -> Iterator[Sampler]:
         """The networks as diffusers has them, with the control module attached."""
-        published = replace(self.settings, schedule="reference")
+        published = replace(self.settings, schedule="published")
         with self.generator.sampler(self.pixels[0], self.pixels, published) as sampler, torch.no_grad():
             yield sampler
 
@@ -141,14 +141,14 @@ class Bench:
         return 2 * forward_tflop(width, height, frames, config=config, collapsed=collapsed)
 
 
-def references(bench: Bench) -> Iterator[Row]:
+def rivals(bench: Bench) -> Iterator[Row]:
     """The published order of work in both precisions, and diffusers' UNet compiled."""
     generator, published = bench.generator, bench.tflop(collapsed=False)
 
     def pass_of(sampler: Sampler) -> torch.Tensor:
         return next(step_windows(sampler, 0, bench.latents))
 
-    for name, dtype, repeats in ((REFERENCE_32, torch.float32, 1), (REFERENCE_16, torch.bfloat16, None)):
+    for name, dtype, repeats in ((PUBLISHED_32, torch.float32, 1), (PUBLISHED_16, torch.bfloat16, None)):
         for network in generator.networks().values():
             torch.nn.Module.to(network, dtype=dtype)
         with bench.sampler() as sampler:
@@ -252,13 +252,13 @@ def approximations(bench: Bench, compiling: bool) -> Iterator[Row]:
 
 
 def ratios(rows: Sequence[Row]) -> dict[str, float]:
-    """The bars: how many times faster or leaner the last lever's row is than each reference."""
+    """The bars: how many times faster or leaner the last lever's row is than each of the others."""
     by_name = {row.name: row for row in rows}
     best = next((by_name[n] for n in reversed(LEVERS) if n in by_name and by_name[n].seconds), None)
     found: dict[str, float] = {}
     if best is None or best.seconds is None:
         return found
-    for key, name in (("shipped", REFERENCE_32), ("same_precision", REFERENCE_16), ("stock", STOCK)):
+    for key, name in (("shipped", PUBLISHED_32), ("same_precision", PUBLISHED_16), ("stock", STOCK)):
         row = by_name.get(name)
         if row is not None and row.seconds is not None:
             found[f"{key}_ratio"] = row.seconds / best.seconds
@@ -328,7 +328,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             rows.append(row)
             print(table([row]).splitlines()[1], flush=True)  # noqa: T201
 
-    keep(references(bench))
+    keep(rivals(bench))
     if compiling:
         keep(iter([stock(bench)]))
     keep(ours(bench, compiling))

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from posedance.stages.errors import ConfigError
-from posedance.stages.windows import PLANS, blend, even, mimicmotion, plan, reference
+from posedance.stages.windows import PLANS, blend, even, mimicmotion, plan, published
 
 
 @st.composite
@@ -18,11 +18,11 @@ def requests(draw, smallest_overlap, largest_below_size):
 
 
 even_requests = requests(smallest_overlap=0, largest_below_size=2)
-reference_requests = requests(smallest_overlap=1, largest_below_size=1)
+published_requests = requests(smallest_overlap=1, largest_below_size=1)
 all_requests = st.one_of(
     even_requests.map(lambda r: ("even", *r)),
-    reference_requests.map(lambda r: ("reference", *r)),
-    reference_requests.map(lambda r: ("mimicmotion", *r)),
+    published_requests.map(lambda r: ("published", *r)),
+    published_requests.map(lambda r: ("mimicmotion", *r)),
 )
 
 
@@ -105,15 +105,15 @@ def test_even_at_the_edges():
     assert [w.frames for w in even(4, 3, 1)] == [(0, 1, 2), (0, 2, 3)]
 
 
-def test_golden_reference_starts(golden, read_json):
+def test_golden_published_starts(golden, read_json):
     for path in sorted((golden / "sampling_loop").glob("variant_*_meta.json")):
         meta = read_json(path)
-        windows = reference(meta["num_frames"], meta["frames_per_batch"], meta["overlap"])
+        windows = published(meta["num_frames"], meta["frames_per_batch"], meta["overlap"])
         assert [w.frames[0] for w in windows] == meta["window_starts"]
 
 
-def test_reference_moves_the_last_window_back():
-    windows = reference(43, 24, 6)
+def test_published_moves_the_last_window_back():
+    windows = published(43, 24, 6)
     assert [w.frames[0] for w in windows] == [0, 18, 19]
     assert windows[1].weights[0] == 0.0
     assert windows[1].control[:3] == (0, 19, 20)
@@ -126,9 +126,9 @@ def test_reference_moves_the_last_window_back():
         ("even", 8, 7, "at most 6"),
         ("even", 8, -1, "negative"),
         ("even", 1, 0, "at least 2"),
-        ("reference", 8, 9, "not smaller than window size 8"),
-        ("reference", 8, 0, "at least 1"),
-        ("evn", 8, 2, "even, reference"),
+        ("published", 8, 9, "not smaller than window size 8"),
+        ("published", 8, 0, "at least 1"),
+        ("evn", 8, 2, "even, published"),
     ],
 )
 def test_impossible_requests(method, size, overlap, message):
@@ -159,7 +159,7 @@ def published_prediction(predict, num_frames, size, overlap):
     return windows, total / count
 
 
-@given(reference_requests)
+@given(published_requests)
 def test_mimicmotion_averages_as_published(request):
     num_frames, size, overlap = request
     windows = mimicmotion(num_frames, size, overlap)
@@ -176,7 +176,7 @@ def test_mimicmotion_averages_as_published(request):
     assert torch.allclose(blend(windows, predictions, num_frames), expected.float(), atol=1e-5)
 
 
-@given(reference_requests)
+@given(published_requests)
 def test_mimicmotion_anchors_every_window_on_the_reference(request):
     for window in mimicmotion(*request):
         assert window.frames == window.control

@@ -76,7 +76,7 @@ def compare_schedules(
     settings = replace(
         generator.settings(), steps=steps, window_size=window, window_overlap=overlap, guidance_scale=3.0
     )
-    published = replace(settings, schedule="reference")
+    published = replace(settings, schedule="published")
     return _compare(generator, pixels, published, settings, repeats)
 
 

@@ -186,7 +186,7 @@ def test_keypoints_of_another_picture_are_refused(dance: Path, tmp_path: Path) -
     [
         ({"width": 100}, r"multiples of 16; the nearest is --width 96"),
         ({"window": WindowConfig(size=8, overlap=8)}, "overlap 8"),
-        ({"window": WindowConfig(size=8, overlap=0, plan="reference")}, "overlap 0"),
+        ({"window": WindowConfig(size=8, overlap=0, plan="published")}, "overlap 0"),
         ({"reference": None}, "--reference is missing"),
         ({"pose": None}, "--driving is missing"),
         ({"driving": Path("d.mp4")}, "both given"),

@@ -41,7 +41,7 @@ def test_the_published_plan_decodes_as_its_script_does(tiny):
     def chunk(plan):
         return settings_of(tiny, AnimateConfig(window=WindowConfig(plan=plan))).decode_chunk
 
-    assert [chunk(plan) for plan in ("reference", "mimicmotion", "even")] == [2, 8, 8]
+    assert [chunk(plan) for plan in ("published", "mimicmotion", "even")] == [2, 8, 8]
 
 
 def test_presets_are_combinations_of_levers(tiny):

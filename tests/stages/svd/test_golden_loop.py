@@ -20,7 +20,7 @@ from posedance.stages.svd.levers.collapse import collapse
 from posedance.stages.svd.published import step_windows
 from posedance.stages.svd.sampling import ControlCache, Sampler
 from posedance.stages.svd.schedule import euler_step, initial_deviation, sampling_sigmas
-from posedance.stages.windows import reference
+from posedance.stages.windows import published
 
 LARGE = {"rtol": 1e-5, "atol": 1e-4}
 """For latents on their way, which reach several thousand."""
@@ -61,7 +61,7 @@ def run(folder, name, fill, read_json):
             MicroConditioning(),
         )
     start = torch.from_numpy(given["initial_latents"])[0] * initial_deviation(meta["scheduler"], sigmas)
-    windows = reference(num_frames, meta["frames_per_batch"], meta["overlap"])
+    windows = published(num_frames, meta["frames_per_batch"], meta["overlap"])
     guidance = (meta["min_guidance_scale"], meta["max_guidance_scale"])
     injection = attach(unet)
     denoiser = Denoiser(unet, controlnext, injection)

@@ -12,7 +12,7 @@ from posedance.stages.svd.denoising import Denoising, denoise
 from posedance.stages.svd.files.tiny import tiny_random
 from posedance.stages.svd.sampling import ControlCache, guidance_ramp
 from posedance.stages.svd.schedule import SVD_SCHEDULER, consistency_sigmas, euler_step, sampling_sigmas
-from posedance.stages.windows import blend, even, plan, reference
+from posedance.stages.windows import blend, even, plan, published
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +76,7 @@ def test_cache_holds_no_more_features_than_one_window_needs(controlnext, frames)
 def test_euler_over_windows_equals_stepping_each_window_and_averaging():
     generator = torch.Generator().manual_seed(0)
     sigmas = sampling_sigmas(SVD_SCHEDULER, 3)
-    windows = reference(9, 4, 2)
+    windows = published(9, 4, 2)
     start = 700 * torch.randn(9, 4, 2, 2, generator=generator)
     vs = torch.randn(3, len(windows), 4, 4, 2, 2, generator=generator)
     ours = denoise(start.clone(), sigmas, windows, lambda step, index, latents: vs[step, index])
@@ -109,7 +109,7 @@ def test_predictions_may_come_in_any_order():
 
 
 @given(
-    st.sampled_from([("even", 5, 1), ("reference", 5, 2), ("mimicmotion", 5, 2)]),
+    st.sampled_from([("even", 5, 1), ("published", 5, 2), ("mimicmotion", 5, 2)]),
     st.integers(4, 24),
     st.integers(1, 5),
     st.randoms(use_true_random=False),

@@ -135,9 +135,9 @@ def test_both_together_recompute_where_the_other_half_is_missing():
         ({"cache_interval": 0}, "cache interval 0"),
         ({"guidance_interval": (0.5, 0.2)}, r"guidance interval 0.5 to 0.2"),
         ({"guidance_interval": (0.0, 1.5)}, r"guidance interval 0 to 1.5"),
-        ({"cache_interval": 2, "schedule": "reference"}, "in full"),
-        ({"guidance_interval": (0.1, 1.0), "schedule": "reference"}, "in full"),
-        ({"consistency": True, "schedule": "reference"}, "in full"),
+        ({"cache_interval": 2, "schedule": "published"}, "in full"),
+        ({"guidance_interval": (0.1, 1.0), "schedule": "published"}, "in full"),
+        ({"consistency": True, "schedule": "published"}, "in full"),
         ({"consistency": True, "align_your_steps": True}, "noise levels of its own"),
     ],
 )
