@@ -1,3 +1,5 @@
+"""Drawn training clips: reference and frames, control frames, clips kept on disk."""
+
 import numpy as np
 import pytest
 

@@ -1,3 +1,5 @@
+"""Shards of training clips: what is read is what was written; damaged ones say so."""
+
 import io
 import os
 import tarfile

@@ -1,3 +1,5 @@
+"""Training clips from real videos and poses: the published layout, bad records left out with reasons."""
+
 import json
 from fractions import Fraction
 

@@ -1,3 +1,5 @@
+"""The measures of quality see what they are named for: error, place, colour, flicker, seams."""
+
 import numpy as np
 import pytest
 

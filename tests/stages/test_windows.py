@@ -1,3 +1,5 @@
+"""Window plans and their weights: every frame is covered, weights sum to one, published plans are kept."""
+
 from itertools import pairwise
 
 import pytest

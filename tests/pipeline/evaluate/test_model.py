@@ -1,3 +1,5 @@
+"""The measures of a model: the truth passes every bar and a copy of the reference fails."""
+
 import json
 
 import numpy as np

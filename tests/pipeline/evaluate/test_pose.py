@@ -1,3 +1,5 @@
+"""The measures of a pose estimator: the truth is found everywhere, a fault shows in its own group."""
+
 import json
 
 import numpy as np

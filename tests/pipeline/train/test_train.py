@@ -1,3 +1,5 @@
+"""A training of seconds, end to end: resume, checkpoints, what learns, several processes."""
+
 import os
 import subprocess
 import sys

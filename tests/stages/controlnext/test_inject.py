@@ -1,3 +1,5 @@
+"""Cross normalization and its place in the UNet, against recorded calls of the published code."""
+
 import numpy as np
 import pytest
 import torch

@@ -1,3 +1,5 @@
+"""The ControlNeXt network: published keys and outputs, chunks, padding, saving, gradients."""
+
 import numpy as np
 import pytest
 import torch

@@ -1,3 +1,5 @@
+"""Videos that we write: exact times, true colours, sound in sync, the same bytes again, nothing torn."""
+
 import os
 import resource
 import subprocess

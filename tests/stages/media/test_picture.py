@@ -1,3 +1,5 @@
+"""Pictures: every kind is read as RGB and upright, fitted as published; bad ones say why."""
+
 import io
 import json
 import struct

@@ -1,3 +1,5 @@
+"""Videos that we read: exact frames of clips, time stamps, rotations, depths, odd sizes."""
+
 from fractions import Fraction
 from pathlib import Path
 

@@ -1,3 +1,5 @@
+"""MimicMotion's weight file: every key is accounted for, wrong files are refused, folders come back."""
+
 from dataclasses import replace
 from pathlib import Path
 

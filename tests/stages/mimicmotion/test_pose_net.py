@@ -1,3 +1,5 @@
+"""MimicMotion's PoseNet: published keys, its range and scale, where its features enter the UNet."""
+
 import numpy as np
 import pytest
 import torch

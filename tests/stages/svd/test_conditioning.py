@@ -1,3 +1,5 @@
+"""What the UNet is given: noise by seed and frame, the picture's latents and token, micro-conditioning."""
+
 import numpy as np
 import pytest
 import torch

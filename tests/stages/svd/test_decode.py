@@ -1,3 +1,5 @@
+"""Decoding in chunks: every frame once and in order, chunks as published, overlaps that fade."""
+
 import pytest
 import torch
 

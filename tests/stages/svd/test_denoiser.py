@@ -1,3 +1,5 @@
+"""The denoiser in training: preconditioning, loss, gradients, guidance, dropout."""
+
 import pytest
 import torch
 

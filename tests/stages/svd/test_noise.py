@@ -1,3 +1,5 @@
+"""Noise levels of training: their bounds, median and spread, and that draws repeat."""
+
 import math
 
 import pytest

@@ -1,3 +1,5 @@
+"""Previews from latents: a linear code is found, and looks like the decoded pictures."""
+
 from types import MappingProxyType, SimpleNamespace
 
 import numpy as np

@@ -1,3 +1,5 @@
+"""The sampler over windows: the control cache, windows in any order, guidance, consistency models."""
+
 from collections import Counter
 
 import numpy as np

@@ -1,3 +1,5 @@
+"""Noise schedules, against recorded tables and trajectories and the papers' own levels."""
+
 from dataclasses import replace
 
 import numpy as np

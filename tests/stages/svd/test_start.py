@@ -1,3 +1,5 @@
+"""The start of training: a VAE that is a codec, a UNet that returns the reference picture."""
+
 import pytest
 import torch
 from diffusers import AutoencoderKLTemporalDecoder, UNetSpatioTemporalConditionModel

@@ -1,3 +1,5 @@
+"""The benchmark of the full UNet: its counted cost, and both orders of work give the same control."""
+
 from posedance.pipeline.evaluate.bench.svd import compare_control, forward_tflop
 
 

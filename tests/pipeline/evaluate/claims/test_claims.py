@@ -1,3 +1,5 @@
+"""The comparison of control methods, small: what learns, what is counted, resumed and written."""
+
 import json
 
 import numpy as np

@@ -1,3 +1,5 @@
+"""The ControlNet that ControlNeXt is compared with: its start, its copy of the UNet, what learns."""
+
 import copy
 
 import pytest

@@ -1,3 +1,5 @@
+"""LoRA weights on a UNet: the product is added in every naming, and taken away without a trace."""
+
 import pytest
 import torch
 from safetensors.torch import save_file

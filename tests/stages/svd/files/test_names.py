@@ -1,3 +1,5 @@
+"""Names of weights: from the original layout to ours and back, one to one."""
+
 import re
 
 import pytest

@@ -1,3 +1,5 @@
+"""Weight files: the same weights from every format, nothing in a pickle runs, disagreements are listed."""
+
 import errno
 import json
 import resource

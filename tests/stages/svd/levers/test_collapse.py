@@ -1,3 +1,5 @@
+"""Cross-attention to one token, collapsed: exact, and gone without a trace when it is detached."""
+
 import pytest
 import torch
 

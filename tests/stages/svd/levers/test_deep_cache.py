@@ -1,3 +1,5 @@
+"""Features kept between steps: what is reused, what is recomputed, how much is kept."""
+
 from dataclasses import replace
 
 import numpy as np
