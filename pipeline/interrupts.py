@@ -10,10 +10,10 @@ from .progress import say
 
 
 @contextmanager
-def held_back() -> Iterator[Callable[[], bool]]:
+def deferred_interrupts() -> Iterator[Callable[[], bool]]:
     """Yields a function that tells whether Ctrl-C (or SIGTERM) came; a second one raises KeyboardInterrupt.
 
-    Signals reach a program's main thread alone, so in any other nothing is held back.
+    Signals reach a program's main thread alone, so in any other nothing is deferred.
     """
     came = False
 

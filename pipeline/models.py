@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..stages.generate import load_decoder, load_generator
 from .config import AnimateConfig
-from .job.storage import here
+from .job.storage import localize
 from .progress import say
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ def open_generator(config: AnimateConfig, gpu_part: float = 1.0) -> "SvdGenerato
     if config.lora is not None:
         from ..stages.svd.files.lora import load_lora
 
-        load_lora(generator.unet, here(config.lora), config.lora_scale)
+        load_lora(generator.unet, localize(config.lora), config.lora_scale)
     return generator
 
 

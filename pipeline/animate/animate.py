@@ -18,7 +18,7 @@ from ..config import AnimateConfig, write_yaml
 from ..doctor import environment
 from ..job.job import Job, Key, key_of, open_job, write_text
 from ..job.publish import is_published, publish
-from ..job.storage import here, is_file, scratch_for, url_of, with_inputs_here
+from ..job.storage import is_file, localize, scratch_for, url_of, with_local_inputs
 from ..models import open_generator
 from ..progress import say
 from ..workers.ray_pool import refuse_cluster
@@ -141,13 +141,13 @@ def check_request(config: AnimateConfig) -> None:
     if config.lora is None and config.lora_scale != 1:
         raise ConfigError(f"--lora-scale {config.lora_scale:g} without weights: name them with --lora")
     if config.reference:
-        read_picture(here(config.reference, beside=".npz"))
+        read_picture(localize(config.reference, beside=".npz"))
         count_driving_frames(config)
 
 
 def count_driving_frames(config: AnimateConfig) -> int:
     """Frames of the dance, which are those of the result. Raises where its source cannot be read."""
-    config = with_inputs_here(config)
+    config = with_local_inputs(config)
     if config.pose:
         return len(load_poses(config.pose))
     assert config.driving is not None

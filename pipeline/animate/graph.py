@@ -16,7 +16,7 @@ from ...stages.generate import BASE_FILES, DEMO_FOLDER, Settings, check_size
 from ...stages.pose.files import load_poses
 from ..config import AnimateConfig
 from ..job.job import Job, Key, key_of, source_digest
-from ..job.storage import with_inputs_here
+from ..job.storage import with_local_inputs
 from . import steps
 from .pose import driving_audio, poses_key
 from .preview import Preview
@@ -95,7 +95,7 @@ def find_pose(
     open_estimator: steps.OpenEstimator = steps.opened,
 ) -> steps.Facts:
     """Steps `reference` and `poses`: the character's pose or the dance -> pose file `output`."""
-    config = with_inputs_here(config)
+    config = with_local_inputs(config)
     if step == "reference":
         assert config.reference is not None
         may_lack = config.align == "none"
@@ -131,7 +131,7 @@ def denoise(
 ) -> bool:
     """Step `latents`, by the generator or by `run`, which does the same. Writes previews where asked."""
     (control,), (poses,) = files_of(job, "control"), files_of(job, "poses")
-    reference = with_inputs_here(config).reference
+    reference = with_local_inputs(config).reference
     assert reference is not None
     (latents,) = files = files_of(job, "latents")
     checkpoint, shown = job.work / "checkpoint.safetensors", job.folder / "preview.mp4"
@@ -169,7 +169,7 @@ def write_result(
     (result,) = files = files_of(job, "result")
 
     def make() -> None:
-        fps, audio = load_poses(poses).fps, driving_audio(with_inputs_here(config))
+        fps, audio = load_poses(poses).fps, driving_audio(with_local_inputs(config))
         steps.write_result(decode, latents, shape.settings, fps, result, audio, config.encode)
 
     return job.run("result", key, files, make)
@@ -177,7 +177,7 @@ def write_result(
 
 def compare(job: Job, config: AnimateConfig, key: Key) -> bool:
     """Step `comparison`."""
-    config = with_inputs_here(config)
+    config = with_local_inputs(config)
     reference, (control,), (result,) = config.reference, files_of(job, "control"), files_of(job, "result")
     assert reference is not None
     shown = None if config.driving is None else (config.driving, steps.clip_of(config))

@@ -8,7 +8,7 @@ from ...stages.media.video import clip_start, probe
 from ...stages.pose.files import load_poses, save_poses
 from ..config import ClipConfig, write_yaml
 from ..job.job import Key, key_of, open_job, source_digest, write_text
-from ..job.storage import with_inputs_here
+from ..job.storage import with_local_inputs
 from . import steps
 from .report import write_overlay
 
@@ -17,7 +17,7 @@ def pose(config: ClipConfig) -> list[Path]:
     """Write the poses of a driving video (.npz and .json) and a video that shows them; returns the paths."""
     if config.driving is None:
         raise ConfigError("--driving is missing: name a video")
-    asked, config = config, with_inputs_here(config)
+    asked, config = config, with_local_inputs(config)
     driving = config.driving
     assert driving is not None
     clip = steps.clip_of(config)

@@ -21,7 +21,7 @@ from ...stages.media.picture import fit_cover, read_picture
 from ...stages.threads import limit_threads
 from ...stages.windows import plan
 from ..config import AnimateConfig
-from ..job.storage import here
+from ..job.storage import localize
 from ..models import open_generator
 from ..workers.ray_pool import start_ray
 from ..workers.window_pool import LostWorker, Part, Video, WindowPool
@@ -83,7 +83,7 @@ class WindowWorker:
         if inputs not in self._videos:
             frames = StoredFrames(inputs.control)
             height, width = frames[0:1].shape[1:3]
-            image = fit_cover(read_picture(here(inputs.reference, beside=".npz")), width, height)
+            image = fit_cover(read_picture(localize(inputs.reference, beside=".npz")), width, height)
             kept = sum(video.control.kept_bytes for video in self._videos.values())
             self._generator.keep_control_bytes = max(0, self._keep_bytes - kept)
             self._videos[inputs] = self._generator.prepare(image, frames, inputs.settings)

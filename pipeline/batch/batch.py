@@ -21,7 +21,7 @@ from ...stages.errors import ConfigError, OutputError
 from ...stages.types import Resources
 from ..animate.graph import STEPS
 from ..config import AnimateConfig, BatchConfig
-from ..interrupts import held_back
+from ..interrupts import deferred_interrupts
 from ..job.job import Job, hold, make_folder, sweep, write_text
 from ..job.publish import publish
 from ..job.storage import put, scratch_for, url_of
@@ -146,7 +146,7 @@ def run_tasks(root: Path, plan: Plan, config: BatchConfig, log: "Log", url: str 
             write_text(path, json.dumps(record, indent=1))
 
     log.workers = executor.workers
-    with closing(executor), held_back() as stopped:
+    with closing(executor), deferred_interrupts() as stopped:
         Scheduler(
             tasks_of(root, plan.todo, keys, shares),
             executor,

@@ -22,7 +22,7 @@ from pydantic import ValidationError
 
 from ...stages.errors import ConfigError
 from ..config import AnimateConfig, all_keys, explain, merge, unknown_keys
-from ..job.storage import files_of_folder, here, is_file, is_folder, url_of
+from ..job.storage import files_of_folder, is_file, is_folder, localize, url_of
 from ..progress import say
 
 VIDEOS = frozenset({".avi", ".gif", ".m4v", ".mkv", ".mov", ".mp4", ".mpg", ".webm"})
@@ -64,7 +64,7 @@ def read_manifest(path: Path) -> list[Row]:
     if reader is None:
         raise ConfigError(f"cannot tell what manifest {path} is: name it .csv, .jsonl or .yaml")
     try:
-        rows = reader(here(path).read_text(encoding="utf-8-sig"))
+        rows = reader(localize(path).read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise ConfigError(f"cannot read manifest {path}: {error.strerror}") from error
     except UnicodeDecodeError as error:

@@ -107,7 +107,7 @@ def content_key(path: Path) -> str | None:
         return str(store.ukey(name)) if store.isfile(name) else None
 
 
-def here(path: Path, beside: str | None = None) -> Path:
+def localize(path: Path, beside: str | None = None) -> Path:
     """A file of this machine with the content of `path`: itself, or a copy of what its URL points to.
 
     With `beside` the file of the same name that ends so is copied too, where it exists.
@@ -128,13 +128,13 @@ def here(path: Path, beside: str | None = None) -> Path:
     return folder / path.name
 
 
-def with_inputs_here(config: ConfigT) -> ConfigT:
+def with_local_inputs(config: ConfigT) -> ConfigT:
     """The config with copies on this machine in place of URLs of inputs."""
     changes: dict[str, Path] = {}
     for option, beside in (("driving", None), ("pose", None), ("reference", ".npz")):
         path = getattr(config, option, None)
         if path is not None:
-            changes[option] = here(path, beside)
+            changes[option] = localize(path, beside)
     return config.model_copy(update=changes)
 
 

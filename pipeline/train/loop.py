@@ -24,7 +24,7 @@ from tqdm import tqdm
 from ...datasets.records import BadRecord
 from ...stages.errors import ConfigError
 from ..config import Config
-from ..interrupts import held_back
+from ..interrupts import deferred_interrupts
 from ..progress import LOG_INTERVAL_S, say
 from .checkpoints import Averaged, Position, prune, restore, save_checkpoint
 from .checks import check_data, check_numbers
@@ -158,7 +158,7 @@ def run_loop(
             mininterval=LOG_INTERVAL_S,
             disable=not main,
         ) as bar,
-        held_back() if accelerator.num_processes == 1 else nullcontext(lambda: False) as stopped,
+        deferred_interrupts() if accelerator.num_processes == 1 else nullcontext(lambda: False) as stopped,
     ):
         for step in range(start, config.steps):
             sums = torch.zeros(3, dtype=torch.float64)  # of the loss, of clips, and of those not read

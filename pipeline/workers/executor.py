@@ -15,7 +15,7 @@ from ...stages.errors import ConfigError, PictureError, PoseError, VideoError, W
 from ...stages.threads import limit_threads
 from ..progress import observed
 
-HOPELESS = (ConfigError, PictureError, PoseError, VideoError, WeightsError)
+NOT_RETRIED = (ConfigError, PictureError, PoseError, VideoError, WeightsError)
 """Errors of the input: another attempt ends the same."""
 
 
@@ -37,12 +37,12 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How one attempt at a task ended. `hopeless`: not worth another; `full`: there is no space left.
+    """How one attempt at a task ended. `final`: another ends the same; `full`: there is no space left.
 
     `made` is False where there was nothing to do.
     """
 
-    verdict: Literal["done", "failed", "hopeless", "full"]
+    verdict: Literal["done", "failed", "final", "full"]
     seconds: float = 0.0
     error: str = ""
     trace: str = ""
@@ -85,8 +85,8 @@ def attempt(call: Callable[[], object]) -> Outcome:
     began = time.monotonic()
     try:
         made = call() is not False
-    except HOPELESS as error:
-        return Outcome("hopeless", time.monotonic() - began, str(error), traceback.format_exc())
+    except NOT_RETRIED as error:
+        return Outcome("final", time.monotonic() - began, str(error), traceback.format_exc())
     except Exception as error:  # noqa: BLE001 (the border of a worker: nothing may get past it)
         cause = error.__cause__ if isinstance(error.__cause__, OSError) else error
         full = isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT)

@@ -87,7 +87,7 @@ class Worker:
 
 
 @dataclass(slots=True)
-class Hand:
+class ActorHandle:
     """An actor as the driver sees it: `task` is None while it is set up or idle, `call` None while idle."""
 
     stage: str
@@ -121,7 +121,7 @@ class OnRay:
         self._ray: Any = ray
         self._pools, self._beats = pools, beats
         self._timeout_s, self._attempts = timeout_s, attempts
-        self._hands: list[Hand] = []
+        self._handles: list[ActorHandle] = []
         self._started: Counter[str] = Counter()
         self._failed_setups: Counter[str] = Counter()
         self._owns_ray = owns_ray
@@ -129,24 +129,26 @@ class OnRay:
             self._start(stage)
 
     def free(self, stage: str, queued: int) -> bool:
-        hands = [hand for hand in self._hands if hand.stage == stage]
-        if any(hand.call is None for hand in hands):
+        handles = [handle for handle in self._handles if handle.stage == stage]
+        if any(handle.call is None for handle in handles):
             return True
-        coming = sum(hand.task is None for hand in hands)
-        for _ in range(min(queued - coming, self._pools[stage].workers - len(hands))):
+        coming = sum(handle.task is None for handle in handles)
+        for _ in range(min(queued - coming, self._pools[stage].workers - len(handles))):
             self._start(stage)
         return False
 
     def submit(self, task: Task) -> None:
-        hand = next(hand for hand in self._hands if hand.stage == task.stage and hand.call is None)
-        hand.task, hand.began = task, time.time()
-        hand.call = hand.actor.run.remote(task.name, task.work)
+        handle = next(
+            handle for handle in self._handles if handle.stage == task.stage and handle.call is None
+        )
+        handle.task, handle.began = task, time.time()
+        handle.call = handle.actor.run.remote(task.name, task.work)
 
     def busy(self) -> bool:
-        return any(hand.task is not None for hand in self._hands)
+        return any(handle.task is not None for handle in self._handles)
 
     def wait(self) -> list[tuple[Task, Outcome]]:
-        while calls := {hand.call: hand for hand in self._hands if hand.call is not None}:
+        while calls := {handle.call: handle for handle in self._handles if handle.call is not None}:
             ready, _ = self._ray.wait(list(calls), num_returns=1, timeout=POLL_S)
             if ready:
                 return [ended for call in ready for ended in self._ended(calls[call])]
@@ -156,11 +158,11 @@ class OnRay:
         return []
 
     def workers(self) -> Mapping[str, int]:
-        return Counter(hand.stage for hand in self._hands)
+        return Counter(handle.stage for handle in self._handles)
 
     def close(self) -> None:
-        for hand in list(self._hands):
-            self._remove(hand)
+        for handle in list(self._handles):
+            self._remove(handle)
         if self._owns_ray:
             self._ray.shutdown()
 
@@ -180,42 +182,42 @@ class OnRay:
             )
             .remote(pool.stage, beat)
         )
-        self._hands.append(Hand(stage, actor, beat, actor.setup.remote(), began=time.time()))
+        self._handles.append(ActorHandle(stage, actor, beat, actor.setup.remote(), began=time.time()))
 
-    def _ended(self, hand: Hand) -> list[tuple[Task, Outcome]]:
+    def _ended(self, handle: ActorHandle) -> list[tuple[Task, Outcome]]:
         """Take note that a call ended: of a task, or of a worker's setup."""
-        task, call = hand.task, hand.call
-        hand.task = hand.call = None
+        task, call = handle.task, handle.call
+        handle.task = handle.call = None
         try:
             outcome: Outcome = self._ray.get(call)
         except self._ray.exceptions.RayError as error:
-            self._remove(hand)
+            self._remove(handle)
             reason = " ".join(str(error).split())
-            if hand.stalled:
+            if handle.stalled:
                 reason = f"no progress for {self._timeout_s:g} s: the worker was killed"
             elif isinstance(error, self._ray.exceptions.RayActorError):
                 reason = f"the worker died: {reason}"
-            outcome = Outcome("failed", time.time() - hand.began, reason)
+            outcome = Outcome("failed", time.time() - handle.began, reason)
         if task is not None:
             return [(task, outcome)]
         if outcome.verdict != "done":
-            self._setup_failed(hand, outcome)
+            self._setup_failed(handle, outcome)
         return []
 
-    def _setup_failed(self, hand: Hand, outcome: Outcome) -> None:
-        self._remove(hand)
-        self._failed_setups[hand.stage] += 1
-        if outcome.verdict == "hopeless":
+    def _setup_failed(self, handle: ActorHandle, outcome: Outcome) -> None:
+        self._remove(handle)
+        self._failed_setups[handle.stage] += 1
+        if outcome.verdict == "final":
             raise ConfigError(outcome.error)
-        if self._failed_setups[hand.stage] >= self._attempts:
+        if self._failed_setups[handle.stage] >= self._attempts:
             raise PosedanceError(
-                f"workers of stage {hand.stage} cannot be started ({outcome.error}): see the logs of Ray"
+                f"workers of stage {handle.stage} cannot be started ({outcome.error}): see the logs of Ray"
             )
 
-    def _remove(self, hand: Hand) -> None:
-        self._ray.kill(hand.actor, no_restart=True)
-        hand.beat.unlink(missing_ok=True)
-        self._hands = [other for other in self._hands if other is not hand]
+    def _remove(self, handle: ActorHandle) -> None:
+        self._ray.kill(handle.actor, no_restart=True)
+        handle.beat.unlink(missing_ok=True)
+        self._handles = [other for other in self._handles if other is not handle]
 
     def _check_node(self) -> None:
         """PosedanceError when the driver's own node is lost: Ray then starts no worker for it any more."""
@@ -229,23 +231,26 @@ class OnRay:
         """End an idle worker when one of another stage has not come to life for long."""
         late = time.time() - ROOM_S
         waiting = {
-            hand.stage
-            for hand in self._hands
-            if hand.call is not None and hand.task is None and hand.began < late and not hand.beat.exists()
+            handle.stage
+            for handle in self._handles
+            if handle.call is not None
+            and handle.task is None
+            and handle.began < late
+            and not handle.beat.exists()
         }
-        idle = (hand for hand in self._hands if hand.call is None and hand.stage not in waiting)
-        if waiting and (hand := next(idle, None)):
-            self._remove(hand)
+        idle = (handle for handle in self._handles if handle.call is None and handle.stage not in waiting)
+        if waiting and (handle := next(idle, None)):
+            self._remove(handle)
 
     def _kill_stalled(self) -> None:
         """Kill workers that said nothing for too long. One that has not come to life yet waits for room."""
         now = time.time()
-        for hand in self._hands:
-            if hand.call is None or hand.stalled or not hand.beat.exists():
+        for handle in self._handles:
+            if handle.call is None or handle.stalled or not handle.beat.exists():
                 continue
-            if now - max(hand.began, hand.beat.stat().st_mtime) > self._timeout_s:
-                hand.stalled = True
-                self._ray.kill(hand.actor, no_restart=True)
+            if now - max(handle.began, handle.beat.stat().st_mtime) > self._timeout_s:
+                handle.stalled = True
+                self._ray.kill(handle.actor, no_restart=True)
 
 
 def cluster_address(address: str | None) -> str | None:

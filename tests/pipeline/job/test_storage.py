@@ -16,7 +16,15 @@ from posedance.pipeline.batch.status import events, states_of
 from posedance.pipeline.config import AnimateConfig, BatchConfig, ClipConfig
 from posedance.pipeline.job.job import Job, Key, open_job, source_digest
 from posedance.pipeline.job.publish import publish
-from posedance.pipeline.job.storage import files_of_folder, get_text, here, is_file, put, scratch_for, url_of
+from posedance.pipeline.job.storage import (
+    files_of_folder,
+    get_text,
+    is_file,
+    localize,
+    put,
+    scratch_for,
+    url_of,
+)
 from posedance.stages.errors import ConfigError, OutputError
 
 FILES = ("result.mp4", "comparison.mp4", "contact_sheet.png", "poses.npz")
@@ -66,24 +74,24 @@ def test_a_copy_is_made_once_and_again_when_the_content_changes(scheme: str, tmp
     source.write_text("first")
     put(source, f"{base}/sub/x.txt")
     url = Path(f"{base}/sub/x.txt")
-    copy, digest = here(url), source_digest(url)
-    assert copy.read_text() == "first" and here(url) == copy and source_digest(url) == digest
+    copy, digest = localize(url), source_digest(url)
+    assert copy.read_text() == "first" and localize(url) == copy and source_digest(url) == digest
     source.write_text("second, longer")
     put(source, f"{base}/sub/x.txt")
-    assert here(url).read_text() == "second, longer" and source_digest(url) != digest
+    assert localize(url).read_text() == "second, longer" and source_digest(url) != digest
     assert [file.name for file in files_of_folder(Path(f"{base}/sub"))] == ["x.txt"], "nothing half is left"
     assert is_file(url) and not is_file(Path(f"{base}/sub"))
 
 
 def test_what_is_missing_is_one_line(tmp_path: Path) -> None:
     missing = Path("memory://in/none.mp4")
-    for call in (here, source_digest):
+    for call in (localize, source_digest):
         with pytest.raises(ConfigError, match=r"there is no file memory://in/none\.mp4"):
             call(missing)
     with pytest.raises(ConfigError, match=r"s3://b/x.mp4: .*posedance\[cloud\]"):
-        here(Path("s3://b/x.mp4"))
+        localize(Path("s3://b/x.mp4"))
     with pytest.raises(OutputError, match=r"cannot reach nosuch://b/x: ValueError: Protocol not known"):
-        here(Path("nosuch://b/x"))
+        localize(Path("nosuch://b/x"))
     with pytest.raises(ConfigError, match=r"there is no file memory://in/none\.mp4"):
         animate(AnimateConfig(driving=missing, reference=missing, output=tmp_path / "out"))
     with pytest.raises(OutputError, match="cannot work in memory://out"), open_job(Path("memory://out")):
@@ -102,8 +110,8 @@ def test_animate_from_and_to_urls(
     config = AnimateConfig.model_validate({**urls, **options, "output": "memory://out/job"})
     made = animate(config)
     assert [url_of(path) for path in made] == [f"memory://out/job/{path.name}" for path in local]
-    assert [here(path).read_bytes() for path in made] == [path.read_bytes() for path in local]
-    saved = here(Path("memory://out/job/config.yaml")).read_text()
+    assert [localize(path).read_bytes() for path in made] == [path.read_bytes() for path in local]
+    saved = localize(Path("memory://out/job/config.yaml")).read_text()
     assert "output: memory://out/job" in saved and "pose: memory://in/dance.npz" in saved
 
     shutil.rmtree(scratch_for("memory://out/job"))
@@ -113,7 +121,9 @@ def test_animate_from_and_to_urls(
 
     fsspec.filesystem("memory").rm("/out/job/result.mp4")
     animate(config)
-    assert here(made[0]).read_bytes() == local[0].read_bytes(), "what is missing is made and published again"
+    assert localize(made[0]).read_bytes() == local[0].read_bytes(), (
+        "what is missing is made and published again"
+    )
 
 
 def test_lora_weights_may_be_in_a_store(inputs: Path, tmp_path: Path) -> None:
