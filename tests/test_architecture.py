@@ -1,6 +1,7 @@
 """The house: layers that import downwards only, no import circles, rooms and files that stay small."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -136,6 +137,19 @@ def test_rooms_and_files_stay_small() -> None:
     lines = {path: len(path.read_text().splitlines()) for layer in LAYERS for path in sources(layer)}
     long = {str(path.relative_to(ROOT)): count for path, count in lines.items() if count > LINES_OF_A_FILE}
     assert not long, long
+
+
+def test_scripts_in_strings_import_what_is_there() -> None:
+    """Tests start processes with a script each: its imports move with the modules, unseen by linters."""
+    places = [path for layer in (*LAYERS, "tests") for path in sources(layer)]
+    modules = {module_name(ROOT, path) for path in places}
+    gone = {
+        (str(path.relative_to(ROOT)), module)
+        for path in places
+        for module, names in re.findall(r"(?m)^from (posedance[\w.]+) import ([\w, ]+)", path.read_text())
+        if module not in modules and not {f"{module}.{name}" for name in names.split(", ")} <= modules
+    }
+    assert not gone
 
 
 def test_every_test_file_says_what_it_is_about() -> None:

@@ -24,7 +24,7 @@ from posedance.stages.errors import ConfigError
 RUN = """
 import os, sys
 os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
-from posedance.pipeline.train import TrainConfig, train
+from posedance.pipeline.train.train import TrainConfig, train
 train(TrainConfig.model_validate_json(open(sys.argv[1]).read()))
 """
 

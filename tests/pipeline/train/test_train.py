@@ -189,7 +189,7 @@ def test_clips_come_shuffled_and_whole_whatever_the_start():
 PROCESS = """
 import sys, torch
 torch.set_num_threads(1)
-from posedance.pipeline.train import TrainConfig, train
+from posedance.pipeline.train.train import TrainConfig, train
 train(TrainConfig.model_validate_json(open(sys.argv[1]).read()))
 from accelerate import PartialState
 print("one of", PartialState().num_processes)

@@ -17,10 +17,10 @@ from posedance.stages.pose.base import why_unusable
 WORKER = """
 import sys
 from pathlib import Path
-from posedance.pipeline.batch_stages import PoseStage, Work
+from posedance.pipeline.batch.stages import PoseStage, Work
 from posedance.pipeline.config import AnimateConfig
-from posedance.pipeline.graph import step_keys
-from posedance.pipeline.workers import Worker
+from posedance.pipeline.animate.graph import step_keys
+from posedance.pipeline.workers.ray_pool import Worker
 from posedance.stages.types import Resources
 
 cpus, root = float(sys.argv[1]), Path(sys.argv[2])

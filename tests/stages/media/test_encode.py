@@ -171,7 +171,7 @@ FULL_DISK = """
 import resource, sys
 from fractions import Fraction
 import numpy as np
-from posedance.stages.encode import VideoWriter
+from posedance.stages.media.encode import VideoWriter
 from posedance.stages.errors import OutputError
 resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, 40_000))
 rng = np.random.default_rng(0)

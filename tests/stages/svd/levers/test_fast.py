@@ -130,7 +130,7 @@ BROKEN = """
 import torch
 from torch import nn
 from diffusers.models.resnet import SpatioTemporalResBlock
-from posedance.stages.svd.fast import compile_regions
+from posedance.stages.svd.levers.fast import compile_regions
 block = SpatioTemporalResBlock(32, 32, temb_channels=16).eval()
 inputs = torch.randn(4, 32, 8, 8), torch.zeros(4, 16), torch.zeros(2, 2)
 with torch.no_grad():
