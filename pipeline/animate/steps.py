@@ -199,7 +199,10 @@ def draw_control(
         own = aligned[first : first + 1]
         notes.append("the character has no pose of its own: it is taken to stand in the dancer's first pose")
     with stage("draw", len(aligned) + 1) as advance:
-        drawn = chain(*(draw_control_frames(poses, *size, canvas) for poses in (own, aligned)))
+        published = align == "published"
+        drawn = chain(
+            *(draw_control_frames(poses, *size, canvas, published=published) for poses in (own, aligned))
+        )
         write_frames(output, counted(drawn, advance))
     return {"notes": notes}
 

@@ -14,13 +14,18 @@ import numpy as np
 from ..errors import PoseError
 from ..types import NUM_KEYPOINTS
 
+FAR_OUTSIDE = 0.5
+"""How far outside the frame a keypoint may lie, in longer sides of the frame. Joints that MediaPipe scores
+above 0.3 in dancers cut at ankles, knees, hips or chest lay up to 0.30 frame heights below the cut."""
+
 
 @dataclass(frozen=True, slots=True)
 class Detections:
     """The people of one frame, in no particular order: there may be none.
 
     `keypoints` float32 [n, 133, 2] in pixels of the frame, `scores` float32 [n, 133] from 0 to 1. A keypoint
-    that was not found, or that lies outside the frame, scores 0 and sits at (0, 0).
+    just outside the frame keeps its place and score: it says where the visible half of its limb points. One
+    that was not found, or that lies outside by more than FAR_OUTSIDE, scores 0 and sits at (0, 0).
     """
 
     keypoints: np.ndarray
@@ -31,12 +36,13 @@ class Detections:
 
 
 def detections(people: Sequence[tuple[np.ndarray, np.ndarray]], width: int, height: int) -> Detections:
-    """Detections of people given as keypoints [133, 2] and scores [133] each, cut to a frame of this size."""
+    """Detections of people given as keypoints [133, 2] and scores [133] each, in a frame of this size."""
+    margin = FAR_OUTSIDE * max(width, height)
     keypoints = np.zeros((len(people), NUM_KEYPOINTS, 2), np.float32)
     scores = np.zeros((len(people), NUM_KEYPOINTS), np.float32)
     for i, (points, values) in enumerate(people):
-        inside = np.isfinite(points).all(-1) & (points >= 0).all(-1) & (points < (width, height)).all(-1)
-        seen = inside & (np.asarray(values) > 0)
+        near = (points >= -margin).all(-1) & (points < (width + margin, height + margin)).all(-1)
+        seen = near & (np.asarray(values) > 0)  # NaN and infinity are not near
         keypoints[i, seen] = points[seen]
         scores[i, seen] = np.minimum(values[seen], 1)
     return Detections(keypoints, scores)

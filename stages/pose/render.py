@@ -73,12 +73,17 @@ def openpose_people(keypoints: np.ndarray, scores: np.ndarray, size: tuple[int, 
 class ControlCanvas:
     """Draws frames of one size (pixels), one after another, on one reused canvas of about 25 MB.
 
-    Not to be shared between threads.
+    With `published`, bones and points of hands and face that lie left of the frame or above it are left out,
+    those right of it or below it are cut off at its edge. Without, all four edges cut, and what scores 0 is
+    left out. Not to be shared between threads.
     """
 
-    def __init__(self, width: int, height: int, canvas: int = CANVAS_SHORT_SIDE) -> None:
+    def __init__(
+        self, width: int, height: int, canvas: int = CANVAS_SHORT_SIDE, *, published: bool = True
+    ) -> None:
         zoom = canvas / min(width, height)
         self.width, self.height = width, height
+        self._published = published
         self._interpolation = cv2.INTER_LINEAR if canvas == CANVAS_SHORT_SIDE else cv2.INTER_AREA
         self._canvas = np.zeros((int(height * zoom), int(width * zoom), 3), np.uint8)
 
@@ -88,11 +93,15 @@ class ControlCanvas:
         touched = _draw_bodies(self._canvas, _to_pixels(people.body, width, height), people.body_scores)
         hands = _to_pixels(people.hands, width, height).astype(np.int64)
         for points, scores in zip(hands, people.hands_scores, strict=True):
-            touched.extend(_draw_hand(self._canvas, points, scores))
+            touched.extend(_draw_hand(self._canvas, points, scores, self._drawn(points, scores)))
         faces = _to_pixels(people.faces, width, height).astype(np.int64)
         for points, scores in zip(faces, people.faces_scores, strict=True):
-            touched.extend(_draw_face(self._canvas, points, scores))
+            touched.extend(_draw_face(self._canvas, points, scores, self._drawn(points, scores)))
         return self._reduce_and_wipe(np.array(touched, np.int64).reshape(-1, 2))
+
+    def _drawn(self, points: np.ndarray, scores: np.ndarray) -> np.ndarray:
+        """Which points of a hand or face are drawn, bool [n]; `points` int [n, 2] canvas pixels."""
+        return (points > 0).all(-1) if self._published else scores > 0
 
     def _reduce_and_wipe(self, touched: np.ndarray) -> np.ndarray:
         """Reduce the canvas to the frame and leave it black. `touched`: what was drawn, int [n, 2]."""
@@ -171,27 +180,25 @@ def _limb(start: np.ndarray, end: np.ndarray) -> np.ndarray:
     return np.asarray(cv2.ellipse2Poly((int(centre[0]), int(centre[1])), axes, angle, 0, 360, 1))
 
 
-def _draw_hand(canvas: np.ndarray, points: np.ndarray, scores: np.ndarray) -> np.ndarray:
-    """Bones, then joints; the score is the brightness. `points` int [21, 2]; returns those in the picture."""
-    inside = (points > 0).all(-1)
+def _draw_hand(canvas: np.ndarray, points: np.ndarray, scores: np.ndarray, drawn: np.ndarray) -> np.ndarray:
+    """Bones, then joints; the score is the brightness. `points` int [21, 2]; returns those `drawn`."""
     where = points.tolist()
     for (a, b), hue in zip(HAND_EDGES, HAND_COLOURS, strict=True):
-        if inside[a] and inside[b]:
+        if drawn[a] and drawn[b]:
             red, green, blue = (hue * int(scores[a] * scores[b] * 255)).tolist()
             cv2.line(canvas, where[a], where[b], (blue, green, red), HAND_LINE)
-    for i in np.flatnonzero(inside):
+    for i in np.flatnonzero(drawn):
         cv2.circle(canvas, where[i], JOINT_RADIUS, (int(scores[i] * 255), 0, 0), -1)
-    return points[inside]
+    return points[drawn]
 
 
-def _draw_face(canvas: np.ndarray, points: np.ndarray, scores: np.ndarray) -> np.ndarray:
-    """Grey dots; the score is the brightness. `points` int [68, 2]; returns those in the picture."""
-    inside = (points > 0).all(-1)
+def _draw_face(canvas: np.ndarray, points: np.ndarray, scores: np.ndarray, drawn: np.ndarray) -> np.ndarray:
+    """Grey dots; the score is the brightness. `points` int [68, 2]; returns those that are `drawn`."""
     where = points.tolist()
-    for i in np.flatnonzero(inside):
+    for i in np.flatnonzero(drawn):
         grey = int(scores[i] * 255)
         cv2.circle(canvas, where[i], FACE_RADIUS, (grey, grey, grey), -1)
-    return points[inside]
+    return points[drawn]
 
 
 def _scaled(colour: tuple[int, int, int], factor: float) -> Colour:
@@ -207,27 +214,35 @@ def _dimmed(colour: tuple[int, int, int], factor: float) -> Colour:
 
 
 def draw_control_frame(
-    keypoints: np.ndarray, scores: np.ndarray, size: tuple[int, int], width: int, height: int
+    keypoints: np.ndarray,
+    scores: np.ndarray,
+    size: tuple[int, int],
+    width: int,
+    height: int,
+    *,
+    published: bool = False,
 ) -> np.ndarray:
     """One control frame, uint8 RGB [height, width, 3], of one person or more.
 
     `keypoints` [133, 2] or [n, 133, 2] in pixels of `size` (width, height), `scores` to match. The pose is
-    stretched from `size` to the frame, as published; give both the same aspect to avoid it.
+    stretched from `size` to the frame, as published; give both the same aspect to avoid it. `published`:
+    see `ControlCanvas`.
     """
     points = np.asarray(keypoints).reshape(-1, 133, 2)
     people = openpose_people(points, np.asarray(scores).reshape(-1, 133), size)
-    return ControlCanvas(width, height).draw(people)
+    return ControlCanvas(width, height, published=published).draw(people)
 
 
 def draw_control_frames(
-    poses: PoseSequence, width: int, height: int, canvas: int = CANVAS_SHORT_SIDE
+    poses: PoseSequence, width: int, height: int, canvas: int = CANVAS_SHORT_SIDE, *, published: bool = False
 ) -> Iterator[np.ndarray]:
     """The control frames of a sequence, uint8 RGB [height, width, 3] each, drawn as they are asked for.
 
     `canvas` is the short side that is drawn at. On 2160, as published, the strokes are too thin for a small
-    model's frames: such a model names a smaller one, which is reduced by averaging areas.
+    model's frames: such a model names a smaller one, which is reduced by averaging areas. `published`: see
+    `ControlCanvas`.
     """
-    paper = ControlCanvas(width, height, canvas)
+    paper = ControlCanvas(width, height, canvas, published=published)
     for points, scores in zip(poses.keypoints, poses.scores, strict=True):
         yield paper.draw(openpose_people(points[None], scores[None], poses.size))
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from posedance.datasets.puppets.render import PuppetFrame, make_character, reference_pose, render
 from posedance.stages.errors import PoseError
-from posedance.stages.media.picture import fit_cover, read_picture
 from posedance.stages.pose import skeleton
-from posedance.stages.pose.base import ESTIMATORS, PoseEstimator, make_estimator, why_unusable
+from posedance.stages.pose.base import ESTIMATORS, FAR_OUTSIDE, PoseEstimator, make_estimator, why_unusable
 from posedance.stages.pose.track import person_score
 
 WIDTH, HEIGHT = 288, 512
@@ -27,9 +27,13 @@ def estimator(request: pytest.FixtureRequest) -> Iterator[PoseEstimator]:
     made.close()
 
 
+DANCER = 37
+"""Seed of a drawn dancer whose hands and face every estimator finds."""
+
+
 @pytest.fixture(scope="module")
-def picture(samples: Path) -> np.ndarray:
-    return fit_cover(read_picture(samples / "ref_01.jpeg"), WIDTH, HEIGHT)
+def dancer() -> PuppetFrame:
+    return render(make_character(DANCER), reference_pose(DANCER), 0, WIDTH, HEIGHT)
 
 
 def test_empty_frames_hold_nobody(estimator: PoseEstimator):
@@ -39,34 +43,47 @@ def test_empty_frames_hold_nobody(estimator: PoseEstimator):
     assert found[0].keypoints.shape == (0, 133, 2) and found[0].scores.shape == (0, 133)
 
 
-def test_person_of_a_picture_stands_where_she_stands(estimator: PoseEstimator, picture: np.ndarray):
+def test_a_drawn_dancer_is_found_where_she_stands(estimator: PoseEstimator, dancer: PuppetFrame):
     estimator.start(static=True)
-    people = estimator([picture])[0]
+    people = estimator([dancer.image])[0]
     assert len(people) == 1
     points, scores = people.keypoints[0], people.scores[0]
     assert points.dtype == scores.dtype == np.float32
     assert person_score(scores) > 0.6 and scores.min() >= 0 and scores.max() <= 1
-    seen = scores > 0
-    assert (points[seen] > 0).all() and (points[seen] < (WIDTH, HEIGHT)).all() and not points[~seen].any()
-    nose, left_shoulder, right_shoulder, left_wrist, right_wrist = points[[0, 5, 6, 9, 10]] / (WIDTH, HEIGHT)
-    np.testing.assert_allclose(nose, (0.54, 0.28), atol=0.04)
-    assert right_shoulder[0] < nose[0] < left_shoulder[0]
-    for part, wrist in ((skeleton.LEFT_HAND, left_wrist), (skeleton.RIGHT_HAND, right_wrist)):
+    assert not points[scores == 0].any()
+    away = np.linalg.norm(points - dancer.keypoints, axis=-1) / HEIGHT
+    assert away[skeleton.BODY].max() < 0.03
+    for part in (skeleton.FEET, skeleton.FACE, skeleton.LEFT_HAND, skeleton.RIGHT_HAND):
         assert (scores[part] > 0.5).all()
-        np.testing.assert_allclose(points[part][0] / (WIDTH, HEIGHT), wrist, atol=0.05)
-    face = points[skeleton.FACE] / (WIDTH, HEIGHT)
-    np.testing.assert_allclose(face[30], nose, atol=0.04)
-    eyes, mouth, chin = face[36:48, 1].mean(), face[48:, 1].mean(), face[8, 1]
-    assert eyes < face[30, 1] < mouth < chin
-    assert face[36:42, 0].mean() < face[42:48, 0].mean()
+        assert away[part].max() < 0.06
 
 
-def test_a_new_video_starts_without_a_trace_of_the_last(estimator: PoseEstimator, picture: np.ndarray):
-    video = [np.roll(picture, shift, axis=1) for shift in (0, 4, 8)]
+def test_feet_below_the_frame_keep_their_place(estimator: PoseEstimator, dancer: PuppetFrame):
+    """The dancer cut through the ankles: what an estimator guesses outside stays, near where it is."""
+    ankles = slice(15, 17)
+    cut = int(dancer.keypoints[ankles, 1].min()) - 6
+    estimator.start(static=True)
+    people = estimator([dancer.image[:cut]])[0]
+    points, scores = people.keypoints[0], people.scores[0]
+    assert (scores[ankles] > skeleton.VISIBLE).all()
+    away = np.linalg.norm(points[ankles] - dancer.keypoints[ankles], axis=-1)
+    assert away.max() < 0.08 * np.ptp(dancer.keypoints[:, 1])
+
+
+def test_no_keypoint_is_far_outside_the_frame(estimator: PoseEstimator, dancer: PuppetFrame):
+    estimator.start(static=True)
+    for bottom in (500, 350, 250):
+        for keypoints in estimator([dancer.image[:bottom]])[0].keypoints:
+            margin = FAR_OUTSIDE * max(WIDTH, bottom)
+            assert (keypoints >= -margin).all() and (keypoints < np.add((WIDTH, bottom), margin)).all()
+
+
+def test_a_new_video_starts_without_a_trace_of_the_last(estimator: PoseEstimator, dancer: PuppetFrame):
+    video = [np.roll(dancer.image, shift, axis=1) for shift in (0, 4, 8)]
     estimator.start()
     first = estimator(video)
     estimator.start()
-    estimator([np.roll(picture, 60, axis=0)])
+    estimator([np.roll(dancer.image, 60, axis=0)])
     estimator.start()
     second = [*estimator(video[:1]), *estimator(video[1:])]
     for a, b in zip(first, second, strict=True):

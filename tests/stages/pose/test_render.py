@@ -6,6 +6,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from posedance.pipeline.evaluate.bench.drawing import draw_plainly, random_people
 from posedance.stages.pose import skeleton
@@ -120,6 +122,46 @@ def test_keypoints_far_outside_do_not_break_the_drawing():
     points = np.full((133, 2), 1e30)
     points[::2] *= -1
     assert draw_control_frame(points, np.ones(133), (10, 10), 64, 64).shape == (64, 64, 3)
+
+
+def drawn(
+    where: dict[int, tuple[float, float]], scores: dict[int, float], published: bool = False
+) -> np.ndarray:
+    """What is not black in a control frame of 128x192, bool [192, 128]. Drawn at 2 to 1: no stroke thins."""
+    points, values = np.zeros((133, 2)), np.zeros(133)
+    for joint, place in where.items():
+        points[joint] = place
+    for joint, score in scores.items():
+        values[joint] = score
+    poses = PoseSequence(points[None], values[None], (128, 192), Fraction(25))
+    return next(draw_control_frames(poses, 128, 192, 256, published=published)).any(-1)
+
+
+@given(st.floats(0, 300))
+@settings(max_examples=25, deadline=None)
+def test_a_limb_that_leaves_the_frame_is_drawn_up_to_its_edge(by: float):
+    rows = np.flatnonzero(drawn({7: (64, 147), 9: (64, -by)}, {7: 1, 9: 1}).any(1))
+    assert rows.min() <= 2 and rows.max() >= 145 and len(rows) > 140
+
+
+OUTSIDE = {"left": (-40, 96), "top": (64, -40), "right": (168, 96), "bottom": (64, 232)}
+
+
+@pytest.mark.parametrize("side", list(OUTSIDE))
+def test_the_visible_part_of_a_hand_is_drawn_at_all_four_edges(side: str):
+    bone = skeleton.LEFT_HAND.start + 7, skeleton.LEFT_HAND.start + 8
+    where = {bone[0]: (64, 96), bone[1]: OUTSIDE[side]}
+    ours, published = (drawn(where, dict.fromkeys(bone, 1), way) for way in (False, True))
+    edge = {"left": ours[:, 0], "top": ours[0], "right": ours[:, -1], "bottom": ours[-1]}[side]
+    assert edge.any() and ours[96, 64]
+    assert np.array_equal(ours, published) == (side in ("right", "bottom"))
+
+
+def test_hand_and_face_points_without_a_score_leave_no_trace():
+    forearm = {7: (20, 64), 9: (110, 64)}
+    hidden = dict.fromkeys(range(23, 133), (64, 64))
+    alone = drawn(forearm, {7: 1, 9: 1})
+    assert alone.any() and np.array_equal(drawn(forearm | hidden, {7: 1, 9: 1}), alone)
 
 
 def test_overlay_marks_what_is_seen_and_nothing_else():

@@ -193,10 +193,24 @@ def test_follow_gives_zeros_for_nobody():
     assert keypoints.shape == (2, 133, 2) and not keypoints.any() and not scores.any()
 
 
-def test_keypoints_outside_the_frame_are_unseen():
-    points, scores = person(300)
-    found = detections([(points, scores)], *SIZE)
-    inside = points[:, 0] < SIZE[0]
-    assert inside.any() and not inside.all()
-    assert np.array_equal(found.scores[0] > 0, inside)
-    assert not found.keypoints[0, ~inside].any()
+def placed(where: dict[int, tuple[float, float]]) -> Detections:
+    """A person who fills the frame, with some of the 133 keypoints somewhere else."""
+    points, scores = person(10)
+    for joint, place in where.items():
+        points[joint] = place
+    return detections([(points, scores)], *SIZE)
+
+
+def test_keypoints_just_outside_the_frame_keep_place_and_score():
+    where = {9: (100, -4), 10: (-30, 50), 15: (60, 280), 16: (325, 100)}
+    found = placed(where)
+    assert (found.scores[0] == np.float32(0.9)).all()
+    for joint, place in where.items():
+        assert found.keypoints[0, joint].tolist() == list(place)
+
+
+@pytest.mark.parametrize("place", [(0, -161), (-161, 10), (481, 10), (10, 401), (np.nan, 10), (np.inf, 10)])
+def test_keypoints_far_outside_the_frame_are_unseen(place: tuple[float, float]):
+    found = placed({9: place})
+    assert not found.scores[0, 9] and not found.keypoints[0, 9].any()
+    assert (np.delete(found.scores[0], 9) > 0).all()
