@@ -1,6 +1,7 @@
 """Fixtures that every layer's tests share."""
 
 import os
+import signal
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -11,6 +12,8 @@ import numpy as np
 import pytest
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command line sets it, before torch loads
+# A shell starts its background jobs with SIGINT ignored, and they hand that on to the runs that tests stop.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
