@@ -16,7 +16,6 @@ from torch.nn import functional as F
 from ...datasets.clips import Clip, loss_weights, to_signed, to_unit
 from ...datasets.puppets.render import PARTS
 from ...datasets.records import BadRecord
-from ...stages.controlnext.inject import attach
 from ...stages.svd.conditioning import MicroConditioning, clip_pixels
 from ...stages.svd.denoiser import Conditioning, Denoiser, Loss
 from ...stages.svd.files.lora import merge_lora, save_lora
@@ -55,7 +54,7 @@ class VideoTask:
         if config.gradient_checkpointing:
             checkpoint_blocks(self.parts.unet)
             self.parts.controlnext.enable_gradient_checkpointing()
-        self.injection = attach(self.parts.unet, config.model.strength)
+        self.injection = self.parts.controlnext.attach(self.parts.unet, config.model.strength)
         collapse(self.parts.unet)
         self.denoiser = Denoiser(self.parts.unet, self.parts.controlnext, self.injection)
         self.modules: Mapping[str, nn.Module] = {

@@ -5,7 +5,8 @@ Peng et al., "ControlNeXt: Powerful and Efficient Control for Image and Video Ge
 weights, so `controlnet.bin` loads strictly.
 """
 
-from typing import NamedTuple, cast
+from functools import partial
+from typing import cast
 
 import torch
 from diffusers.configuration_utils import ConfigMixin, register_to_config
@@ -16,19 +17,8 @@ from diffusers.models.resnet import ResnetBlock2D
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-
-class FrameFeatures(NamedTuple):
-    """What ControlNeXt knows of N control frames before it looks at the noise level.
-
-    Both are [N, C, h, w]: `residual` enters the first residual block's addition, `hidden` is the output of
-    that block's first convolution, to which the time embedding is then added.
-    """
-
-    residual: Tensor
-    hidden: Tensor
-
-    def nbytes(self) -> int:
-        return self.residual.nbytes + self.hidden.nbytes
+from ..control import FrameFeatures, Injection, OutputInjection
+from .inject import POSE_STRENGTH, add_control
 
 
 class ControlNeXt(ModelMixin, ConfigMixin):
@@ -140,21 +130,30 @@ class ControlNeXt(ModelMixin, ConfigMixin):
         """The part that does not depend on time, of frames [N, 3, H, W] in 0..1.
 
         It is the larger part of the work (the stem runs at half the frames' size), so a sampler keeps it for
-        all its steps.
+        all its steps. Two features, each [N, C, h, w]: `residual` enters the first residual block's addition,
+        `hidden` is the output of that block's first convolution, to which the time embedding is then added.
         """
         stem = self.embedding(frames.to(self.dtype))
         block = cast(ResnetBlock2D, self.down_res[0])
         hidden = block.conv1(block.nonlinearity(block.norm1(stem)))
-        return FrameFeatures(stem if block.conv_shortcut is None else block.conv_shortcut(stem), hidden)
+        return (stem if block.conv_shortcut is None else block.conv_shortcut(stem)), hidden
 
     def apply_time(self, features: FrameFeatures, embedding: Tensor) -> Tensor:
         """The rest: features of N frames, time embeddings [N or 1, D] -> [N, control_channels, h, w]."""
         block = cast(ResnetBlock2D, self.down_res[0])
         project = cast(nn.Linear, block.time_emb_proj)
-        hidden = features.hidden + project(block.nonlinearity(embedding))[:, :, None, None]
+        residual, hidden = features
+        hidden = hidden + project(block.nonlinearity(embedding))[:, :, None, None]
         hidden = block.conv2(block.nonlinearity(block.norm2(hidden)))
-        hidden = self.down_sample[0](features.residual + hidden)
+        hidden = self.down_sample[0](residual + hidden)
         for block, downsample in zip(self.down_res[1:], self.down_sample[1:], strict=True):
             hidden = downsample(block(hidden, embedding.expand(len(hidden), -1)))
         hidden = hidden + self.mid_convs[0](hidden)
         return self.mid_convs[1](hidden)
+
+    def attach(self, unet: nn.Module, strength: float = POSE_STRENGTH) -> Injection:
+        """See `ControlModule.attach`; `unet` is a diffusers `UNetSpatioTemporalConditionModel`.
+
+        The features join the output of `down_blocks[0]`, and not the skip connections.
+        """
+        return OutputInjection(unet.get_submodule("down_blocks.0"), partial(add_control, strength=strength))

@@ -1,19 +1,18 @@
 """PoseNet: MimicMotion's control module, added to the output of the UNet's `conv_in`.
 
 Zhang et al., "MimicMotion: High-Quality Human Motion Video Generation with Confidence-aware Pose Guidance",
-2024 (arXiv:2406.19680). The state-dict names are those of the published weights. It answers the same calls
-as `ControlNeXt`, so one sampler serves both; it does not look at the noise level.
+2024 (arXiv:2406.19680). The state-dict names are those of the published weights. It does not look at the
+noise level.
 """
 
 from itertools import pairwise
-from typing import NamedTuple
 
 import torch
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 
-from ..controlnext.inject import Injection
+from ..control import FrameFeatures, Injection, OutputInjection
 
 WIDTHS = (3, 3, 16, 16, 32, 32, 64, 64, 128)
 """Channels before, between and after the eight convolutions."""
@@ -21,15 +20,6 @@ HALVING = (1, 3, 5)
 """Which of them have stride 2 (and a kernel of 4)."""
 FIRST_SCALE = 2.0
 """Of the learned factor on the result, before training."""
-
-
-class PoseFeatures(NamedTuple):
-    """All that PoseNet knows of N control frames: [N, C, h, w]."""
-
-    features: Tensor
-
-    def nbytes(self) -> int:
-        return self.features.nbytes
 
 
 class PoseNet(ModelMixin, ConfigMixin):
@@ -58,30 +48,30 @@ class PoseNet(ModelMixin, ConfigMixin):
         `chunk` frames are run at a time, all at once if None.
         """
         frames = control_frames.flatten(0, 1)
-        return torch.cat([self.encode_frames(part).features for part in frames.split(chunk or len(frames))])
+        return torch.cat([self.encode_frames(part)[0] for part in frames.split(chunk or len(frames))])
 
     def embed_time(self, timestep: Tensor | float, batch: int) -> Tensor:
         """[batch, 0]: nothing depends on time."""
         return self.scale.new_empty(batch, 0)
 
-    def encode_frames(self, frames: Tensor) -> PoseFeatures:
-        """Features of frames [N, 3, H, W] in 0..1, which the network was trained to see in -1..1."""
+    def encode_frames(self, frames: Tensor) -> FrameFeatures:
+        """Features [N, C, H / 8, W / 8] of frames [N, 3, H, W] in 0..1; it was trained to see -1..1."""
         signed = frames.to(self.dtype) * 2 - 1
-        return PoseFeatures(self.final_proj(self.conv_layers(signed)) * self.scale)
+        return (self.final_proj(self.conv_layers(signed)) * self.scale,)
 
-    def apply_time(self, features: PoseFeatures, embedding: Tensor) -> Tensor:
+    def apply_time(self, features: FrameFeatures, embedding: Tensor) -> Tensor:
         """The features as they are, [N, C, h, w]."""
-        return features.features
+        return features[0]
+
+    def attach(self, unet: nn.Module, strength: float = 1.0) -> Injection:
+        """See `ControlModule.attach`; `unet` is a diffusers `UNetSpatioTemporalConditionModel`.
+
+        The features are added to what leaves `conv_in`, so that the first skip connection sees them too. How
+        strongly is learned (`scale`): `strength` changes nothing.
+        """
+        return OutputInjection(unet.get_submodule("conv_in"), add_pose)
 
 
 def add_pose(hidden: Tensor, control: Tensor, scale: float | Tensor = 1.0) -> Tensor:
     """hidden + scale * control, all [N, C, h, w]; in the dtype of `hidden`."""
     return hidden + (control * scale).to(hidden.dtype)
-
-
-def attach_pose(unet: nn.Module) -> Injection:
-    """Prepare an unmodified diffusers `UNetSpatioTemporalConditionModel` to receive PoseNet's features.
-
-    They are added to what leaves `conv_in`, so that the first skip connection sees them too.
-    """
-    return Injection(unet, "conv_in", add_pose)

@@ -7,12 +7,13 @@ with v-prediction as in Stable Video Diffusion (arXiv:2311.15127, appendix D):
     x0_hat = c_skip x + c_out v(c_in x; c_noise)
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
-from ..controlnext.inject import Injection
+from ..control import Injection
 from .noise import LogNormal, SigmaDistribution
 
 
@@ -88,12 +89,12 @@ class Denoiser:
     """The UNet, the control module, and the injection that joins them.
 
     `unet` maps [B, F, 8, h, w] (4 noisy channels and 4 of the reference) to v [B, F, 4, h, w]; `controlnext`
-    maps control frames to features. Either may be wrapped (DDP, torch.compile), as long as `injection` was
+    is called as a `ControlModule`. Either may be wrapped (DDP, torch.compile), as long as `injection` was
     attached to the UNet inside.
     """
 
     unet: nn.Module
-    controlnext: nn.Module
+    controlnext: Callable[..., Tensor]
     injection: Injection
     control_chunk: int | None = field(default=None, kw_only=True)
     """Control frames that `loss` runs at a time; all at once if None."""

@@ -15,11 +15,10 @@ from diffusers.models.unets.unet_spatio_temporal_condition import UNetSpatioTemp
 from torch import Tensor, nn
 from torch.nn.attention import sdpa_kernel
 
-from ..controlnext.inject import POSE_STRENGTH, Injection, attach
-from ..controlnext.model import ControlNeXt
+from ..control import ControlModule
+from ..controlnext.inject import POSE_STRENGTH
 from ..errors import ConfigError
 from ..generate import Checkpoint, Defaults, Settings, check_size
-from ..mimicmotion.pose_net import PoseNet, attach_pose
 from ..windows import Window, plan
 from .conditioning import (
     MicroConditioning,
@@ -66,8 +65,7 @@ class SvdGenerator:
 
     name: str
     unet: UNetSpatioTemporalConditionModel
-    controlnext: ControlNeXt | PoseNet
-    """The control module: that of ControlNeXt or of MimicMotion."""
+    controlnext: ControlModule
     vae: AutoencoderKLTemporalDecoder
     image_encoder: nn.Module
     """CLIPVisionModelWithProjection."""
@@ -179,11 +177,6 @@ class SvdGenerator:
             latents = initial_noise(range(num_frames), shape, settings.seed)
         return image, latents.mul_(initial_deviation(self.scheduler, self.sigmas(settings)))
 
-    def _attach(self) -> Injection:
-        if isinstance(self.controlnext, PoseNet):
-            return attach_pose(self.unet)
-        return attach(self.unet, self.control_strength)
-
     @contextmanager
     def sampler(
         self, reference: np.ndarray, control_frames: ControlFrames, settings: Settings
@@ -225,7 +218,7 @@ class SvdGenerator:
         settings, memory = video.settings, video.memory
         self.bring(memory, "unet", "controlnext")
         with ExitStack() as stack:
-            injection = stack.enter_context(self._attach())
+            injection = stack.enter_context(self.controlnext.attach(self.unet, self.control_strength))
             height, width = video.control.frames[0:1].shape[1:3]
             size = (len(video.windows[0]), height // self.downscale, width // self.downscale)
             levers = self._prepare_unet(settings, memory, size, stack)

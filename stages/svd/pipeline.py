@@ -20,10 +20,9 @@ from PIL import Image
 from torch import Generator, Tensor, nn
 from transformers import CLIPVisionModelWithProjection
 
-from ..controlnext.model import ControlNeXt
+from ..control import ControlModule
 from ..errors import ConfigError
 from ..media.picture import fit_cover, to_rgb
-from ..mimicmotion.pose_net import PoseNet
 from .files.folder import NETWORKS, generator_of
 from .files.record import record_of
 from .generator import SvdGenerator
@@ -45,7 +44,7 @@ class PosedancePipeline(DiffusionPipeline):
     def __init__(
         self,
         unet: UNetSpatioTemporalConditionModel,
-        controlnext: ControlNeXt | PoseNet,
+        controlnext: ControlModule,
         vae: AutoencoderKLTemporalDecoder,
         image_encoder: CLIPVisionModelWithProjection,
         scheduler: EulerDiscreteScheduler,
@@ -57,11 +56,11 @@ class PosedancePipeline(DiffusionPipeline):
         nn.Module.to(
             image_encoder, unet.dtype
         )  # transformers takes the dtype of the file, diffusers does not
-        for network in (unet, controlnext, vae, image_encoder):
-            align(network)
         self.register_modules(
             unet=unet, controlnext=controlnext, vae=vae, image_encoder=image_encoder, scheduler=scheduler
         )
+        for name in NETWORKS:
+            align(getattr(self, name))
         self.register_to_config(record=record)
         self.svd_generator()
 

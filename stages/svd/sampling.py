@@ -4,15 +4,14 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ..controlnext.model import ControlNeXt, FrameFeatures
+from ..control import ControlModule, FrameFeatures, feature_bytes, frame_features, join_features
 from ..generate import Settings
-from ..mimicmotion.pose_net import PoseFeatures, PoseNet
 from ..windows import Window
 from .denoiser import Conditioning, Denoiser, guide, timestep_of, unconditional
 from .levers.deep_cache import DeepCache
@@ -42,17 +41,17 @@ class ControlCache:
 
     def __init__(
         self,
-        controlnext: ControlNeXt | PoseNet,
+        controlnext: ControlModule,
         frames: ControlFrames,
         keep_bytes: int = 1 << 30,
         chunk: int = 1,
     ) -> None:
-        self.controlnext: Any = controlnext
+        self.controlnext = controlnext
         self.frames = frames
         self.keep_bytes = keep_bytes
         self.chunk = chunk
         self.kept_bytes = 0
-        self._kept: dict[int, FrameFeatures | PoseFeatures] = {}
+        self._kept: dict[int, FrameFeatures] = {}
         self._step = -1
         self._embedding: Tensor | None = None
         self._control: dict[int, Tensor] = {}
@@ -79,15 +78,14 @@ class ControlCache:
         self.chunk, self.keep_bytes, self.kept_bytes = 1, 0, 0
         self._kept.clear()
 
-    def _features(self, indices: list[int]) -> FrameFeatures | PoseFeatures:
+    def _features(self, indices: list[int]) -> FrameFeatures:
         if all(index in self._kept for index in indices):
-            kept = [self._kept[index] for index in indices]
-            return kept[0] if len(kept) == 1 else type(kept[0])(*map(torch.cat, zip(*kept, strict=True)))
+            return join_features([self._kept[index] for index in indices])
         features = self.controlnext.encode_frames(self._pixels(indices))
-        size = features.nbytes() // len(indices)
+        size = feature_bytes(features) // len(indices)
         for i, index in enumerate(indices):
             if index not in self._kept and self.kept_bytes + size <= self.keep_bytes:
-                self._kept[index] = type(features)(*(part[i : i + 1].clone() for part in features))
+                self._kept[index] = frame_features(features, i)
                 self.kept_bytes += size
         return features
 

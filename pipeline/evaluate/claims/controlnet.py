@@ -7,13 +7,13 @@ diffusers model; nothing in posedance is animated with this.
 """
 
 import copy
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import torch
 from diffusers.models.controlnets.controlnet import ControlNetConditioningEmbedding
 from torch import Tensor, nn
+
+from ....stages.control import FrameFeatures, Injection
 
 HINT_CHANNELS = (16, 32, 96, 256)
 """Of the small network that brings control frames to the latents' size; each after the first halves it."""
@@ -68,9 +68,9 @@ class EncoderCopy(nn.Module):
 
 
 class ControlNet(nn.Module):
-    """Control frames -> hints, which `attach_controlnet` passes through the copied encoder at every call.
+    """Control frames -> hints, which pass through the copied encoder at every call of the UNet.
 
-    It answers the calls of `ControlNeXt`, so the same denoiser takes it.
+    It is a `ControlModule`, so the same denoiser takes it.
 
     Args:
         unet: `UNetSpatioTemporalConditionModel`, trained; it is copied and not changed.
@@ -83,68 +83,68 @@ class ControlNet(nn.Module):
         width = self.encoder.get_submodule("conv_in").out_channels
         self.hint = ControlNetConditioningEmbedding(int(width), 3, hint_channels)  # pyright: ignore[reportArgumentType]
 
+    @property
+    def device(self) -> torch.device:
+        """Where its weights are."""
+        return next(self.parameters()).device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The precision of its weights."""
+        return next(self.parameters()).dtype
+
     def forward(
-        self, control_frames: Tensor, timestep: Tensor | None = None, chunk: int | None = None
+        self, control_frames: Tensor, timestep: Tensor | float | None = None, chunk: int | None = None
     ) -> Tensor:
         """Hints [B * F, C, h, w] of control frames [B, F, 3, H, W] in 0..1; `timestep` is not used.
 
         `chunk` frames are run at a time, all at once if None.
         """
         frames = control_frames.flatten(0, 1)
-        return torch.cat([self.encode_frames(part) for part in frames.split(chunk or len(frames))])
+        return torch.cat([self.encode_frames(part)[0] for part in frames.split(chunk or len(frames))])
 
-    def encode_frames(self, frames: Tensor) -> Tensor:
+    def encode_frames(self, frames: Tensor) -> FrameFeatures:
         """Hints [N, C, h, w] of frames [N, 3, H, W] in 0..1."""
-        return self.hint(frames)
+        return (self.hint(frames),)
 
     def embed_time(self, timestep: Tensor | float, batch: int) -> Tensor:
         """[batch, 0]: hints do not depend on time."""
         return torch.empty(batch, 0)
 
-    def apply_time(self, features: Tensor, embedding: Tensor) -> Tensor:
+    def apply_time(self, features: FrameFeatures, embedding: Tensor) -> Tensor:
         """The hints as they are."""
-        return features
+        return features[0]
+
+    def attach(self, unet: nn.Module, strength: float = 1.0) -> Injection:
+        """See `ControlModule.attach`; how strongly is learned: `strength` changes nothing."""
+        return EncoderInjection(unet, self.encoder)
 
 
-class ControlNetInjection:
-    """Adds the copied encoder's features to the skips and the middle of a UNet, by hooks.
+class EncoderInjection(Injection):
+    """The copied encoder's features join the skips and the middle of a UNet.
 
-    Made by `attach_controlnet`. Outside `control(...)` the UNet behaves as without it.
+    What `control(...)` is given are hints, one for each of the call's frames.
     """
 
-    def __init__(self, unet: Any, controlnet: ControlNet) -> None:
-        self._encoder = controlnet.encoder
-        self._hint: Tensor | None = None
-        self._scale: float | Tensor = 1.0
+    def __init__(self, unet: Any, encoder: EncoderCopy) -> None:
+        super().__init__()
+        self._encoder = encoder
         self._residuals: list[Tensor] = []
-        self._hooks = [unet.register_forward_pre_hook(self._encode, with_kwargs=True)]
-        self._hooks.append(unet.mid_block.register_forward_hook(self._add_to_middle))
+        self.hooks.append(unet.register_forward_pre_hook(self._encode, with_kwargs=True))
+        self.hooks.append(unet.mid_block.register_forward_hook(self._add_to_middle))
         for level in unet.up_blocks:
-            self._hooks.append(level.register_forward_pre_hook(self._add_to_skips, with_kwargs=True))
-
-    @contextmanager
-    def control(self, features: Tensor | None, scale: float | Tensor = 1.0) -> Iterator[None]:
-        """While this is open, calls of the UNet receive the hints `features` [N, C, h, w], or none if None.
-
-        N is the number of the call's frames; `scale` a number or [N, 1, 1, 1].
-        """
-        previous = self._hint, self._scale
-        self._hint, self._scale = features, scale
-        try:
-            yield
-        finally:
-            self._hint, self._scale = previous
-            self._residuals = []
+            self.hooks.append(level.register_forward_pre_hook(self._add_to_skips, with_kwargs=True))
 
     def _encode(self, unet: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        if self._hint is None:
+        self._residuals = []
+        if self.features is None:
             return
         sample, timestep = args
         token, ids = kwargs["encoder_hidden_states"], kwargs["added_time_ids"]
         residuals = self._encoder(
-            sample, timestep, encoder_hidden_states=token, added_time_ids=ids, hint=self._hint
+            sample, timestep, encoder_hidden_states=token, added_time_ids=ids, hint=self.features
         )
-        self._residuals = [residual * self._scale for residual in residuals]
+        self._residuals = [residual * self.scale for residual in residuals]
 
     def _add_to_middle(self, module: nn.Module, args: object, output: Tensor) -> Tensor | None:
         return output + self._residuals.pop() if self._residuals else None
@@ -159,16 +159,6 @@ class ControlNetInjection:
         del self._residuals[-len(skips) :]
         summed = tuple(skip + residual for skip, residual in zip(skips, added, strict=True))
         return args, kwargs | {"res_hidden_states_tuple": summed}
-
-    def detach(self) -> None:
-        """Remove the hooks; the UNet is as it was before `attach_controlnet`."""
-        for hook in self._hooks:
-            hook.remove()
-
-
-def attach_controlnet(unet: nn.Module, controlnet: ControlNet) -> ControlNetInjection:
-    """Prepare an unmodified diffusers SVD UNet to receive the features of a ControlNet's encoder."""
-    return ControlNetInjection(unet, controlnet)
 
 
 def zero_conv(width: int) -> nn.Conv2d:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ....datasets.clips import to_signed, to_unit
-from ....stages.controlnext.inject import Injection
+from ....stages.control import OutputInjection
 from ....stages.svd.conditioning import clip_pixels
 from ....stages.svd.decode import to_uint8
 from ....stages.svd.denoiser import Conditioning, Denoiser, Loss, timestep_of
@@ -28,7 +28,7 @@ from ...train.model import Parts
 from ...train.train import VideoTask
 from ...train.vae import decoded_by, posterior
 from ..model import Held, measure
-from .controlnet import HINT_CHANNELS, ControlNet, attach_controlnet
+from .controlnet import HINT_CHANNELS, ControlNet
 
 BASE = "base"
 CONTROLNEXT, CONTROLNET = "controlnext", "controlnet"
@@ -52,6 +52,7 @@ class ClaimsTask(VideoTask):
     ) -> None:
         self.method, self.held, self.moments = method, held, moments
         self.controlnet = ControlNet(parts.unet, hint_channels(parts)) if method == CONTROLNET else None
+        self.control_module = parts.controlnext if self.controlnet is None else self.controlnet
         super().__init__(config, parts)
         unet, strength = self.parts.unet, config.model.strength
         if method == BASE:
@@ -61,12 +62,14 @@ class ClaimsTask(VideoTask):
             freeze_temporal(self.controlnet)
             collapse(self.controlnet.encoder)
             self.injection.detach()
-            injection: Any = attach_controlnet(unet, self.controlnet)
-            self.denoiser = Denoiser(unet, self.controlnet, injection)
+            self.injection = self.controlnet.attach(unet)
+            self.denoiser = Denoiser(unet, self.controlnet, self.injection)
             self.modules = {"unet": unet, "controlnet": self.controlnet}
         elif method in (WITHOUT, ZERO):
             self.injection.detach()
-            self.injection = Injection(unet, "down_blocks.0", lambda h, c, s: add_plain(h, c, s, strength))
+            self.injection = OutputInjection(
+                unet.get_submodule("down_blocks.0"), lambda h, c, s: add_plain(h, c, s, strength)
+            )
             self.denoiser = Denoiser(unet, self.parts.controlnext, self.injection)
         if method == ZERO:
             for parameter in self.parts.controlnext.mid_convs[1].parameters():
@@ -84,7 +87,7 @@ class ClaimsTask(VideoTask):
         return named
 
     def denoise_loss(self, *args: Any, **kwargs: Any) -> Loss:
-        with without_temporal(self.denoiser.controlnext):
+        with without_temporal(self.control_module):
             return super().denoise_loss(*args, **kwargs)
 
     def validate(self, step: int, log: Log) -> dict[str, float]:
@@ -146,8 +149,8 @@ class ClaimsTask(VideoTask):
         )
         latents = (noise * initial_deviation(scheduler, sigmas)).to(self.device)
         sigmas = sigmas.to(self.device)
-        module: Any = self.denoiser.controlnext
-        with without_temporal(self.parts.unet), without_temporal(module):
+        module = self.control_module
+        with without_temporal(self.parts.unet), without_temporal(self.control_module):
             features = module.encode_frames(frames) if controlled else None
             for sigma, following in pairwise(sigmas):
                 control = None

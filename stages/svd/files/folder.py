@@ -39,7 +39,9 @@ NETWORKS: dict[str, type[nn.Module]] = {
     "vae": AutoencoderKLTemporalDecoder,
     "image_encoder": CLIPVisionModelWithProjection,
 }
-"""Subfolders of a model folder."""
+"""Subfolders of a model folder, and of which class their network is where its config does not say."""
+CONTROL_MODULES = {network.__name__: network for network in (ControlNeXt, PoseNet)}
+"""The control modules that a folder may hold, by the class that their configs name."""
 
 SVD_DEFAULTS = Defaults(576, 1024, window_size=24, window_overlap=6, steps=25, guidance_scale=3.0)
 """Of the published ControlNeXt-SVD-v2 script."""
@@ -128,7 +130,7 @@ def build_network(name: str, config: dict[str, Any]) -> nn.Module:
     """One of `NETWORKS` from its config, with random weights; on the meta device without any."""
     if name == "image_encoder":
         return CLIPVisionModelWithProjection(CLIPVisionConfig(**config))
-    network = PoseNet if config.get("_class_name") == PoseNet.__name__ else NETWORKS[name]
+    network = CONTROL_MODULES.get(config.get("_class_name", ""), NETWORKS[name])
     return cast(nn.Module, cast(Any, network).from_config(config))
 
 

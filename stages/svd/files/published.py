@@ -9,11 +9,11 @@ from diffusers.models.autoencoders.autoencoder_kl_temporal_decoder import Autoen
 from diffusers.models.unets.unet_spatio_temporal_condition import UNetSpatioTemporalConditionModel
 from torch import Tensor, nn
 
+from ...control import ControlModule
 from ...controlnext.inject import POSE_STRENGTH
 from ...controlnext.model import ControlNeXt
 from ...errors import WeightsError
 from ...generate import BASE_FILES, Defaults
-from ...mimicmotion.pose_net import PoseNet
 from ..conditioning import MicroConditioning
 from ..generator import SvdGenerator
 from .folder import SVD_DEFAULTS, build_network, load_network
@@ -51,7 +51,7 @@ def load_published(base: str, controlnext: Path, unet: Path) -> SvdGenerator:
         "svd-xt-1.1",
         folder,
         network,
-        cast(ControlNeXt, control),
+        cast(ControlModule, control),
         SVD_DEFAULTS if record is None else record.defaults,
         MicroConditioning() if record is None else record.numbers,
         strength,
@@ -62,7 +62,7 @@ def on_base(
     name: str,
     base: Path,
     unet: nn.Module,
-    control: ControlNeXt | PoseNet,
+    control: ControlModule,
     defaults: Defaults,
     numbers: MicroConditioning,
     strength: float = POSE_STRENGTH,

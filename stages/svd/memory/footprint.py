@@ -18,8 +18,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from ...controlnext.model import ControlNeXt
-from ...mimicmotion.pose_net import PoseNet
+from ...control import ControlModule, feature_bytes
 from ..levers.collapse import collapse
 from ..levers.feed_forward import chunk_feed_forward
 
@@ -57,11 +56,11 @@ def encoder_bytes(vae: AutoencoderKLTemporalDecoder, height: int, width: int) ->
 
 
 def control_bytes(
-    controlnext: ControlNeXt | PoseNet, num_frames: int, height: int, width: int
+    controlnext: ControlModule, num_frames: int, height: int, width: int
 ) -> tuple[int, int, int]:
     """Of control frames of `height` x `width` pixels: of one call with `num_frames`, of what one frame leaves
     for the next steps, and of one frame's features."""
-    network = type(controlnext)
+    network = cast(type[nn.Module], type(controlnext))
     return _control_bytes(network, _config(controlnext), controlnext.dtype, num_frames, height, width)
 
 
@@ -105,14 +104,14 @@ def _encoder_bytes(config: str, dtype: torch.dtype, height: int, width: int) -> 
 def _control_bytes(
     network: type[nn.Module], config: str, dtype: torch.dtype, num_frames: int, height: int, width: int
 ) -> tuple[int, int, int]:
-    module = cast(ControlNeXt, _twin(network, config, dtype))
+    module = cast(ControlModule, _twin(network, config, dtype))
     embedding = module.embed_time(_empty(torch.float32), 1)
     sizes = []
 
     def run() -> None:
         features = module.encode_frames(_empty(dtype, num_frames, 3, height, width))
         control = module.apply_time(features, embedding)
-        sizes.extend((features.nbytes() // num_frames, control.nbytes // num_frames))
+        sizes.extend((feature_bytes(features) // num_frames, control.nbytes // num_frames))
 
     return live_bytes(run), sizes[0], sizes[1]
 

@@ -5,7 +5,8 @@ import pytest
 import torch
 from diffusers import UNetSpatioTemporalConditionModel
 
-from posedance.stages.controlnext.inject import add_control, attach, cross_normalize
+from posedance.stages.controlnext.inject import add_control, cross_normalize
+from posedance.stages.controlnext.model import ControlNeXt
 
 
 @pytest.fixture(scope="module")
@@ -13,6 +14,10 @@ def golden_unet(golden, fill, read_json):
     meta = read_json(golden / "unet_injection/meta.json")
     unet = UNetSpatioTemporalConditionModel(**meta["config"])
     return fill(unet, meta["seed"], meta["component"], meta["weights"])
+
+
+def attach(unet):
+    return ControlNeXt().attach(unet)
 
 
 def recorded_calls(folder):

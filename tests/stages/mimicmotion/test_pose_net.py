@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from posedance.stages.mimicmotion.pose_net import PoseNet, attach_pose
+from posedance.stages.mimicmotion.pose_net import PoseNet
 from posedance.stages.svd.files.tiny import tiny_random
 
 SHAPES = {
@@ -52,7 +52,7 @@ def test_features_join_the_output_of_the_first_convolution_of_the_last_frames():
     sample, features = torch.randn(2, 3, 8, 8, 8), torch.randn(3, 32, 8, 8)
     inputs = (sample, torch.tensor(0.5), torch.randn(2, 1, 32), torch.zeros(2, 3))
     plain = unet(*inputs).sample
-    injection = attach_pose(unet)
+    injection = PoseNet(control_channels=32).attach(unet)
     handle = unet.down_blocks[0].register_forward_pre_hook(
         lambda module, args, kwargs: left.append(kwargs["hidden_states"]), with_kwargs=True
     )

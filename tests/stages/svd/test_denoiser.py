@@ -3,7 +3,6 @@
 import pytest
 import torch
 
-from posedance.stages.controlnext.inject import attach
 from posedance.stages.svd.denoiser import (
     NO_DROPOUT,
     Conditioning,
@@ -23,7 +22,7 @@ def denoiser():
     tiny = tiny_random()
     for network in (tiny.unet, tiny.controlnext):
         network.train().requires_grad_(True)
-    return Denoiser(tiny.unet, tiny.controlnext, attach(tiny.unet))
+    return Denoiser(tiny.unet, tiny.controlnext, tiny.controlnext.attach(tiny.unet))
 
 
 @pytest.fixture

@@ -10,7 +10,6 @@ from diffusers import AutoencoderKLTemporalDecoder, UNetSpatioTemporalConditionM
 from PIL import Image
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
-from posedance.stages.controlnext.inject import attach
 from posedance.stages.controlnext.model import ControlNeXt
 from posedance.stages.svd.conditioning import MicroConditioning, clip_pixels, condition, vae_input
 from posedance.stages.svd.decode import decode, to_uint8
@@ -63,7 +62,7 @@ def run(folder, name, fill, read_json):
     start = torch.from_numpy(given["initial_latents"])[0] * initial_deviation(meta["scheduler"], sigmas)
     windows = published(num_frames, meta["frames_per_batch"], meta["overlap"])
     guidance = (meta["min_guidance_scale"], meta["max_guidance_scale"])
-    injection = attach(unet)
+    injection = controlnext.attach(unet)
     denoiser = Denoiser(unet, controlnext, injection)
     sampler = Sampler(denoiser, conditioning, ControlCache(controlnext, frames), windows, sigmas, guidance)
 
@@ -142,7 +141,7 @@ def test_golden_unet_call_of_the_second_window(variants):
             calls.append((args[0], output[0]))
 
         hook = ran.unet.register_forward_hook(record)
-        with torch.no_grad(), attach(ran.unet) as injection:
+        with torch.no_grad(), ran.controlnext.attach(ran.unet) as injection:
             denoiser = Denoiser(ran.unet, ran.controlnext, injection)
             replace(ran.sampler, denoiser=denoiser).predict(0, 1, latents)
         hook.remove()
@@ -172,7 +171,7 @@ def test_golden_latents(variants):
 
 def test_golden_published_order_of_work(variants):
     for ran, recorded in variants:
-        with attach(ran.unet) as injection:
+        with ran.controlnext.attach(ran.unet) as injection:
             ran.sampler.denoiser = Denoiser(ran.unet, ran.controlnext, injection)
             first = torch.stack(list(step_windows(ran.sampler, 0, ran.start)))
         np.testing.assert_allclose(first.detach(), recorded["window_latents"][0], **LARGE)

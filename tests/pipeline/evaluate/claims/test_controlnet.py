@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from posedance.pipeline.evaluate.claims.controlnet import ControlNet, attach_controlnet
+from posedance.pipeline.evaluate.claims.controlnet import ControlNet
 from posedance.stages.svd.files.tiny import tiny_random
 from posedance.stages.svd.levers.collapse import collapse
 
@@ -43,7 +43,7 @@ def hints(controlnet) -> torch.Tensor:
 def test_at_the_start_it_changes_nothing_and_later_everything(unet, controlnet):
     with torch.no_grad():
         plain = call(unet)
-        injection = attach_controlnet(unet, controlnet)
+        injection = controlnet.attach(unet)
         hint = hints(controlnet)
         assert hint.shape == (2 * FRAMES, 32, SIZE, SIZE) and hint.abs().max() > 0.1
         with injection.control(hint):
@@ -74,7 +74,7 @@ def test_the_copy_computes_what_the_unet_computes(unet, controlnet):
     for conv in controlnet.encoder.zero_convs:
         nn.init.eye_(conv.weight[:, :, 0, 0])
     collapsed = collapse(controlnet.encoder)
-    injection = attach_controlnet(unet, controlnet)
+    injection = controlnet.attach(unet)
     with torch.no_grad(), injection.control(torch.zeros(2 * FRAMES, 32, SIZE, SIZE), 0.0):
         call(unet)
     for handle in handles:
@@ -91,7 +91,7 @@ def test_every_zero_convolution_learns_and_the_original_does_not(unet, controlne
     before = copy.deepcopy(unet.state_dict())
     unet.requires_grad_(False)
     controlnet.requires_grad_(True)
-    injection = attach_controlnet(unet, controlnet)
+    injection = controlnet.attach(unet)
     with injection.control(hints(controlnet)):
         call(unet).square().mean().backward()
     injection.detach()
