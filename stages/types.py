@@ -15,8 +15,8 @@ NUM_KEYPOINTS = 133
 class VideoInfo:
     """What a video file holds, on the constant grid of `fps` frames a second.
 
-    `width` and `height` are pixels after rotation; `fps` is exact; `num_frames` are those in the file, also
-    where it is truncated; `duration` is `num_frames / fps` seconds.
+    `width` and `height` are square pixels after rotation; `fps` is exact; `num_frames` are those in the file,
+    also where it is truncated; `duration` is `num_frames / fps` seconds.
     """
 
     width: int

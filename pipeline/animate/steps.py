@@ -93,6 +93,7 @@ def driving_poses(
 
 def decoding_notes(report: DecodeReport) -> Iterator[str]:
     """What a user should know of how the driving video decoded."""
+    yield from report.notes
     if report.lost or report.damaged:
         yield (
             f"the driving video is damaged: {report.decoded} frames decoded, {report.damaged} of them with "

@@ -14,6 +14,7 @@ from av.stream import Disposition, Stream
 from av.video.stream import VideoStream
 
 from ..errors import VideoError
+from .rgb import pixel_aspect
 from .timeline import RATE_OF_ONE_FRAME, Timeline, make_timeline
 
 UNTIMED_FORMATS = frozenset({"avi"})
@@ -85,13 +86,16 @@ def packets(container: InputContainer, *streams: Stream) -> Iterator[Packet]:
 class Scan:
     """What the packets of a file say: its timeline; `missing` frames that it promises beyond its last packet.
 
-    Without `timed` the file has no time stamps, and the timeline counts frames.
+    Without `timed` the file has no time stamps, and the timeline counts frames. `aspect` is the width of a
+    pixel over its height. `notes` are lines on what it says of itself that was passed over.
     """
 
     timeline: Timeline
     timed: bool
     missing: int
     has_audio: bool
+    aspect: Fraction
+    notes: tuple[str, ...]
 
 
 def scan(path: str | os.PathLike[str]) -> Scan:
@@ -117,6 +121,7 @@ def scan(path: str | os.PathLike[str]) -> Scan:
         nominal = stream.guessed_rate or RATE_OF_ONE_FRAME
         promised_end = Fraction((container.start_time or 0) + (container.duration or 0), av.time_base)
         tick, container_format = stream.time_base, container.format.name
+        given_aspect = stream.sample_aspect_ratio
     if not kept:
         raise nothing_decodes(path)
     stamps = [(pts, duration) for pts, duration in kept if pts is not None]
@@ -129,4 +134,8 @@ def scan(path: str | os.PathLike[str]) -> Scan:
     if timed and not missing and promised_end - last_end > CUT_OFF:
         done = timeline.origin + len(kept) / timeline.rate if timeline.constant else last_end
         missing = max(0, round((promised_end - done) * timeline.rate))
-    return Scan(timeline, timed, missing, has_audio)
+    aspect, notes = pixel_aspect(given_aspect), ()
+    if given_aspect and aspect != given_aspect:
+        shape = f"{given_aspect.numerator}:{given_aspect.denominator}"
+        notes = (f"{path} claims that its pixels are {shape}: taken as square",)
+    return Scan(timeline, timed, missing, has_audio, aspect, notes)

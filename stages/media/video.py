@@ -10,25 +10,20 @@ import os
 from bisect import bisect_right
 from collections.abc import Generator, Iterator
 from contextlib import closing, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 
 import numpy as np
 from av.codec.context import ThreadType
 from av.error import FFmpegError
 from av.video.frame import VideoFrame
-from av.video.reformatter import ColorPrimaries, ColorTrc, VideoReformatter
+from av.video.reformatter import VideoReformatter
 
 from ..errors import ConfigError
 from ..threads import thread_limit
 from ..types import VideoInfo
 from .container import Scan, nothing_decodes, open_container, packets, scan, video_stream
-
-UNSPECIFIED, BT709, BT601, BT2020 = 2, 1, 6, 9
-"""Colour codes of ITU-T H.273 (matrix coefficients, and for BT709 and BT2020 primaries too)."""
-HD_HEIGHT = 720
-"""A video that names no matrix has BT.709 from this height on and BT.601 below: the players' convention."""
-HDR_TRANSFERS = (ColorTrc.SMPTE2084, ColorTrc.ARIB_STD_B67)
+from .rgb import square_size, to_rgb, upright
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,11 +71,13 @@ class DecodeReport:
 
     `decoded` frames were read, `damaged` of them with errors that the decoder concealed. `lost` frames are
     in the file, or promised by its header, and could not be decoded: known once the last frame is read.
+    `notes` are lines on what the file says of itself that was passed over.
     """
 
     decoded: int = 0
     damaged: int = 0
     lost: int = 0
+    notes: list[str] = field(default_factory=list)
 
 
 def probe(path: str | os.PathLike[str]) -> VideoInfo:
@@ -97,7 +94,8 @@ def probe(path: str | os.PathLike[str]) -> VideoInfo:
     if first is None:
         raise nothing_decodes(path)
     frame = first[1]
-    height, width = _upright(np.empty((frame.height, frame.width)), frame).shape
+    width, height = square_size(frame.width, frame.height, found.aspect)
+    height, width = upright(np.empty((height, width)), frame).shape
     duration = timeline.num_frames / timeline.rate
     return VideoInfo(width, height, timeline.rate, timeline.num_frames, duration, found.has_audio)
 
@@ -121,18 +119,19 @@ def clip_start(info: VideoInfo, clip: Clip) -> Fraction:
 def read_frames(
     path: str | os.PathLike[str], clip: Clip, report: DecodeReport | None = None
 ) -> Iterator[np.ndarray]:
-    """Stream the frames of `clip` as uint8 [H, W, 3] RGB, upright, at the constant `output_rate`.
+    """Stream the frames of `clip` at the constant `output_rate`: uint8 [H, W, 3] RGB, upright, square pixels.
 
     Few frames are held at a time, and the file is closed also when the consumer stops early. A long gap
     between frames repeats the one before it; a frame that does not decode is replaced in the same way, so
-    that the others keep their times. The file's matrix and range are heeded; HDR (PQ, HLG) is brought to SDR
-    with reference white (203 cd/m2) as white. The arrays are the caller's own.
+    that the others keep their times. How colours and pixels that are not square are treated: rgb.py. The
+    arrays are the caller's own.
 
     Raises VideoError as `probe` does and ConfigError where `clip` starts past the end, both at the call;
     VideoError while running where nothing of the clip decodes.
     """
     report = DecodeReport() if report is None else report
     found = scan(path)
+    report.notes.extend(found.notes)
     timeline = found.timeline
     try:
         first, stop = _span(timeline.num_frames, timeline.rate, clip)
@@ -175,7 +174,7 @@ def _read(
     expected = bisect_right(timeline.pts, stop - 1, key=timeline.slot) - target
     decoded, upcoming, end, slot, size = 0, wanted.start, stop, 0, (0, 0)
     held: VideoFrame | None = None
-    reformatter = VideoReformatter()  # one for all frames: its tables for HDR take seconds to fill
+    reformatter = VideoReformatter()
     with closing(_frames_from(path, found, target)) as frames:
         for pts, frame in frames:
             slot = timeline.slot(pts)
@@ -186,9 +185,9 @@ def _read(
                 report.decoded += 1
                 report.damaged += frame.is_corrupt
             if held is None:
-                held, size = frame, (frame.width, frame.height)
+                held, size = frame, square_size(frame.width, frame.height, found.aspect)
             for _ in range(upcoming, slot, wanted.step):
-                yield _to_rgb(held, size, reformatter)
+                yield to_rgb(held, size, reformatter)
                 upcoming += wanted.step
             held = frame
         else:  # the file ended: its last frame is held, but nothing is made up for a tail that was lost
@@ -197,7 +196,7 @@ def _read(
     if held is None:
         raise nothing_decodes(path)
     for _ in range(upcoming, end, wanted.step):
-        yield _to_rgb(held, size, reformatter)
+        yield to_rgb(held, size, reformatter)
     report.lost += max(0, expected - decoded) + missing
 
 
@@ -255,32 +254,3 @@ def _decode(
                     stamp = frame.pts if found.timed else next(stamps, None)
                     pts = stamp if stamp is not None else pts
                     yield pts, frame
-
-
-def _to_rgb(frame: VideoFrame, size: tuple[int, int], reformatter: VideoReformatter) -> np.ndarray:
-    """uint8 [H, W, 3] RGB, upright, of a decoded frame scaled to `size` (width, height) if it differs."""
-    if frame.colorspace == UNSPECIFIED and not frame.format.is_rgb:
-        frame.colorspace = BT709 if frame.height >= HD_HEIGHT else BT601
-    transfer, primaries = None, None
-    if frame.color_trc in HDR_TRANSFERS:
-        transfer, primaries = ColorTrc.IEC61966_2_1, ColorPrimaries.BT709
-        if frame.color_primaries == UNSPECIFIED:
-            frame.color_primaries = BT2020
-    rgb = reformatter.reformat(
-        frame, *size, format="rgb24", dst_color_trc=transfer, dst_color_primaries=primaries, threads=1
-    )
-    return np.array(_upright(rgb.to_ndarray(), frame), order="C")
-
-
-def _upright(image: np.ndarray, frame: VideoFrame) -> np.ndarray:
-    """Apply the display matrix: a view of `image` turned and mirrored as the container asks.
-
-    Row-vector convention of ISO 14496-12, 8.2.2: x' = a x + c y, y' = b x + d y with y down.
-    """
-    data = frame.side_data.get("DISPLAYMATRIX")
-    if data is None:
-        return image
-    a, b, _, c, d = np.frombuffer(data, "<i4")[:5].tolist()
-    if abs(a) + abs(d) >= abs(b) + abs(c):
-        return image[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1]
-    return image.swapaxes(0, 1)[:: -1 if b < 0 else 1, :: -1 if c < 0 else 1]

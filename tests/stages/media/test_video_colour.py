@@ -56,9 +56,12 @@ def test_matrix_and_range_are_heeded(tmp_path, matrix, full):
     assert np.abs(next(read_frames(path, Clip()))[32, 32].astype(int) - RED).max() <= 3
 
 
-@pytest.mark.parametrize(("height", "matrix"), [(480, 6), (720, 1)])
-def test_an_untagged_video_is_taken_as_players_take_it(tmp_path, height, matrix):
-    path = flat_video(tmp_path / "v.mkv", (64, height), coded(RED, matrix, False))
+@pytest.mark.parametrize(
+    ("size", "matrix"),
+    [((64, 480), 6), ((64, 576), 6), ((1278, 64), 6), ((64, 578), 1), ((1280, 544), 1), ((1920, 64), 1)],
+)
+def test_an_untagged_video_is_taken_as_players_take_it(tmp_path, size, matrix):
+    path = flat_video(tmp_path / "v.mkv", size, coded(RED, matrix, False))
     assert np.abs(next(read_frames(path, Clip()))[32, 32].astype(int) - RED).max() <= 3
 
 
