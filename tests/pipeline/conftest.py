@@ -2,26 +2,18 @@
 
 import json
 from collections.abc import Callable, Iterator
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
+from helpers import add_dance, add_picture
 
-from posedance.datasets.puppets.render import make_character, make_motion, reference_pose, render
 from posedance.pipeline.train.config import TrainConfig
 from posedance.pipeline.train.data import DataConfig
 from posedance.pipeline.train.encoder import EncoderConfig, train_encoder
 from posedance.pipeline.train.loop import LoopConfig
 from posedance.pipeline.train.vae import VaeConfig, train_vae
 from posedance.pipeline.workers.ray_pool import start_ray
-from posedance.stages.media.picture import write_png
-from posedance.stages.pose.files import save_poses
-from posedance.stages.types import PoseSequence
-
-FPS = Fraction(15)
-SIZE = (144, 256)
 
 
 @pytest.fixture(scope="session")
@@ -115,36 +107,7 @@ def losses() -> Callable[[Path], list[float]]:
 
 
 @pytest.fixture(scope="session")
-def add_dance() -> Callable[..., None]:
-    """A function that puts some frames of dance `number` into a folder: NAME.npz."""
-
-    def add(folder: Path, name: str, number: int, count: int = 4) -> None:
-        frames = [render(make_character(5), make_motion(number, FPS), frame, *SIZE) for frame in range(count)]
-        keypoints, scores = np.stack([f.keypoints for f in frames]), np.stack([f.scores for f in frames])
-        save_poses(folder / f"{name}.npz", PoseSequence(keypoints, scores, SIZE, FPS))
-
-    return add
-
-
-@pytest.fixture(scope="session")
-def add_picture() -> Callable[[Path, str, int], None]:
-    """A function that puts a drawn character and its keypoints into a folder: NAME.png and NAME.npz."""
-
-    def add(folder: Path, name: str, number: int) -> None:
-        still = render(make_character(number), reference_pose(number), 0, *SIZE)
-        write_png(folder / f"{name}.png", still.image)
-        own = PoseSequence(still.keypoints[None], still.scores[None], SIZE, Fraction(1))
-        save_poses(folder / f"{name}.npz", own)
-
-    return add
-
-
-@pytest.fixture(scope="session")
-def inputs(
-    tmp_path_factory: pytest.TempPathFactory,
-    add_dance: Callable[..., None],
-    add_picture: Callable[..., None],
-) -> Path:
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two dances as pose files, two pictures with their keypoints, and manifest.csv: each with each."""
     folder = tmp_path_factory.mktemp("inputs")
     for number in (1, 2):

@@ -3,14 +3,12 @@
 import json
 import signal
 import subprocess
-import sys
-import time
-from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers import add_dance, add_picture, command, made_at, wait_for
 
 from posedance.pipeline.animate.animate import STEPS, animate
 from posedance.pipeline.config import AnimateConfig, WindowConfig
@@ -23,11 +21,7 @@ FPS = Fraction(15)
 
 
 @pytest.fixture(scope="module")
-def dance(
-    tmp_path_factory: pytest.TempPathFactory,
-    add_dance: Callable[..., None],
-    add_picture: Callable[..., None],
-) -> Path:
+def dance(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with poses.npz (20 frames of a drawn dancer), ref.png, and the keypoints beside it."""
     folder = tmp_path_factory.mktemp("dance")
     add_dance(folder, "poses", 2, 20)
@@ -51,13 +45,7 @@ def command_of(dance: Path, output: Path, steps: int) -> list[str]:
         "--steps": steps,
         "--output": output,
     }
-    run = [sys.executable, "-m", "posedance.pipeline", "animate"]
-    return run + [str(word) for option in options.items() for word in option]
-
-
-def made_at(output: Path) -> dict[str, int]:
-    """When each step was committed, in nanoseconds."""
-    return {step: (output / ".work" / "records" / f"{step}.json").stat().st_mtime_ns for step in STEPS}
+    return command("animate", options)
 
 
 def test_a_job_folder_holds_everything(dance: Path, tmp_path: Path) -> None:
@@ -121,26 +109,21 @@ def test_a_changed_picture_is_noticed(dance: Path, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_killed_at_any_moment_it_goes_on_to_the_same_video(dance: Path, tmp_path: Path) -> None:
-    """kill -9 a run again and again, each time a little later, until one run gets through."""
+    """kill -9 a run again and again, each time a little later; the last one gets through."""
     whole = tmp_path / "whole"
     job = config(dance, whole, steps=6)
     animate(job)
     broken = tmp_path / "broken"
-    command = command_of(dance, broken, 6)
+    words = command_of(dance, broken, 6)
     records = broken / ".work" / "records"
-    kills = 0
     for watched in ("control.json", "checkpoint", "latents.json"):
-        run = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        run = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         checkpoint = broken / ".work" / "checkpoint.safetensors"
         path = checkpoint if watched == "checkpoint" else records / watched
-        while run.poll() is None and not path.exists():
-            time.sleep(0.005)
-        if run.poll() is None:
-            run.send_signal(signal.SIGKILL)
-            kills += 1
+        wait_for(run, path)
+        run.kill()
         run.wait()
-    assert kills >= 2, "the runs ended before they could be killed"
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(words, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     for name in ("result.mp4", "poses.npz", "contact_sheet.png"):
         assert (broken / name).read_bytes() == (whole / name).read_bytes(), name
@@ -152,15 +135,14 @@ def test_a_stopped_run_says_how_to_resume_and_goes_on_inside_the_denoising(
     dance: Path, tmp_path: Path
 ) -> None:
     output = tmp_path / "out"
-    command = command_of(dance, output, 12)
-    run = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    while run.poll() is None and not (output / ".work" / "checkpoint.safetensors").exists():
-        time.sleep(0.01)
+    words = command_of(dance, output, 8)
+    run = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    wait_for(run, output / ".work" / "checkpoint.safetensors")
     run.send_signal(signal.SIGINT)
     _, said = run.communicate(timeout=20)
     assert run.returncode == 130
     assert "run the same command again" in said and "Traceback" not in said
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(words, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     assert "going on after step" in done.stderr
 

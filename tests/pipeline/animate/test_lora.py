@@ -1,11 +1,11 @@
 """LoRA weights at the command line: they change the video, its keys and its record, and nothing else."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from helpers import add_dance, add_picture, made_at
 from safetensors.torch import save_file
 
 from posedance.pipeline.animate.graph import step_keys
@@ -19,11 +19,7 @@ LAYER = "down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q"
 
 
 @pytest.fixture(scope="module")
-def inputs(
-    tmp_path_factory: pytest.TempPathFactory,
-    add_dance: Callable[..., None],
-    add_picture: Callable[..., None],
-) -> Path:
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a picture, its keypoints, a dance of 3 frames, and LoRA weights for tiny-random."""
     folder = tmp_path_factory.mktemp("lora")
     add_dance(folder, "dance", 2, 3)
@@ -38,10 +34,6 @@ def run(inputs: Path, output: Path, *words: object) -> int:
     given = ["--pose", inputs / "dance.npz", "--reference", inputs / "ref.png", "--output", output]
     options = ["--model", "tiny-random", "--steps", "1", *given, *words]
     return main(["animate", *map(str, options)])
-
-
-def made_at(output: Path) -> dict[str, int]:
-    return {path.stem: path.stat().st_mtime_ns for path in (output / ".work/records").iterdir()}
 
 
 def test_it_changes_the_latents_and_what_follows_and_is_recorded(inputs: Path, tmp_path: Path) -> None:

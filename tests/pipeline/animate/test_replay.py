@@ -1,9 +1,9 @@
 """One step of a job again, from its saved inputs."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from helpers import add_dance, add_picture, made_at
 
 from posedance.pipeline.animate.animate import animate
 from posedance.pipeline.animate.graph import STEPS
@@ -13,9 +13,7 @@ from posedance.pipeline.job.job import open_job, write_text
 from posedance.stages.errors import ConfigError
 
 
-def test_a_step_is_made_again_from_what_it_reads(
-    tmp_path: Path, add_dance: Callable[..., None], add_picture: Callable[..., None]
-) -> None:
+def test_a_step_is_made_again_from_what_it_reads(tmp_path: Path) -> None:
     add_dance(tmp_path, "dance", 1)
     add_picture(tmp_path, "ref", 6)
     output = tmp_path / "out"
@@ -28,19 +26,16 @@ def test_a_step_is_made_again_from_what_it_reads(
     )
     animate(config)
     for step in STEPS:
-        before = {path: path.stat().st_mtime_ns for path in (output / ".work" / "records").iterdir()}
+        before = made_at(output)
         contents = {path.name: path.read_bytes() for path in replay(output, step)}
-        changed = {path.stem for path, at in before.items() if path.stat().st_mtime_ns != at}
-        assert changed == {step}
+        assert {name for name, at in made_at(output).items() if before[name] != at} == {step}
         assert contents == {path.name: path.read_bytes() for path in replay(output, step)}
     (output / ".work" / "latents.safetensors").unlink()
     with pytest.raises(ConfigError, match=r"step result reads .*latents.safetensors"):
         replay(output, "result")
 
 
-def test_a_job_whose_inputs_are_gone_is_left_as_it_is(
-    tmp_path: Path, add_dance: Callable[..., None], add_picture: Callable[..., None]
-) -> None:
+def test_a_job_whose_inputs_are_gone_is_left_as_it_is(tmp_path: Path) -> None:
     add_dance(tmp_path, "dance", 1)
     add_picture(tmp_path, "ref", 6)
     (tmp_path / "out").mkdir()

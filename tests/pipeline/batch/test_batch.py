@@ -2,20 +2,18 @@
 
 import json
 import subprocess
-import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers import add_dance, add_picture, command, small_batch, wait_for
 
 from posedance.pipeline.animate.animate import animate
 from posedance.pipeline.batch.batch import batch
 from posedance.pipeline.batch.plan import find_items, plan_items, tasks_of
 from posedance.pipeline.batch.stages import DecodeStage, DenoiseStage
 from posedance.pipeline.batch.status import events, states_of, status
-from posedance.pipeline.config import AnimateConfig, BatchConfig, PoolsConfig, WindowConfig, resolve
+from posedance.pipeline.config import AnimateConfig, PoolsConfig, WindowConfig, resolve
 from posedance.pipeline.workers.machines import Machine, smallest_gpu
 from posedance.pipeline.workers.resources import share_out
 from posedance.stages.errors import ConfigError, OutputError
@@ -24,20 +22,13 @@ from posedance.stages.types import Resources
 FILES = ("result.mp4", "comparison.mp4", "contact_sheet.png", "poses.npz")
 
 
-def config(manifest: Path, output: Path, **changes: Any) -> BatchConfig:
-    """A small batch in this process."""
-    fields = {"model": "tiny-random", "steps": 2, "executor": "local", "attempts": 2, **changes}
-    return BatchConfig(manifest=manifest, output=output, **fields)
-
-
 def command_of(manifest: Path, output: Path, executor: str) -> list[str]:
     """The same batch as a command, to be killed."""
     options = {
         "--manifest": manifest, "--output": output, "--model": "tiny-random", "--steps": 2,
         "--attempts": 2, "--executor": executor,
     }  # fmt: skip
-    run = [sys.executable, "-m", "posedance.pipeline", "batch"]
-    return run + [str(word) for option in options.items() for word in option]
+    return command("batch", options)
 
 
 def made(output: Path) -> dict[str, bytes]:
@@ -50,7 +41,7 @@ def made(output: Path) -> dict[str, bytes]:
 def whole(inputs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The batch, made in this process without disturbance."""
     output = tmp_path_factory.mktemp("whole")
-    assert batch(config(inputs / "manifest.csv", output)) == 0
+    assert batch(small_batch(inputs / "manifest.csv", output)) == 0
     return output
 
 
@@ -89,25 +80,25 @@ def test_animate_takes_a_folder_of_a_batch_for_its_own(
 def test_nothing_is_done_twice(inputs: Path, whole: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in whole.rglob("*.mp4")}
     count = len(list(events(whole)))
-    assert batch(config(inputs / "manifest.csv", whole)) == 0
+    assert batch(small_batch(inputs / "manifest.csv", whole)) == 0
     assert {path: path.stat().st_mtime_ns for path in whole.rglob("*.mp4")} == before
     assert len(list(events(whole))) == count
 
 
 def test_limit_and_shards_add_up_to_the_whole(inputs: Path, whole: Path, tmp_path: Path) -> None:
     manifest = inputs / "manifest.csv"
-    assert batch(config(manifest, tmp_path, limit=1)) == 0
+    assert batch(small_batch(manifest, tmp_path, limit=1)) == 0
     assert len(list(tmp_path.glob("dance*/result.mp4"))) == 1
     for shard in ("0/2", "1/2"):
-        assert batch(config(manifest, tmp_path, shard=shard)) == 0
+        assert batch(small_batch(manifest, tmp_path, shard=shard)) == 0
     assert made(tmp_path) == made(whole)
     with pytest.raises(ConfigError, match=r"0/2 to 1/2"):
-        batch(config(manifest, tmp_path, shard="2/2"))
+        batch(small_batch(manifest, tmp_path, shard="2/2"))
 
 
 def test_a_step_is_forced_with_what_follows_from_it(inputs: Path, whole: Path) -> None:
     before, seen = made(whole), len(list(events(whole)))
-    assert batch(config(inputs / "manifest.csv", whole, force="poses", limit=1)) == 0
+    assert batch(small_batch(inputs / "manifest.csv", whole, force="poses", limit=1)) == 0
     ended = [event for event in list(events(whole))[seen:] if event["event"] in ("done", "skip")]
     again = {event["task"].split("/")[-1].split("-")[0] for event in ended if event["event"] == "done"}
     assert again == {"poses", "control", "latents", "result", "comparison"}
@@ -122,7 +113,7 @@ def test_a_step_is_forced_with_what_follows_from_it(inputs: Path, whole: Path) -
 
 
 def test_a_bad_picture_is_given_up_at_once_and_tried_again_when_it_changes(
-    tmp_path: Path, add_dance: Callable[..., None], add_picture: Callable[..., None]
+    tmp_path: Path,
 ) -> None:
     add_dance(tmp_path, "dance1", 1)
     add_picture(tmp_path, "good", 6)
@@ -130,7 +121,7 @@ def test_a_bad_picture_is_given_up_at_once_and_tried_again_when_it_changes(
     manifest = tmp_path / "m.csv"
     manifest.write_text("pose,reference\ndance1.npz,good.png\ndance1.npz,bad.png\n")
     output = tmp_path / "out"
-    assert batch(config(manifest, output)) == 3
+    assert batch(small_batch(manifest, output)) == 3
     states = {state.name: state for state in states_of(output)}
     assert states["dance1--good"].status == "done"
     bad = states["dance1--bad"]
@@ -141,42 +132,36 @@ def test_a_bad_picture_is_given_up_at_once_and_tried_again_when_it_changes(
         return sum(event["event"] == "start" for event in events(output))
 
     before = begun()
-    assert batch(config(manifest, output)) == 3
+    assert batch(small_batch(manifest, output)) == 3
     assert begun() == before, "what was given up is left alone"
-    assert batch(config(manifest, output, retry_quarantined=True)) == 3
+    assert batch(small_batch(manifest, output, retry_quarantined=True)) == 3
     assert begun() > before
     add_picture(tmp_path, "bad", 7)
-    assert batch(config(manifest, output)) == 0, "its input changed"
+    assert batch(small_batch(manifest, output)) == 0, "its input changed"
 
 
 def test_a_damaged_file_of_the_shared_store_is_made_again(inputs: Path, tmp_path: Path, whole: Path) -> None:
     manifest = inputs / "manifest.csv"
-    assert batch(config(manifest, tmp_path, limit=1)) == 0
+    assert batch(small_batch(manifest, tmp_path, limit=1)) == 0
     for path in (tmp_path / ".work" / "shared").iterdir():
         path.write_bytes(b"torn")
     record = next((tmp_path / ".work" / "records").glob("shape*"))
     record.write_text('{"key": ')
-    assert batch(config(manifest, tmp_path)) == 0
+    assert batch(small_batch(manifest, tmp_path)) == 0
     assert made(tmp_path) == made(whole)
 
 
 def test_a_second_driver_is_refused(inputs: Path, tmp_path: Path) -> None:
-    command = command_of(inputs / "manifest.csv", tmp_path, "local")
-    first = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    words = command_of(inputs / "manifest.csv", tmp_path, "local")
+    first = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         wait_for(first, tmp_path / "events.jsonl")
         with pytest.raises(OutputError, match=f"in use by process {first.pid}"):
-            batch(config(inputs / "manifest.csv", tmp_path))
+            batch(small_batch(inputs / "manifest.csv", tmp_path))
         assert "; running" in status(tmp_path)
     finally:
         first.kill()
         first.wait()
-
-
-def wait_for(run: "subprocess.Popen[Any]", path: Path) -> None:
-    """Until `path` is there, or the run has ended."""
-    while run.poll() is None and not path.exists():
-        time.sleep(0.005)
 
 
 @pytest.mark.slow
@@ -184,7 +169,7 @@ def test_on_ray_the_same_bytes_also_where_one_video_is_decoded_while_the_next_is
     inputs: Path, whole: Path, tmp_path: Path, ray_here: Any
 ) -> None:
     pools = PoolsConfig.model_validate({"decode": {"workers": 1, "cpus": 0.25}})
-    assert batch(config(inputs / "manifest.csv", tmp_path, executor="ray", pools=pools)) == 0
+    assert batch(small_batch(inputs / "manifest.csv", tmp_path, executor="ray", pools=pools)) == 0
     assert made(tmp_path) == made(whole)
     assert not list((tmp_path / ".work" / "workers" / "all").iterdir())
     done = [event for event in events(tmp_path) if event["event"] == "done"]
@@ -226,7 +211,7 @@ def test_gpus_with_room_decode_one_video_while_they_denoise_the_next() -> None:
 
 
 def test_the_plan_decodes_apart_where_the_stage_is_there(inputs: Path, tmp_path: Path) -> None:
-    asked = config(inputs / "manifest.csv", tmp_path)
+    asked = small_batch(inputs / "manifest.csv", tmp_path)
     items, _ = find_items(asked)
     keys = plan_items(tmp_path, items, asked).keys
     roomy = tasks_of(tmp_path, items, keys, share_out([Machine(16, 1, 80 * GIB)], PoolsConfig()))
@@ -276,6 +261,6 @@ def test_a_window_that_the_model_does_not_know_is_told_once(
 ) -> None:
     manifest = inputs / "two.csv"
     manifest.write_text("pose,reference\ndance1.npz,ref6.png\ndance1.npz,ref7.png\n")
-    job = config(manifest, tmp_path / "out", steps=1, window=WindowConfig(size=6))
+    job = small_batch(manifest, tmp_path / "out", steps=1, window=WindowConfig(size=6))
     assert batch(job) == 0
     assert capsys.readouterr().err.count("windows of 6 frames: tiny-random was trained with 8") == 1

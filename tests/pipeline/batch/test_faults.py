@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers import add_dance, small_batch, wait_for
 
 from posedance.pipeline.batch.batch import batch
 from posedance.pipeline.batch.status import events, status
@@ -51,8 +52,7 @@ def content(path: Path) -> bytes:
 
 
 def config(inputs: Path, output: Path, **changes: Any) -> BatchConfig:
-    fields = {"model": "tiny-random", "steps": 2, "executor": "local", "attempts": 2, **changes}
-    return BatchConfig(manifest=inputs / "manifest.csv", output=output, **fields)
+    return small_batch(inputs / "manifest.csv", output, **changes)
 
 
 @pytest.fixture(scope="module")
@@ -146,13 +146,6 @@ def test_ctrl_c_lets_the_running_step_end(
     assert tree(tmp_path / "out") == tree(whole[0])
 
 
-def wait_for(run: Any, path: Path) -> None:
-    """Until `path` is there, or the run has ended."""
-    while run.exitcode is None and not path.exists():
-        time.sleep(0.005)
-    assert run.exitcode is None, "the run ended before its fault"
-
-
 def test_a_full_disk_is_told_and_the_batch_goes_on_when_there_is_room(
     inputs: Path, whole: tuple[Path, float], tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -181,7 +174,7 @@ def made_since(output: Path, seen: int) -> set[str]:
 
 
 def test_only_what_a_change_touches_is_made_again(
-    inputs: Path, whole: tuple[Path, float], tmp_path: Path, add_dance: Callable[..., None]
+    inputs: Path, whole: tuple[Path, float], tmp_path: Path
 ) -> None:
     """An option of encoding, then a dance, then a record that is no record."""
     sources, output = tmp_path / "inputs", tmp_path / "out"

@@ -1,14 +1,13 @@
 """Memory of a batch's driver: a process of its own, watched from outside."""
 
 import subprocess
-import sys
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import psutil
 import pytest
+from helpers import add_dance, add_picture, command
 
 from posedance.pipeline.batch.status import events
 from posedance.stages.pose.files import load_poses, save_poses
@@ -20,7 +19,7 @@ GROWTH_BYTES = 10_000_000
 
 @pytest.mark.slow
 def test_memory_does_not_grow_with_the_number_of_videos(
-    tmp_path: Path, add_dance: Callable[..., None], add_picture: Callable[..., None]
+    tmp_path: Path,
 ) -> None:
     """All stages of 80 videos of one frame, in one process."""
     add_dance(tmp_path, "dance", 1)
@@ -30,13 +29,11 @@ def test_memory_does_not_grow_with_the_number_of_videos(
     add_picture(tmp_path, "ref", 6)
     rows = [f"dance.npz,ref.png,{seed}" for seed in range(MANY)]
     (tmp_path / "videos.csv").write_text("\n".join(["pose,reference,seed", *rows]))
-    words = ["--manifest", tmp_path / "videos.csv", "-o", tmp_path / "out", "--executor", "local"]
-    words += ["--model", "tiny-random", "--steps", "1", "--encode.preset", "veryfast"]
+    options = {"--manifest": tmp_path / "videos.csv", "-o": tmp_path / "out", "--executor": "local"}
+    options |= {"--model": "tiny-random", "--steps": 1, "--encode.preset": "veryfast"}
     used: dict[int, int] = {}
     with (tmp_path / "log").open("w") as log:
-        run = subprocess.Popen(
-            [sys.executable, "-m", "posedance.pipeline", "batch", *map(str, words)], stderr=log, stdout=log
-        )
+        run = subprocess.Popen(command("batch", options), stderr=log, stdout=log)
         while run.poll() is None:
             ended = [event["task"].split("/")[-1] for event in events(tmp_path / "out")].count("comparison")
             used[ended // 2] = psutil.Process(run.pid).memory_info().rss  # events: start and done

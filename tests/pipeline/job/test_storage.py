@@ -2,12 +2,13 @@
 
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import fsspec
 import pytest
+from helpers import add_dance, add_picture
 
 from posedance.pipeline.animate.animate import animate, check_request
 from posedance.pipeline.animate.pose import pose
@@ -42,7 +43,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 @pytest.fixture
-def inputs(tmp_path: Path, add_dance: Callable[..., None], add_picture: Callable[..., None]) -> Path:
+def inputs(tmp_path: Path) -> Path:
     """dance.npz, character.png and the character's keypoints, in a folder here and at memory://in/."""
     folder = tmp_path / "in"
     folder.mkdir()

@@ -3,11 +3,11 @@
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 
 import pytest
+from helpers import add_picture
 
 from posedance.datasets.puppets.render import make_character, make_motion, render
 from posedance.pipeline.job.job import make_folder
@@ -37,7 +37,7 @@ SIZE, FPS = (144, 256), Fraction(15)
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="threads are counted on Linux")
 def test_decoding_and_finding_poses_take_the_cores_of_the_stage(
-    tmp_path: Path, add_picture: Callable[..., None]
+    tmp_path: Path,
 ) -> None:
     if reason := why_unusable("mediapipe"):
         pytest.skip(reason)
