@@ -43,10 +43,10 @@ def environment(weights: dict[str, str]) -> str:
 
 def report() -> str:
     """Everything `doctor` prints."""
-    from ..stages.generate import GENERATORS
-    from ..stages.generate import why_unusable as why_no_generator
-    from ..stages.pose.base import ESTIMATORS
-    from ..stages.pose.base import why_unusable as why_no_estimator
+    from ..stages.models import GENERATORS
+    from ..stages.models import why_unusable as why_no_generator
+    from ..stages.pose.estimators import ESTIMATORS
+    from ..stages.pose.estimators import why_unusable as why_no_estimator
 
     found = versions()
     lines = ["versions", *(f"  {name} {number}" for name, number in found.items())]

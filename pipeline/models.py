@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from ..stages.generate import load_decoder, load_generator
+from ..stages.models import load_decoder, load_generator
 from .config import AnimateConfig
 from .job.storage import localize
 from .progress import say
@@ -29,7 +29,7 @@ def open_generator(config: AnimateConfig, gpu_part: float = 1.0) -> "SvdGenerato
 
 def open_decoder(config: AnimateConfig, gpu_part: float = 1.0) -> "Decoder":
     """The decoder of the generator that a config asks for, alone."""
-    decoder = load_decoder(config.model, base=config.weights.base, **device_options(config, gpu_part))
+    decoder = load_decoder(config.model, **config.weights.model_dump(), **device_options(config, gpu_part))
     decoder.say = say
     return decoder
 

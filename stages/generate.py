@@ -1,7 +1,6 @@
 """Generators: what turns a reference image and control frames into the frames of a video.
 
-A generator is named in a table or is a folder that `save_generator`, training or conversion wrote. The
-heavy libraries are imported when one is loaded.
+The words that all models share. The table of the models is in `models`.
 """
 
 from __future__ import annotations
@@ -9,26 +8,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from importlib import resources
-from importlib.resources.abc import Traversable
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
 
-from .errors import ConfigError, WeightsError
+from .errors import ConfigError
 
 if TYPE_CHECKING:
-    import torch
     from torch import Tensor
-
-    from .svd.decoder import Decoder
-    from .svd.generator import SvdGenerator
-    from .svd.sampling import ControlFrames
-
-DEMO_FOLDER = "demo"
-"""Where the shipped model lies inside the package `posedance.stages`."""
-
 
 WindowPlan = Literal["even", "published", "mimicmotion"]
 """Names of window plans (`windows.PLANS`).
@@ -94,6 +81,16 @@ class Checkpoint:
     latents: Tensor
 
 
+class ControlFrames(Protocol):
+    """Control frames of one video: an array, a memory map, or anything with a length that can be sliced."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, frames: slice, /) -> np.ndarray:
+        """uint8 [n, H, W, 3], RGB."""
+        ...
+
+
 class Generator(Protocol):
     """Reference image and control frames in, frames out. Control frame 0 is the reference's own pose."""
 
@@ -155,169 +152,3 @@ def check_size(generator: Generator, width: int, height: int) -> None:
 def nearest_multiple(value: int, multiple: int) -> int:
     """The multiple of `multiple`, at least one, that is nearest to `value`; the larger of two."""
     return max(1, math.floor(value / multiple + 0.5)) * multiple
-
-
-def save_generator(generator: SvdGenerator, folder: str | Path) -> None:
-    """Write a folder that `load_generator` reads."""
-    from .svd.files.folder import save_folder
-
-    save_folder(generator, Path(folder))
-
-
-def load_generator(
-    name: str,
-    *,
-    device: str | torch.device = "cpu",
-    dtype: torch.dtype | None = None,
-    memory_limit: int | None = None,
-    compile: bool = False,
-    base: str | Path | None = None,
-    controlnext: str | Path | None = None,
-    unet: str | Path | None = None,
-    mimicmotion: str | Path | None = None,
-) -> SvdGenerator:
-    """A generator by its name in the table, or by the folder that holds it, ready on `device`.
-
-    Args:
-        name: `tiny-random`, `demo`, `svd-xt-1.1`, `mimicmotion`, or a folder.
-        dtype: of the weights; by default float32 on a CPU with enough memory, and bfloat16 elsewhere.
-        memory_limit: bytes of the device that may be taken, weights included; all that is free by default.
-        compile: fuse element-wise work by torch.compile.
-        base: for `svd-xt-1.1` and `mimicmotion`: Stable Video Diffusion in diffusers layout, a folder or a
-            hub id.
-        controlnext, unet: for `svd-xt-1.1`: the ControlNeXt weights, and the UNet's published with them.
-        mimicmotion: for `mimicmotion`: its published weights, one file.
-
-    Raises ConfigError for a name that is neither, and WeightsError for weights that are missing or unfit.
-    """
-    import torch
-
-    from .svd.memory.plan import choose_dtype
-
-    files = {"base": base, "controlnext": controlnext, "unet": unet, "mimicmotion": mimicmotion}
-    for key, value in files.items():
-        if value and key not in FILES.get(name, ()):
-            owners = " or ".join(model for model, keys in FILES.items() if key in keys)
-            raise ConfigError(f"{key} belongs to the model {owners}, not to {name}")
-    if name in GENERATORS:
-        generator = GENERATORS[name](files)
-    elif Path(name).is_dir():
-        generator = _from_folder(Path(name), name)
-    else:
-        raise ConfigError(
-            f"no model {name!r}: use one of {', '.join(GENERATORS)}, or a folder written by train or convert"
-        )
-    generator.memory_limit, generator.compile = memory_limit, compile
-    return generator.to(device, dtype or choose_dtype(generator, torch.device(device)))
-
-
-def load_decoder(
-    name: str,
-    *,
-    device: str | torch.device = "cpu",
-    memory_limit: int | None = None,
-    compile: bool = False,
-    base: str | Path | None = None,
-) -> Decoder:
-    """What `decode` of a generator needs, without its other networks: to the same frames.
-
-    See `load_generator`, also for the errors.
-    """
-    import torch
-
-    from .svd.decoder import Decoder
-    from .svd.files.folder import load_vae
-
-    if name in FILES:
-        from .svd.files.published import find_base
-
-        _check_given(name, dict.fromkeys(FILES[name], "") | {"base": base}, "in diffusers layout")
-        vae = load_vae(find_base(str(base)))
-    elif name == "demo" and not why_unusable(name):
-        with resources.as_file(_demo_folder()) as folder:
-            vae = load_vae(folder)
-    elif name not in GENERATORS and Path(name).is_dir():
-        vae = load_vae(Path(name))
-    else:
-        vae = load_generator(name).vae
-    return Decoder(name, vae, torch.device(device), memory_limit, compile)
-
-
-def why_unusable(name: str) -> str:
-    """Why the generator `name` of the table cannot be used as it is; empty if it can."""
-    if name == "demo" and not _demo_folder().joinpath("posedance.json").is_file():
-        return "its weights are not part of this installation; train them with `make demo-model`"
-    if name in FILES:
-        return f"needs local files: name them with {_options(FILES[name])}"
-    return ""
-
-
-Files = dict[str, str | Path | None]
-BASE_FILES = ("*/*.json", "vae/*.safetensors", "image_encoder/*.safetensors")
-"""What is used of a base in diffusers layout: all but the UNet's weights."""
-FILES = {"svd-xt-1.1": ("base", "controlnext", "unet"), "mimicmotion": ("base", "mimicmotion")}
-"""The files that a generator of the table is made of, for those whose weights are not shipped."""
-
-
-def _tiny_random(files: Files) -> SvdGenerator:
-    from .svd.files.tiny import tiny_random
-
-    return tiny_random()
-
-
-def _demo(files: Files) -> SvdGenerator:
-    if reason := why_unusable("demo"):
-        raise WeightsError(f"the model demo is missing: {reason}, or use --model tiny-random")
-    with resources.as_file(_demo_folder()) as folder:
-        return _from_folder(folder, "demo")
-
-
-def _svd(files: Files) -> SvdGenerator:
-    from .svd.files.published import load_published
-
-    _check_given(
-        "svd-xt-1.1",
-        files,
-        "stable-video-diffusion-img2vid-xt-1-1 in diffusers layout, controlnet.bin, unet.bin; see the README",
-    )
-    return load_published(str(files["base"]), Path(str(files["controlnext"])), Path(str(files["unet"])))
-
-
-def _mimicmotion(files: Files) -> SvdGenerator:
-    from .mimicmotion.load import load_mimicmotion
-
-    _check_given(
-        "mimicmotion",
-        files,
-        "stable-video-diffusion-img2vid-xt-1-1 in diffusers layout, MimicMotion_1-1.pth",
-    )
-    return load_mimicmotion(str(files["base"]), Path(str(files["mimicmotion"])))
-
-
-def _check_given(name: str, files: Files, what: str) -> None:
-    missing = [key for key in FILES[name] if files[key] is None]
-    if missing:
-        raise WeightsError(f"{name} needs weights that are not shipped: give {_options(missing)} ({what})")
-
-
-def _options(keys: Sequence[str]) -> str:
-    return " and ".join(f"--weights.{key}" for key in keys)
-
-
-def _from_folder(folder: Path, name: str) -> SvdGenerator:
-    from .svd.files.folder import load_folder
-
-    return load_folder(folder, name)
-
-
-def _demo_folder() -> Traversable:
-    return resources.files("posedance.stages").joinpath(DEMO_FOLDER)
-
-
-GENERATORS: dict[str, Callable[[Files], SvdGenerator]] = {
-    "tiny-random": _tiny_random,
-    "demo": _demo,
-    "svd-xt-1.1": _svd,
-    "mimicmotion": _mimicmotion,
-}
-"""Loaders by name, each called with the files that the user named."""

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from ...datasets.puppets.render import DEMO_FRAMES, write_demo
 from ...stages.errors import ConfigError
-from ...stages.generate import why_unusable
 from ...stages.media.picture import read_picture
 from ...stages.media.video import count_frames, probe
+from ...stages.models import why_unusable
 from ...stages.pose.files import load_poses
 from ...stages.windows import plan as plan_windows
 from ..batch.manifest import with_paths

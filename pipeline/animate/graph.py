@@ -8,12 +8,13 @@ reference ────── its pose ────┴── control frames ─�
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ...stages.generate import BASE_FILES, DEMO_FOLDER, Settings, check_size
+from ...stages.generate import Settings, check_size
+from ...stages.models import GENERATORS
 from ...stages.pose.files import load_poses
+from ...stages.svd.files.base import base_files, find_base
 from ..config import AnimateConfig
 from ..job.job import Job, Key, key_of, source_digest
 from ..job.storage import with_local_inputs
@@ -266,26 +267,17 @@ def model_files(config: AnimateConfig) -> list[Path]:
 
     A base from the hub is named in the keys instead.
     """
-    weights = config.weights
-    named = [weights.controlnext, weights.unet, weights.mimicmotion, config.model]
-    roots = [Path(name) for name in named if name is not None]
-    if config.model == "demo":
-        roots.append(Path(str(resources.files("posedance.stages") / DEMO_FOLDER)))
+    weights, base = config.weights.model_dump(exclude={"base"}), config.weights.base
+    shipped = GENERATORS[config.model].shipped if config.model in GENERATORS else None
+    roots = [Path(name) for name in (*weights.values(), config.model, shipped) if name is not None]
     files = {file for root in roots for file in (root, *root.rglob("*")) if file.is_file()}
-    return sorted(files | (set() if weights.base is None else set(base_files(Path(weights.base)))))
-
-
-def base_files(folder: Path) -> list[Path]:
-    """What is used of a base in diffusers layout."""
-    return [file for pattern in BASE_FILES for file in folder.glob(pattern)]
+    return sorted(files | (set() if base is None else set(base_files(Path(base)))))
 
 
 def weights_of(config: AnimateConfig) -> dict[str, str]:
     """SHA-256 of each file of the model and of its LoRA weights, by path: what environment.json keeps."""
     files, base = model_files(config), config.weights.base
     if base is not None and not Path(base).is_dir():
-        from ...stages.svd.files.published import find_base
-
         files += base_files(find_base(base))
     return digests(files if config.lora is None else [*files, config.lora])
 

@@ -21,7 +21,8 @@ from ...stages.media.frames import StoredFrames, write_frames
 from ...stages.media.picture import fit_cover, read_picture
 from ...stages.media.video import Clip, DecodeReport, count_frames, output_rate, probe, read_frames
 from ...stages.pose.align import cover_alignment, fit_alignment
-from ...stages.pose.base import PoseEstimator, make_estimator
+from ...stages.pose.base import PoseEstimator
+from ...stages.pose.estimators import make_estimator
 from ...stages.pose.files import load_poses, save_poses
 from ...stages.pose.render import draw_control_frames
 from ...stages.pose.track import PoseReport, estimate_picture, estimate_poses

@@ -18,8 +18,9 @@ from pydantic import Field
 from ...datasets.clips import HELD_OUT, SUPERSAMPLING, palette_of, poses_of
 from ...datasets.puppets.render import PARTS, make_character, make_motion, reference_pose, render
 from ...stages import quality
-from ...stages.generate import Settings, load_generator
+from ...stages.generate import Settings
 from ...stages.media.picture import write_png
+from ...stages.models import load_generator
 from ...stages.pose.render import draw_control_frames
 from ...stages.windows import plan
 from ..config import Config, JsonFile

@@ -18,7 +18,8 @@ from transformers import CLIPVisionModelWithProjection
 from ...stages.controlnext.inject import POSE_STRENGTH
 from ...stages.controlnext.model import ControlNeXt
 from ...stages.errors import ConfigError
-from ...stages.generate import Defaults, save_generator
+from ...stages.generate import Defaults
+from ...stages.models import save_generator
 from ...stages.svd.conditioning import MicroConditioning
 from ...stages.svd.files.folder import load_network
 from ...stages.svd.files.norms import set_norm_groups

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from ..errors import ConfigError
-from ..generate import load_generator
+from ..models import load_generator
 from ..svd.files.folder import save_folder
 from ..svd.files.names import is_original
 from ..svd.files.weights import find_weights, read_weights, shards_of

@@ -8,7 +8,8 @@ from torch import Tensor
 from ..errors import WeightsError
 from ..generate import Defaults
 from ..svd.conditioning import MicroConditioning
-from ..svd.files.published import find_base, load_unet, on_base
+from ..svd.files.base import find_base
+from ..svd.files.published import load_unet, on_base
 from ..svd.files.weights import listed, load_strict, read_weights
 from ..svd.generator import SvdGenerator
 from .pose_net import PoseNet

@@ -1,17 +1,11 @@
-"""What a pose estimator is, and the table of those there are.
+"""What a pose estimator is. The table of those there are is in `estimators`."""
 
-To add one: a file with a class that keeps the protocol, and a row in ESTIMATORS. The contract test runs over
-the table.
-"""
-
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
-from ..errors import PoseError
 from ..types import NUM_KEYPOINTS
 
 FAR_OUTSIDE = 0.5
@@ -70,48 +64,3 @@ class PoseEstimator(Protocol):
     def close(self) -> None:
         """Release what `setup` took."""
         ...
-
-
-Factory = Callable[[Path | None, Path | None, str], PoseEstimator]
-"""Makes an estimator of its model file, its person detector's file, and the device."""
-
-
-def _mediapipe(model: Path | None, detector: Path | None, device: str) -> PoseEstimator:
-    from .mediapipe import MediaPipeEstimator
-
-    return MediaPipeEstimator(model)
-
-
-def _dwpose(model: Path | None, detector: Path | None, device: str) -> PoseEstimator:
-    from .rtm import DWPOSE, RTMEstimator
-
-    return RTMEstimator(DWPOSE, model, detector, device)
-
-
-def _rtmw(model: Path | None, detector: Path | None, device: str) -> PoseEstimator:
-    from .rtm import RTMW, RTMEstimator
-
-    return RTMEstimator(RTMW, model, detector, device)
-
-
-ESTIMATORS: dict[str, Factory] = {"mediapipe": _mediapipe, "dwpose": _dwpose, "rtmw": _rtmw}
-
-
-def make_estimator(
-    name: str, *, model: Path | None = None, detector: Path | None = None, device: str = "cpu"
-) -> PoseEstimator:
-    """The estimator of that name, not yet set up.
-
-    `model` and `detector` are local files, or None for what comes with the package; `device` is cpu or cuda.
-    Raises PoseError for a name that is not in ESTIMATORS.
-    """
-    if name not in ESTIMATORS:
-        raise PoseError(f"unknown pose estimator {name}: choose one of {', '.join(ESTIMATORS)}")
-    return ESTIMATORS[name](model, detector, device)
-
-
-def why_unusable(
-    name: str, *, model: Path | None = None, detector: Path | None = None, device: str = "cpu"
-) -> str | None:
-    """Why the estimator of that name cannot run here, and what to do about it; None when it can."""
-    return make_estimator(name, model=model, detector=detector, device=device).missing()

@@ -10,15 +10,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from diffusers.models.autoencoders.autoencoder_kl_temporal_decoder import AutoencoderKLTemporalDecoder
-from diffusers.models.unets.unet_spatio_temporal_condition import UNetSpatioTemporalConditionModel
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.attention import sdpa_kernel
 
-from ..control import ControlModule
 from ..controlnext.inject import POSE_STRENGTH
 from ..errors import ConfigError
-from ..generate import Checkpoint, Defaults, Settings, check_size
+from ..generate import Checkpoint, ControlFrames, Defaults, Settings, check_size
 from ..windows import Window, plan
 from .conditioning import (
     MicroConditioning,
@@ -38,13 +35,13 @@ from .levers.fast import (
     attention_backends,
     attention_shapes,
     compile_regions,
-    convolve_channels_last,
 )
 from .memory.plan import MemoryPlan, plan_memory
 from .memory.retry import silent, told_what_to_do
+from .networks import SvdNetworks
 from .preview import fit_colours
 from .published import denoise_as_published
-from .sampling import ControlCache, ControlFrames, Sampler, guidance_scales
+from .sampling import ControlCache, Sampler, guidance_scales
 from .schedule import SVD_SCHEDULER, aligned_sigmas, consistency_sigmas, initial_deviation, sampling_sigmas
 
 
@@ -60,80 +57,24 @@ class PreparedVideo:
 
 
 @dataclass
-class SvdGenerator:
-    """All networks of one model, in eval mode without gradients, and the numbers that belong to them."""
+class SvdGenerator(SvdNetworks):
+    """The networks of one model, the numbers that belong to them, and how they make a video."""
 
-    name: str
-    unet: UNetSpatioTemporalConditionModel
-    controlnext: ControlModule
-    vae: AutoencoderKLTemporalDecoder
-    image_encoder: nn.Module
-    """CLIPVisionModelWithProjection."""
     defaults: Defaults
     scheduler: Mapping[str, Any] = field(default_factory=lambda: SVD_SCHEDULER)
     """Configuration of diffusers' EulerDiscreteScheduler."""
     numbers: MicroConditioning = field(default_factory=MicroConditioning)
     control_strength: float = POSE_STRENGTH
-    keep_control_bytes: int = 1 << 30
-    """How much of the control module's work may be kept between steps."""
-    keep_deep_bytes: int = 4 << 30
-    """How much of the UNet's work may be kept between steps where `cache_interval` is above 1."""
-    memory_limit: int | None = None
-    """Bytes of its device that the generator may take, weights included; None for all that is free."""
     compile: bool = False
     """Whether torch.compile fuses the element-wise work of UNet and VAE."""
     say: Callable[[str], None] = silent
     """Told, in one line, what went on otherwise than planned."""
-    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
-    """Where the networks work; see `to`."""
     _levers: ExactLevers | None = field(default=None, init=False, repr=False)
     _compiled: dict[str, CompiledRegions] = field(default_factory=dict, init=False, repr=False)
-
-    def __post_init__(self) -> None:
-        for module in self.networks().values():
-            module.eval().requires_grad_(False)
-
-    def networks(self) -> dict[str, nn.Module]:
-        """The four networks by name."""
-        names = ("unet", "controlnext", "vae", "image_encoder")
-        return {name: getattr(self, name) for name in names}
-
-    def to(self, device: str | torch.device, dtype: torch.dtype) -> SvdGenerator:
-        """Name the device, and cast all networks, in place; returns self.
-
-        Networks wait on the CPU until they are needed: the memory plan of a video decides which are on the
-        device together.
-        """
-        self.device = torch.device(device)
-        for module in self.networks().values():
-            nn.Module.to(module, device="cpu", dtype=dtype)
-            if self.device.type == "cuda":
-                convolve_channels_last(module)
-        return self
 
     def plan_memory(self, num_frames: int, width: int, height: int, settings: Settings) -> MemoryPlan:
         """How a video of `num_frames`, the reference's included, fits the device (`memory.plan_memory`)."""
         return plan_memory(self, settings, num_frames, width, height)
-
-    def bring(self, plan: MemoryPlan, *names: str) -> None:
-        """Put networks on the device, and those that `plan` does not keep there back to the CPU."""
-        networks = self.networks()
-        for name, module in networks.items():
-            if plan.offload and name not in names:
-                nn.Module.to(module, device="cpu")
-        for name, module in networks.items():
-            if name in names or not plan.offload:
-                nn.Module.to(module, device=self.device)
-
-    @property
-    def downscale(self) -> int:
-        """Pixels per latent, along each side."""
-        return 2 ** (len(self.vae.config["block_out_channels"]) - 1)
-
-    @property
-    def size_multiple(self) -> int:
-        """Where every level of the UNet halves evenly: 64 for SVD."""
-        return self.downscale * 2 ** (len(self.unet.config["block_out_channels"]) - 1)
 
     def settings(self) -> Settings:
         """The defaults as settings."""
@@ -203,7 +144,7 @@ class SvdGenerator:
         noise = self._noise(1, width, height, settings)[0]
         memory = self.plan_memory(num_frames, width, height, settings)
         with torch.no_grad():
-            self.bring(memory, "vae", "image_encoder")
+            self.bring("vae", "image_encoder", offload=memory.offload)
             conditioning = condition(
                 reference, noise, self.image_encoder, self.vae, self.numbers, self.unet.dtype
             )
@@ -216,7 +157,7 @@ class SvdGenerator:
     def sampling(self, video: PreparedVideo) -> Iterator[Sampler]:
         """Prepare the UNet for one video, while this is open; one at a time."""
         settings, memory = video.settings, video.memory
-        self.bring(memory, "unet", "controlnext")
+        self.bring("unet", "controlnext", offload=memory.offload)
         with ExitStack() as stack:
             injection = stack.enter_context(self.controlnext.attach(self.unet, self.control_strength))
             height, width = video.control.frames[0:1].shape[1:3]
@@ -276,7 +217,7 @@ class SvdGenerator:
     def _compiled_blocks(self, name: str) -> CompiledRegions | None:
         """The compiled blocks of a network, where compiling is asked for."""
         if self.compile and name not in self._compiled:
-            self._compiled[name] = compile_regions(self.networks()[name], self.say)
+            self._compiled[name] = compile_regions(self.named_networks()[name], self.say)
         return self._compiled.get(name)
 
     def denoise(
@@ -324,7 +265,7 @@ class SvdGenerator:
         height, width = (side * self.downscale for side in latents.shape[-2:])
         memory = self.plan_memory(len(latents), width, height, settings)
         with told_what_to_do(self.name):
-            self.bring(memory, "vae")
+            self.bring("vae", offload=memory.offload)
             compiled = self._compiled_blocks("vae")
             yield from decode_frames(
                 self.vae, latents, settings, memory.decode_chunk, compiled=compiled, say=self.say

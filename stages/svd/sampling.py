@@ -4,30 +4,19 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ..control import ControlModule, FrameFeatures, feature_bytes, frame_features, join_features
-from ..generate import Settings
+from ..generate import ControlFrames, Settings
 from ..windows import Window
 from .denoiser import Conditioning, Denoiser, guide, timestep_of, unconditional
 from .levers.deep_cache import DeepCache
 from .levers.fast import CompiledRegions
 from .levers.feed_forward import ChunkedFeedForward
 from .memory.retry import in_smaller_pieces, silent
-
-
-class ControlFrames(Protocol):
-    """Control frames of one video: an array, a memory map, or anything with a length that can be sliced."""
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, frames: slice, /) -> np.ndarray:
-        """uint8 [n, H, W, 3], RGB."""
-        ...
 
 
 class ControlCache:

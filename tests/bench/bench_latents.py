@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 
 from posedance.datasets.puppets.render import make_character, make_motion, reference_pose, render
-from posedance.stages.generate import Settings, load_generator
+from posedance.stages.generate import Settings
+from posedance.stages.models import load_generator
 from posedance.stages.pose.render import draw_control_frames
 from posedance.stages.quality import psnr
 from posedance.stages.svd.generator import SvdGenerator

@@ -149,7 +149,7 @@ def rivals(bench: Bench) -> Iterator[Row]:
         return next(step_windows(sampler, 0, bench.latents))
 
     for name, dtype, repeats in ((PUBLISHED_32, torch.float32, 1), (PUBLISHED_16, torch.bfloat16, None)):
-        for network in generator.networks().values():
+        for network in generator.named_networks().values():
             torch.nn.Module.to(network, dtype=dtype)
         with bench.sampler() as sampler:
             bench.expected = None

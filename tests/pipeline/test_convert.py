@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from posedance.pipeline.cli import main
-from posedance.stages.generate import save_generator
 from posedance.stages.mimicmotion.pose_net import PoseNet
+from posedance.stages.models import save_generator
 from posedance.stages.svd.files.tiny import tiny_random
 
 

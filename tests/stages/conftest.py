@@ -65,7 +65,7 @@ def published(tmp_path_factory) -> Path:
     The UNet takes the 320 channels of the real ControlNeXt. `svd-fp16` holds only the fp16 variant.
     """
     from posedance.stages.controlnext.model import ControlNeXt
-    from posedance.stages.generate import load_generator, save_generator
+    from posedance.stages.models import load_generator, save_generator
     from posedance.stages.svd.files.names import original_name
 
     folder = tmp_path_factory.mktemp("published")

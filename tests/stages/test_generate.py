@@ -9,17 +9,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from posedance.stages.errors import ConfigError, DeviceMemoryError, WeightsError
-from posedance.stages.generate import (
-    GENERATORS,
-    Checkpoint,
-    Settings,
-    check_size,
-    load_decoder,
-    load_generator,
-    nearest_multiple,
-    save_generator,
-    why_unusable,
-)
+from posedance.stages.generate import Checkpoint, Settings, check_size, nearest_multiple
+from posedance.stages.models import GENERATORS, load_decoder, load_generator, save_generator, why_unusable
 
 
 @pytest.fixture(scope="module")

@@ -39,9 +39,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ....datasets.puppets.render import make_character, make_motion, render
-from ....stages.generate import load_generator, why_unusable
 from ....stages.media.encode import VideoWriter
 from ....stages.media.video import Clip, read_frames
+from ....stages.models import load_generator, why_unusable
 from ...animate.graph import settings_of
 from ...config import AnimateConfig, EncodeConfig
 from ...doctor import devices, versions

@@ -26,7 +26,7 @@ import torch
 from pydantic import Field
 
 from ....stages.errors import ConfigError
-from ....stages.generate import load_generator
+from ....stages.models import load_generator
 from ....stages.svd.start import start_unet_as_reference
 from ...config import Config, Hidden, JsonFile
 from ...progress import say, stage

@@ -13,9 +13,10 @@ from ...control import ControlModule
 from ...controlnext.inject import POSE_STRENGTH
 from ...controlnext.model import ControlNeXt
 from ...errors import WeightsError
-from ...generate import BASE_FILES, Defaults
+from ...generate import Defaults
 from ..conditioning import MicroConditioning
 from ..generator import SvdGenerator
+from .base import find_base
 from .folder import SVD_DEFAULTS, build_network, load_network
 from .names import is_original, to_diffusers
 from .norms import set_norm_groups
@@ -100,22 +101,6 @@ def refuse_version_1(state: Mapping[str, Tensor], path: Path) -> None:
             f"{path} is ControlNeXt-SVD v1 ({VERSION_1_CHANNELS} output channels, added before the middle "
             "block): use the files of v2, in ControlNeXt-SVD/v2 of Pbihao/ControlNeXt"
         )
-
-
-def find_base(base: str) -> Path:
-    """A local folder, or the folder that a hub id is downloaded to (all but the UNet's weights)."""
-    if Path(base).is_dir():
-        return Path(base)
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-
-    try:
-        return Path(snapshot_download(base, allow_patterns=list(BASE_FILES)))
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError) as error:
-        raise WeightsError(
-            f"{base} is no folder and cannot be had from the hub ({error.__class__.__name__}): "
-            "give a folder in diffusers layout"
-        ) from error
 
 
 def _load_own(name: str, folder: Path) -> tuple[nn.Module, Record | None]:

@@ -7,7 +7,6 @@ Sizes are counted (footprint.py), not guessed.
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import psutil
 import torch
@@ -15,12 +14,10 @@ from diffusers.models.autoencoders.autoencoder_kl_temporal_decoder import Autoen
 from torch import nn
 
 from ...errors import DeviceMemoryError
-from ...generate import Settings
+from ...generate import Defaults, Settings
+from ..networks import SvdNetworks
 from .footprint import control_bytes, decoder_bytes, encoder_bytes, unet_bytes
 from .retry import WHAT_TO_DO
-
-if TYPE_CHECKING:
-    from ..generator import SvdGenerator
 
 MARGIN = 1.15
 """On counted bytes, for what allocators round up. Resident memory of one call on the CPU was 1.10 times the
@@ -91,17 +88,17 @@ class MemoryPlan:
 
 
 def plan_memory(
-    generator: "SvdGenerator", settings: Settings, num_frames: int, width: int, height: int
+    networks: SvdNetworks, settings: Settings, num_frames: int, width: int, height: int
 ) -> MemoryPlan:
     """The fastest plan that fits a video of `num_frames` (the reference's included) of width x height pixels.
 
     A plan that decodes as many frames together as `settings` ask for comes before any that does not, since
     that alone changes the result a little. DeviceMemoryError, in one line, where nothing fits.
     """
-    budget = memory_budget(generator.memory_limit, generator.device, generator.networks().values())
+    budget = memory_budget(networks.memory_limit, networks.device, networks.named_networks().values())
     first = None
     least = None
-    for least in _plans(generator, settings, num_frames, width, height, budget):
+    for least in _plans(networks, settings, num_frames, width, height, budget):
         if least.fits:
             if least.decode_chunk >= min(settings.decode_chunk, num_frames):
                 return least
@@ -110,7 +107,7 @@ def plan_memory(
         return first
     assert least is not None
     raise DeviceMemoryError(
-        f"{generator.name} needs about {gib(least.peak)} GiB on {generator.device} for windows of "
+        f"{networks.name} needs about {gib(least.peak)} GiB on {networks.device} for windows of "
         f"{min(settings.window_size, num_frames)} frames of {width}x{height}, and has {gib(budget)} GiB: "
         f"{WHAT_TO_DO}, or allow more with --memory-limit"
     )
@@ -162,17 +159,17 @@ def gib(count: int) -> str:
 
 
 def _plans(
-    generator: "SvdGenerator", settings: Settings, num_frames: int, width: int, height: int, budget: int
+    networks: SvdNetworks, settings: Settings, num_frames: int, width: int, height: int, budget: int
 ) -> Iterator[MemoryPlan]:
     """All plans, the fastest first; each counts when it is asked for."""
-    yield _plan(generator, settings, num_frames, width, height, budget, False, PIECES[0])
-    offload = generator.device.type != "cpu"
+    yield _plan(networks, settings, num_frames, width, height, budget, False, PIECES[0])
+    offload = networks.device.type != "cpu"
     for piece in PIECES if offload else PIECES[1:]:
-        yield _plan(generator, settings, num_frames, width, height, budget, offload, piece)
+        yield _plan(networks, settings, num_frames, width, height, budget, offload, piece)
 
 
 def _plan(
-    generator: "SvdGenerator",
+    networks: SvdNetworks,
     settings: Settings,
     num_frames: int,
     width: int,
@@ -181,18 +178,18 @@ def _plan(
     offload: bool,
     piece: Piece,
 ) -> MemoryPlan:
-    weights = {name: network_bytes(module) for name, module in generator.networks().items()}
-    latent = (height // generator.downscale, width // generator.downscale)
+    weights = {name: network_bytes(module) for name, module in networks.named_networks().items()}
+    latent = (height // networks.downscale, width // networks.downscale)
     window = min(settings.window_size, num_frames)
-    gpu = generator.device.type != "cpu"
+    gpu = networks.device.type != "cpu"
     spare = WORKSPACE if gpu else 0
 
     def there(*names: str) -> int:
         return sum(weights[name] for name in (names if offload else weights)) + spare
 
-    one_call, kept_frame, feature = control_bytes(generator.controlnext, 1, height, width)
+    one_call, kept_frame, feature = control_bytes(networks.controlnext, 1, height, width)
     features = 2 * window * feature  # those of the window, and as one tensor for the UNet
-    calls = unet_bytes(generator.unet, 1, window, *latent, piece.feed_forward_parts)
+    calls = unet_bytes(networks.unet, 1, window, *latent, piece.feed_forward_parts)
     working = int(MARGIN * (calls + features))
     chunk = 1
     if gpu:
@@ -201,18 +198,18 @@ def _plan(
         chunk = next(fitting)
     denoising = there("unet", "controlnext") + max(working, int(MARGIN * (chunk * one_call + features)))
     left = max(0, budget - denoising)
-    kept = min(generator.keep_control_bytes, left, kept_frame * num_frames)
-    deep = min(generator.keep_deep_bytes, left - kept) if settings.cache_interval > 1 else 0
+    kept = min(networks.keep_control_bytes, left, kept_frame * num_frames)
+    deep = min(networks.keep_deep_bytes, left - kept) if settings.cache_interval > 1 else 0
 
-    one_frame = MARGIN * decoder_bytes(generator.vae, 1, *latent)
+    one_frame = MARGIN * decoder_bytes(networks.vae, 1, *latent)
     decoder = there("vae")
     asked = min(settings.decode_chunk, num_frames)
-    decoded = frames_decoded(generator.vae, asked, budget - decoder, *latent)
+    decoded = frames_decoded(networks.vae, asked, budget - decoder, *latent)
     encoder = there("vae", "image_encoder")
-    encoder += int(MARGIN * encoder_bytes(generator.vae, height, width)) * (2 if upcasts(generator) else 1)
+    encoder += int(MARGIN * encoder_bytes(networks.vae, height, width)) * (2 if upcasts(networks) else 1)
     return MemoryPlan(
-        device=generator.device,
-        dtype=generator.unet.dtype,
+        device=networks.device,
+        dtype=networks.unet.dtype,
         budget=budget,
         weights=there("unet", "controlnext") - spare,
         peak=max(denoising + kept + deep, decoder + int(max(1, decoded) * one_frame), encoder),
@@ -225,27 +222,26 @@ def _plan(
     )
 
 
-def upcasts(generator: "SvdGenerator") -> bool:
+def upcasts(networks: SvdNetworks) -> bool:
     """Whether the VAE encodes in float32 though its weights are halves."""
-    return generator.vae.dtype == torch.float16 and bool(generator.vae.config["force_upcast"])
+    return networks.vae.dtype == torch.float16 and bool(networks.vae.config["force_upcast"])
 
 
-def choose_dtype(generator: "SvdGenerator", device: torch.device) -> torch.dtype:
+def choose_dtype(networks: SvdNetworks, defaults: Defaults, device: torch.device) -> torch.dtype:
     """Precision of the weights: that of `device_dtype`.
 
-    A CPU without the memory for float32 at the generator's own size gets bfloat16.
+    A CPU without the memory for float32 at the size that `defaults` name gets bfloat16.
     """
     if device.type == "cuda":
         return device_dtype(device)
-    parameters = sum(p.numel() for n in generator.networks().values() for p in n.parameters())
-    limit = generator.memory_limit
+    parameters = sum(p.numel() for n in networks.named_networks().values() for p in n.parameters())
+    limit = networks.memory_limit
     if limit is None:
-        limit = free_bytes(device) + sum(map(network_bytes, generator.networks().values()))
-    d = generator.defaults
-    latent = (d.height // generator.downscale, d.width // generator.downscale)
+        limit = free_bytes(device) + sum(map(network_bytes, networks.named_networks().values()))
+    latent = (defaults.height // networks.downscale, defaults.width // networks.downscale)
     item = torch.float32.itemsize
-    calls = unet_bytes(generator.unet, 1, d.window_size, *latent, PIECES[-1].feed_forward_parts)
-    needed = parameters * item + MARGIN * calls * item / generator.unet.dtype.itemsize
+    calls = unet_bytes(networks.unet, 1, defaults.window_size, *latent, PIECES[-1].feed_forward_parts)
+    needed = parameters * item + MARGIN * calls * item / networks.unet.dtype.itemsize
     return torch.float32 if needed <= limit else torch.bfloat16
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from posedance.pipeline.animate.graph import model_files, settings_of, step_keys
 from posedance.pipeline.config import AnimateConfig, ApproximateConfig, WeightsConfig, WindowConfig
-from posedance.stages.generate import load_generator
+from posedance.stages.models import load_generator
 
 
 @pytest.fixture(scope="module")

@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from posedance.stages.generate import load_generator, save_generator
 from posedance.stages.media.encode import VideoWriter
 from posedance.stages.media.picture import write_png
+from posedance.stages.models import load_generator, save_generator
 
 FRAMES = 3000
 SIDE, WIDTH, HEIGHT = 128, 48, 32

@@ -10,9 +10,9 @@ import torch
 from posedance.pipeline.animate.animate import animate
 from posedance.pipeline.animate.preview import Preview
 from posedance.pipeline.config import AnimateConfig
-from posedance.stages.generate import load_generator
 from posedance.stages.media.picture import write_png
 from posedance.stages.media.video import Clip, probe, read_frames
+from posedance.stages.models import load_generator
 from posedance.stages.pose.files import save_poses
 from posedance.stages.types import NUM_KEYPOINTS, PoseSequence
 

@@ -13,7 +13,7 @@ from posedance.pipeline.evaluate.pose import (
     evaluate_pose,
     measure_poses,
 )
-from posedance.stages.pose.base import why_unusable
+from posedance.stages.pose.estimators import why_unusable
 from posedance.stages.types import PoseSequence
 
 

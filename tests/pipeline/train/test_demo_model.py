@@ -14,7 +14,7 @@ from posedance.datasets.puppets.render import make_character, reference_pose, re
 from posedance.pipeline.train.encoder import EncoderConfig, train_encoder
 from posedance.pipeline.train.train import TrainConfig, train
 from posedance.pipeline.train.vae import VaeConfig, train_vae
-from posedance.stages.generate import load_generator
+from posedance.stages.models import load_generator
 from posedance.stages.svd.files.folder import load_network
 
 ROOT = Path(__file__).resolve().parents[3]

@@ -10,8 +10,8 @@ from safetensors.torch import load_file, save_file
 from posedance.pipeline.train.model import ModelConfig, load_parts
 from posedance.pipeline.train.vae import VaeConfig, VaeTask
 from posedance.stages.errors import ConfigError, WeightsError
-from posedance.stages.generate import save_generator
 from posedance.stages.mimicmotion.pose_net import PoseNet
+from posedance.stages.models import save_generator
 from posedance.stages.svd.files.norms import norm_groups, set_norm_groups
 from posedance.stages.svd.files.tiny import tiny_random
 

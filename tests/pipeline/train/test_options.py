@@ -15,7 +15,7 @@ from posedance.pipeline.train.meta import activation_bytes, meta_parts
 from posedance.pipeline.train.plan import memory_plan, plan
 from posedance.pipeline.train.train import VideoTask, train
 from posedance.stages.errors import ConfigError
-from posedance.stages.generate import load_generator
+from posedance.stages.models import load_generator
 from posedance.stages.svd.files.lora import load_lora
 
 FULL = Path(__file__).resolve().parents[3] / "configs" / "train" / "full.yaml"

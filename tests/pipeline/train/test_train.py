@@ -21,8 +21,8 @@ from posedance.pipeline.train.ray import train_on_ray
 from posedance.pipeline.train.train import TrainConfig, VideoTask, train
 from posedance.pipeline.train.vae import VaeConfig
 from posedance.stages.errors import ConfigError
-from posedance.stages.generate import load_generator
 from posedance.stages.media.video import probe
+from posedance.stages.models import load_generator
 
 STEPS = 4
 

@@ -12,7 +12,7 @@ from helpers import add_picture
 from posedance.datasets.puppets.render import make_character, make_motion, render
 from posedance.pipeline.job.job import make_folder
 from posedance.stages.media.encode import VideoWriter
-from posedance.stages.pose.base import why_unusable
+from posedance.stages.pose.estimators import why_unusable
 
 WORKER = """
 import sys

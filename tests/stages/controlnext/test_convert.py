@@ -12,7 +12,7 @@ from diffusers import UNetSpatioTemporalConditionModel
 from posedance.stages.controlnext.convert import convert, digest_of
 from posedance.stages.controlnext.model import ControlNeXt
 from posedance.stages.errors import ConfigError, WeightsError
-from posedance.stages.generate import load_generator, save_generator
+from posedance.stages.models import load_generator, save_generator
 from posedance.stages.svd.files.tiny import tiny_random
 
 KIJAI = "controlnext-svd_v2-{}.safetensors"

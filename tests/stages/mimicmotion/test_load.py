@@ -9,9 +9,9 @@ import torch
 
 from posedance.stages.controlnext.convert import convert
 from posedance.stages.errors import WeightsError
-from posedance.stages.generate import load_generator, save_generator
 from posedance.stages.mimicmotion.load import load_mimicmotion
 from posedance.stages.mimicmotion.pose_net import PoseNet
+from posedance.stages.models import load_generator, save_generator
 from posedance.stages.svd.files.tiny import tiny_random
 
 

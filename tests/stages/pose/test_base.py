@@ -10,7 +10,8 @@ import pytest
 from posedance.datasets.puppets.render import PuppetFrame, make_character, reference_pose, render
 from posedance.stages.errors import PoseError
 from posedance.stages.pose import skeleton
-from posedance.stages.pose.base import ESTIMATORS, FAR_OUTSIDE, PoseEstimator, make_estimator, why_unusable
+from posedance.stages.pose.base import FAR_OUTSIDE, PoseEstimator
+from posedance.stages.pose.estimators import ESTIMATORS, make_estimator, why_unusable
 from posedance.stages.pose.track import person_score
 
 WIDTH, HEIGHT = 288, 512

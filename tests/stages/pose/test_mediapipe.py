@@ -13,7 +13,7 @@ import pytest
 from posedance.stages.errors import PoseError
 from posedance.stages.media.picture import fit_cover, read_picture
 from posedance.stages.pose import mediapipe as backend
-from posedance.stages.pose.base import why_unusable
+from posedance.stages.pose.estimators import why_unusable
 from posedance.stages.pose.mediapipe import MediaPipeEstimator
 from posedance.stages.pose.mediapipe_layout import BODY_FROM_POSE, FACE_FROM_MESH, whole_body
 from posedance.stages.pose.mediapipe_people import without_noise

@@ -14,7 +14,7 @@ import pytest
 
 from posedance.stages import threads
 from posedance.stages.errors import PoseError
-from posedance.stages.pose.base import why_unusable
+from posedance.stages.pose.estimators import why_unusable
 from posedance.stages.pose.rtm import DWPOSE, MAX_CROPS, RTMEstimator
 
 FLOAT, INT64 = 1, 7

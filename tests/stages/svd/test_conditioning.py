@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from posedance.stages.generate import load_generator
+from posedance.stages.models import load_generator
 from posedance.stages.svd.conditioning import (
     MicroConditioning,
     clip_pixels,

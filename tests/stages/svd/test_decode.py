@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from posedance.stages.errors import ConfigError
-from posedance.stages.generate import load_generator
+from posedance.stages.models import load_generator
 from posedance.stages.svd.decode import decode, to_uint8
 from posedance.stages.svd.levers.fast import flatten_convolutions
 

@@ -10,7 +10,7 @@ from PIL import Image
 
 from posedance.stages.controlnext.convert import convert
 from posedance.stages.errors import ConfigError
-from posedance.stages.generate import load_generator, save_generator, why_unusable
+from posedance.stages.models import load_generator, save_generator, why_unusable
 from posedance.stages.svd.files.tiny import tiny_random
 from posedance.stages.svd.pipeline import PosedancePipeline
 

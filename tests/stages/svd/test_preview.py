@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional as F
 
 from posedance.datasets.puppets.render import make_character, make_motion, reference_pose, render
-from posedance.stages.generate import load_generator, why_unusable
+from posedance.stages.models import load_generator, why_unusable
 from posedance.stages.svd.conditioning import image_latents, to_signed
 from posedance.stages.svd.preview import fit_colours, preview
 

@@ -9,7 +9,7 @@ import torch
 
 from posedance.stages.controlnext.model import ControlNeXt
 from posedance.stages.errors import WeightsError
-from posedance.stages.generate import load_generator, save_generator
+from posedance.stages.models import load_generator, save_generator
 from posedance.stages.svd.files.norms import norm_groups, set_norm_groups
 from posedance.stages.svd.files.tiny import tiny_random
 

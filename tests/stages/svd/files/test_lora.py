@@ -5,7 +5,7 @@ import torch
 from safetensors.torch import save_file
 
 from posedance.stages.errors import ConfigError, WeightsError
-from posedance.stages.generate import save_generator
+from posedance.stages.models import save_generator
 from posedance.stages.svd.files.lora import has_lora, load_lora, unload_lora
 from posedance.stages.svd.files.tiny import tiny_random
 from posedance.stages.svd.levers.collapse import collapse

@@ -11,7 +11,7 @@ from diffusers.models.unets.unet_spatio_temporal_condition import UNetSpatioTemp
 from torch._dynamo.utils import counters
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from posedance.stages.generate import load_generator
+from posedance.stages.models import load_generator
 from posedance.stages.svd.levers.fast import (
     OverFrames,
     attention_backends,

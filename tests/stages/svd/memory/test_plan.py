@@ -8,7 +8,7 @@ import torch
 
 from posedance.pipeline.evaluate.bench.svd import full_generator
 from posedance.stages.errors import DeviceMemoryError
-from posedance.stages.generate import load_generator
+from posedance.stages.models import load_generator
 from posedance.stages.svd.decode import decode
 from posedance.stages.svd.memory import plan as memory
 from posedance.stages.svd.memory.footprint import decoder_bytes, live_bytes, unet_bytes
@@ -191,7 +191,7 @@ def test_the_decoder_goes_on_with_half_the_chunk(tiny):
 def test_networks_that_are_not_at_work_wait_on_the_cpu(tiny, frames, monkeypatch):
     """cpu:0 stands for a GPU: `to` tells it from the CPU, and computes all the same."""
     tiny.device = torch.device("cpu", 0)
-    names = {id(module): name for name, module in tiny.networks().items()}
+    names = {id(module): name for name, module in tiny.named_networks().items()}
     where, at_work = {}, []
     real = torch.nn.Module.to
 
@@ -206,7 +206,7 @@ def test_networks_that_are_not_at_work_wait_on_the_cpu(tiny, frames, monkeypatch
         return replace(plan(*args), offload=True)
 
     monkeypatch.setattr(type(tiny), "plan_memory", lambda self, *args: offloaded(*args))
-    for name, module in tiny.networks().items():
+    for name, module in tiny.named_networks().items():
         inner = module.encoder if name == "vae" else module
         inner.register_forward_pre_hook(lambda *_, name=name: at_work.append((name, dict(where))))
     latents = tiny.denoise(frames[0], frames[:9], replace(tiny.settings(), steps=1))

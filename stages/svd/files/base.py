@@ -1,0 +1,29 @@
+"""The base of published models: Stable Video Diffusion in diffusers layout, a folder or a hub id."""
+
+from pathlib import Path
+
+from ...errors import WeightsError
+
+BASE_FILES = ("*/*.json", "vae/*.safetensors", "image_encoder/*.safetensors")
+"""What is used of a base: all but the UNet's weights."""
+
+
+def base_files(folder: Path) -> list[Path]:
+    """What is used of a base in `folder`."""
+    return [file for pattern in BASE_FILES for file in folder.glob(pattern)]
+
+
+def find_base(base: str) -> Path:
+    """A local folder, or the folder that a hub id is downloaded to (all but the UNet's weights)."""
+    if Path(base).is_dir():
+        return Path(base)
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(base, allow_patterns=list(BASE_FILES)))
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError) as error:
+        raise WeightsError(
+            f"{base} is no folder and cannot be had from the hub ({error.__class__.__name__}): "
+            "give a folder in diffusers layout"
+        ) from error
