@@ -21,8 +21,9 @@ WindowPlan = Literal["even", "published", "mimicmotion"]
 """Names of window plans (`windows.PLANS`).
 
 `even` is ours and only cuts windows. `published` (ControlNeXt-SVD-v2) and `mimicmotion` are recipes: such a
-plan also decides how the noise is drawn (`noise`) and how the latents are cut for decoding (`decode`), as in
-the published code that it is named after.
+plan also decides how the noise is drawn (`noise`), how the latents are cut for decoding (`decode`) and that
+the reference image is brought to size without antialiasing (`fit_cover`), as in the published code that it is
+named after.
 """
 
 

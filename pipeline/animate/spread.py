@@ -83,7 +83,9 @@ class WindowWorker:
         if inputs not in self._videos:
             frames = StoredFrames(inputs.control)
             height, width = frames[0:1].shape[1:3]
-            image = fit_cover(read_picture(localize(inputs.reference, beside=".npz")), width, height)
+            picture = read_picture(localize(inputs.reference, beside=".npz"))
+            published = inputs.settings.window_plan != "even"
+            image = fit_cover(picture, width, height, published=published)
             kept = sum(video.control.kept_bytes for video in self._videos.values())
             self._generator.keep_control_bytes = max(0, self._keep_bytes - kept)
             self._videos[inputs] = self._generator.prepare(image, frames, inputs.settings)

@@ -228,7 +228,8 @@ def denoise(
 
     frames = StoredFrames(control)
     height, width = frames[0:1].shape[1:3]
-    image = fit_cover(read_picture(reference), width, height)
+    published = settings.window_plan != "even"
+    image = fit_cover(read_picture(reference), width, height, published=published)
     windows = len(plan(settings.window_plan, len(frames), settings.window_size, settings.window_overlap))
     resume = load_checkpoint(checkpoint, key)
     preview = None if open_preview is None else open_preview(image)

@@ -78,14 +78,14 @@ def to_rgb(image: Image.Image, name: str) -> np.ndarray:
     return np.array(image.convert("RGB"))
 
 
-def fit_cover(image: np.ndarray, width: int, height: int) -> np.ndarray:
+def fit_cover(image: np.ndarray, width: int, height: int, *, published: bool = False) -> np.ndarray:
     """Scale uint8 [H, W, 3] so that it covers `height` x `width`, then cut the centre out of it.
 
-    Bilinear without antialiasing and rounded to 8 bits, as the published pipeline brings the reference image
-    to size: an image with the target's size is returned as it is, pixel for pixel.
+    A larger image is shrunk with antialiasing (Lanczos), a smaller one enlarged bilinearly; no level is
+    darker or brighter than the image's own. `published` is bilinear without antialiasing, as the published
+    pipelines bring the reference image to size: fine patterns become moire. An image with the target's size
+    is returned as it is, pixel for pixel.
     """
-    import torch  # here alone: reading and writing pictures and videos does without
-
     if image.shape[:2] == (height, width):
         return np.ascontiguousarray(image)  # 88 * (200 / 88) is more than 200: a row would be invented
     ratio = image.shape[0] / image.shape[1]
@@ -93,11 +93,23 @@ def fit_cover(image: np.ndarray, width: int, height: int) -> np.ndarray:
         size = (height, math.ceil(height / ratio))
     else:
         size = (math.ceil(width * ratio), width)
-    planes = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None].float()
-    planes = torch.nn.functional.interpolate(planes, size=size, mode="bilinear", align_corners=False)
-    scaled = planes[0].round().to(torch.uint8).permute(1, 2, 0).numpy()
+    if published or size[0] > image.shape[0]:
+        scaled = _bilinear(image, size)
+    else:
+        whole = Image.fromarray(np.ascontiguousarray(image))
+        shrunk = np.asarray(whole.resize((size[1], size[0]), Image.Resampling.LANCZOS))
+        scaled = np.clip(shrunk, image.min(), image.max())  # the filter swings over at hard edges
     top, left = round((size[0] - height) / 2), round((size[1] - width) / 2)
     return np.ascontiguousarray(scaled[top : top + height, left : left + width])
+
+
+def _bilinear(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """uint8 [H, W, 3] at `size` (height, width), without antialiasing, rounded to 8 bits."""
+    import torch  # here alone: reading and writing pictures and videos does without
+
+    planes = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None].float()
+    planes = torch.nn.functional.interpolate(planes, size=size, mode="bilinear", align_corners=False)
+    return planes[0].round().to(torch.uint8).permute(1, 2, 0).numpy()
 
 
 def write_png(path: str | os.PathLike[str], image: np.ndarray) -> None:

@@ -116,7 +116,8 @@ class PosedancePipeline(DiffusionPipeline):
         given: dict[str, Any] = {key: value for key, value in named.items() if value is not None}
         model = self.svd_generator()
         settings = replace(model.settings(), **given)
-        reference = fit_cover(pixels(image, "image"), width, height)
+        published = settings.window_plan != "even"
+        reference = fit_cover(pixels(image, "image"), width, height, published=published)
         parts: Any = self
         with parts.progress_bar(total=settings.steps) as bar:
             latents = model.denoise(reference, drawn, settings, on_step=lambda step, latents: bar.update())

@@ -182,3 +182,26 @@ def test_what_is_no_list_of_records_is_refused(tmp_path):
 def test_videos_need_a_spacing(dance):
     with pytest.raises(ConfigError, match=r"data\.spacing"):
         VideoClips(ClipSpec(48, 80, 216, 2, 0), *folder_sources(dance[0]))
+
+
+def test_clips_have_square_pixels_and_no_moire(tmp_path, make_video):
+    """Stored at half its width, with single black and white pixels: shown 320x400, and a clip is 48x80."""
+
+    def draw(index, width, height):
+        y, x = np.mgrid[:height, :width]
+        pattern = (x + y) % 2 * 255
+        disc = np.hypot(2 * (x - 79.5), y - 199.5) < 100
+        return np.repeat(np.where(disc, pattern, 0).astype(np.uint8)[..., None], 3, axis=2)
+
+    def halve(stream):
+        stream.codec_context.sample_aspect_ratio = Fraction(2)
+
+    options = {"crf": "2", "bf": "0"}
+    make_video(tmp_path / "a.mp4", FRAMES, size=(160, 400), draw=draw, prepare=halve, options=options)
+    poses = PoseSequence(np.ones((FRAMES, 133, 2)), np.ones((FRAMES, 133)), (320, 400), FPS)
+    save_poses(tmp_path / "a.npz", poses)
+    frame = VideoClips(SPEC, *folder_sources(tmp_path))[0].frames[1][..., 1]
+    rows, columns = np.nonzero(frame > 64)
+    assert abs(np.ptp(rows) + 1 - 40) <= 1
+    assert abs(np.ptp(columns) + 1 - 40) <= 1
+    assert float(frame[30:50, 14:34].std()) < 4

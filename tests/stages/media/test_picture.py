@@ -24,7 +24,8 @@ def test_golden_reference_image_fit(golden):
         (expected,) = case.parent.glob(f"{case.name.split('_')[0]}_output_*.png")
         target = read_picture(expected)
         height, width = target.shape[:2]
-        np.testing.assert_array_equal(fit_cover(read_picture(case), width, height), target, err_msg=case.name)
+        fitted = fit_cover(read_picture(case), width, height, published=True)
+        np.testing.assert_array_equal(fitted, target, err_msg=case.name)
 
 
 def test_golden_reference_image_fit_sizes(golden):
@@ -32,7 +33,28 @@ def test_golden_reference_image_fit_sizes(golden):
     for case in json.loads((folder / "meta.json").read_text())["cases"]:
         image = np.zeros((*case["input_hw"], 3), np.uint8)
         height, width = case["target_hw"]
-        assert fit_cover(image, width, height).shape == (height, width, 3)
+        for published in (False, True):
+            assert fit_cover(image, width, height, published=published).shape == (height, width, 3)
+
+
+def checkers(height: int, width: int) -> np.ndarray:
+    """uint8 [H, W, 3]: single pixels of black and white, which are grey from afar."""
+    y, x = np.mgrid[:height, :width]
+    return np.repeat(((x + y) % 2 * 255).astype(np.uint8)[..., None], 3, axis=2)
+
+
+@pytest.mark.parametrize("size", [(192, 341), (230, 300), (101, 57), (320, 480)])
+def test_a_photo_is_shrunk_without_moire(size):
+    photo = checkers(800, 600)
+    grey = fit_cover(photo, *size)
+    assert abs(float(grey.mean()) - 127.5) < 1
+    assert float(grey.std()) < 1
+    assert float(fit_cover(photo, *size, published=True).std()) > 20
+
+
+def test_a_contact_sheet_is_shrunk_without_moire():
+    sheet = contact_sheet([np.full((144, 81, 3), 128, np.uint8), checkers(512, 288)], columns=2)
+    assert float(sheet[:, 81:].std()) < 1
 
 
 @given(
@@ -40,10 +62,11 @@ def test_golden_reference_image_fit_sizes(golden):
     width=st.integers(1, 90),
     to_height=st.integers(1, 90),
     to_width=st.integers(1, 90),
+    published=st.booleans(),
 )
-def test_fit_gives_the_size_asked_for_and_invents_no_levels(height, width, to_height, to_width):
+def test_fit_gives_the_size_asked_for_and_invents_no_levels(height, width, to_height, to_width, published):
     image = np.random.default_rng(height).integers(50, 200, (height, width, 3), np.uint8)
-    fitted = fit_cover(image, to_width, to_height)
+    fitted = fit_cover(image, to_width, to_height, published=published)
     assert fitted.shape == (to_height, to_width, 3)
     assert fitted.min() >= image.min()
     assert fitted.max() <= image.max()
