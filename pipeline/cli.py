@@ -16,7 +16,7 @@ from cyclopts.validators import Number
 from pydantic import ValidationError
 
 from ..stages.errors import PosedanceError
-from .config import AnimateConfig, BatchConfig, ClipConfig, ConfigFile, JsonFile, explain, resolve
+from .config import AnimateConfig, BatchConfig, ClipConfig, ConfigFile, JsonFile, StepName, explain, resolve
 
 app = App(
     name="run.py",
@@ -164,7 +164,7 @@ def cost(
 
 
 @app.command
-def replay(folder: Path, step: str) -> None:
+def replay(folder: Path, step: StepName) -> None:
     """Make one step of a job again from its saved inputs, to see what it does.
 
     Parameters
@@ -172,7 +172,7 @@ def replay(folder: Path, step: str) -> None:
     folder
         Job folder, of animate or inside a batch.
     step
-        reference, poses, control, latents, result or comparison.
+        Which of its steps.
     """
     from .animate.replay import replay as run_again
 

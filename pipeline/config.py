@@ -33,6 +33,12 @@ JsonFile = Annotated[Path | None, Parameter(name="--json")]
 """The option by which a command that measures is told where to write its figures."""
 
 
+StepName = Literal[
+    "size", "settings", "reference", "poses", "control", "latents", "result", "comparison"
+]  # fmt: skip
+"""The steps of a video, as `animate/graph.py` lists them: a test compares."""
+
+
 class Config(BaseModel):
     """Base of every config: immutable, and an unknown key is an error."""
 
@@ -203,7 +209,7 @@ class BatchConfig(AnimateConfig):
     """Seconds without progress after which a worker is killed and replaced."""
     retry_quarantined: bool = False
     """Try again what an earlier run gave up."""
-    force: Literal["reference", "poses", "control", "latents", "result", "comparison"] | None = None
+    force: StepName | None = None
     """Make this step again, and all that follow from it. To go on after a stop, leave it out."""
     limit: Annotated[int | None, Field(ge=1)] = None
     """Make at most this many of the videos that are not done."""

@@ -3,40 +3,34 @@
 The steps are in `graph.py`. Each runs only if its inputs changed since it last ran.
 """
 
+from contextlib import closing
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from ...datasets.puppets.render import DEMO_FRAMES, write_demo
 from ...stages.errors import ConfigError
+from ...stages.generate import Settings
 from ...stages.media.picture import read_picture
 from ...stages.media.video import count_frames, probe
 from ...stages.models import why_unusable
 from ...stages.pose.files import load_poses
 from ...stages.windows import plan as plan_windows
-from ..batch.manifest import with_paths
 from ..config import AnimateConfig, write_yaml
-from ..doctor import environment
+from ..job.inputs import with_local_inputs, with_whole_paths
 from ..job.job import Job, Key, key_of, open_job, write_text
 from ..job.publish import is_published, publish
-from ..job.storage import is_file, localize, scratch_for, url_of, with_local_inputs
-from ..models import open_generator
+from ..job.storage import is_file, scratch_for, url_of
 from ..progress import say
 from ..workers.ray_pool import refuse_cluster
-from . import steps
-from .graph import (
-    STEPS,
-    compare,
-    denoise,
-    draw,
-    files_of,
-    find_pose,
-    notes_on,
-    shape_of,
-    step_keys,
-    weights_of,
-    write_result,
-)
+from .graph import GRAPH, run, step_keys
+from .settings import Size, notes_on, settings_of, size_of
 from .spread import denoise as denoise_spread
+from .steps import clip_of
+from .tools import Tools
+
+RESULTS = ("result.mp4", "comparison.mp4", "contact_sheet.png", "poses.npz")
+"""What users come for, the result first."""
 
 
 def animate(config: AnimateConfig, workers: int | None = None, ray_address: str | None = None) -> list[Path]:
@@ -46,11 +40,10 @@ def animate(config: AnimateConfig, workers: int | None = None, ray_address: str 
     what is not done yet. Where the output is a URL the files are made in a scratch folder and then published.
     Raises PosedanceError with one line for the user.
     """
-    check_request(config)
+    num_frames = check_request(config)
     if ray_address is not None and workers is None:
         raise ConfigError(f"--ray-address {ray_address} without --workers: say how many share the video")
     config = with_usable_model(config)
-    names = ("result.mp4", "comparison.mp4", "contact_sheet.png", "poses.npz")
     asked = config.output
     url = url_of(asked)
     if url is not None:
@@ -62,72 +55,77 @@ def animate(config: AnimateConfig, workers: int | None = None, ray_address: str 
         keys = step_keys(config)
         if url is not None and is_published(url, keys):
             say(f"everything in {url} is up to date")
-            return [asked / name for name in names]
+            return [asked / name for name in RESULTS]
         write_text(job.folder / "config.yaml", write_yaml(config))
-        if all(job.is_done(step, keys[step]) for step in STEPS):
+        if all(job.is_done(name, key) for name, key in keys.items()):
             say(f"everything in {job.folder} is up to date")
         else:
-            make(job, config, keys, workers, ray_address)
+            denoise = None
+            if workers is not None:
+                there = AnimateConfig.model_validate(with_whole_paths(config.model_dump(), Path.cwd()))
+                denoise = partial(denoise_spread, there, workers, ray_address)
+            with closing(Tools(denoise=denoise)) as tools:
+                make(job, config, keys, num_frames, tools)
         if url is not None:
             publish(job, url, keys)
-        return [asked / name for name in names]
+        return [asked / name for name in RESULTS]
 
 
-def make(
-    job: Job, config: AnimateConfig, keys: dict[str, Key], workers: int | None, ray_address: str | None
-) -> None:
-    """Run the steps that are not done."""
-    generator = open_generator(config)
-    shape = shape_of(generator, config)
-    settings = shape.settings
-    num_frames = 1 + count_driving_frames(config)
-    windows = plan_windows(settings.window_plan, num_frames, settings.window_size, settings.window_overlap)
+def make(job: Job, config: AnimateConfig, keys: dict[str, Key], num_frames: int, tools: Tools) -> None:
+    """Say what will be made, and run the steps that are not done."""
+    generator = tools.generator(config)
+    outline = outline_of(config, tools, num_frames)
     say(
-        f"{generator.name} on {generator.device}: {num_frames - 1} frames of "
-        f"{shape.width}x{shape.height} in {len(windows)} windows of "
-        f"{settings.window_size}, {settings.steps} steps"
+        f"{generator.name} on {generator.device}: {num_frames} frames of "
+        f"{outline.size.width}x{outline.size.height} in {outline.windows} windows of "
+        f"{outline.settings.window_size}, {outline.settings.steps} steps"
     )
-    for note in notes_on(generator, settings):
-        say(note)
-    write_text(job.folder / "environment.json", environment(weights_of(config)))
-    for step in ("reference", "poses"):
-        (output,) = files = files_of(job, step)
-        job.run(step, keys[step], files, partial(find_pose, step, config, output))
-    draw(job, config, keys["control"], shape)
-    run = None
-    if workers is not None:
-        (control,) = files_of(job, "control")
-        there = AnimateConfig.model_validate(with_paths(config.model_dump(), Path.cwd()))
-        run = partial(denoise_spread, there, control.resolve(), workers, ray_address, generator)
-    denoise(job, config, keys["latents"], shape, generator, run)
-    write_result(job, config, keys["result"], shape, generator.decode)
-    compare(job, config, keys["comparison"])
+    for step in GRAPH:
+        run(job, step, config, keys, tools)
+
+
+@dataclass(frozen=True, slots=True)
+class Outline:
+    """What will be made, before it is."""
+
+    size: Size
+    settings: Settings
+    windows: int
+
+
+def outline_of(config: AnimateConfig, tools: Tools, num_frames: int) -> Outline:
+    """What will be made of a dance of so many frames. Raises ConfigError for what the model cannot make."""
+    generator = tools.generator(config)
+    size, settings = size_of(generator, config.width, config.height), settings_of(generator, config)
+    overlap = settings.window_overlap
+    windows = plan_windows(settings.window_plan, 1 + num_frames, settings.window_size, overlap)
+    return Outline(size, settings, len(windows))
 
 
 def plan(config: AnimateConfig) -> str:
     """What `animate` would do with `config`: frames, windows, steps, memory. Writes nothing."""
-    check_request(config)
+    num_frames = check_request(config)
     config = with_usable_model(config)
-    generator = open_generator(config)
-    shape = shape_of(generator, config)
-    width, height, settings = shape.width, shape.height, shape.settings
-    num_frames = 1 + (DEMO_FRAMES if is_demo(config) else count_driving_frames(config))
-    windows = plan_windows(settings.window_plan, num_frames, settings.window_size, settings.window_overlap)
-    memory = generator.plan_memory(num_frames, width, height, settings).lines()
-    return "\n".join(
-        [
-            f"model    {generator.name} on {generator.device}, {generator.unet.dtype}",
-            f"frames   {num_frames - 1} of {width}x{height}",
-            f"windows  {len(windows)} of {settings.window_size}, overlap at least {settings.window_overlap}",
-            f"steps    {settings.steps}: {settings.steps * len(windows)} calls of the UNet",
-            *(f"note     {note}" for note in notes_on(generator, settings)),
-            *(f"memory   {line}" for line in memory),
-        ]
-    )
+    with closing(Tools()) as tools:
+        generator = tools.generator(config)
+        outline = outline_of(config, tools, num_frames)
+        (width, height), settings = (outline.size.width, outline.size.height), outline.settings
+        memory = generator.plan_memory(1 + num_frames, width, height, settings).lines()
+        overlap, calls = settings.window_overlap, settings.steps * outline.windows
+        return "\n".join(
+            [
+                f"model    {generator.name} on {generator.device}, {generator.unet.dtype}",
+                f"frames   {num_frames} of {width}x{height}",
+                f"windows  {outline.windows} of {settings.window_size}, overlap at least {overlap}",
+                f"steps    {settings.steps}: {calls} calls of the UNet",
+                *(f"note     {note}" for note in notes_on(generator, settings)),
+                *(f"memory   {line}" for line in memory),
+            ]
+        )
 
 
-def check_request(config: AnimateConfig) -> None:
-    """Refuse, before anything is written, what contradicts itself or cannot be read."""
+def check_request(config: AnimateConfig) -> int:
+    """Refuse, before anything is written, what contradicts itself or cannot be read; returns the frames."""
     if config.driving and config.pose:
         raise ConfigError("--driving and --pose are both given: the dance comes from one of them")
     if (config.driving or config.pose) and not config.reference:
@@ -140,28 +138,25 @@ def check_request(config: AnimateConfig) -> None:
         raise ConfigError(f"there is no file {config.lora}: --lora names LoRA weights")
     if config.lora is None and config.lora_scale != 1:
         raise ConfigError(f"--lora-scale {config.lora_scale:g} without weights: name them with --lora")
-    if config.reference:
-        read_picture(localize(config.reference, beside=".npz"))
-        count_driving_frames(config)
+    if config.reference is None:
+        return DEMO_FRAMES
+    local = with_local_inputs(config)
+    assert local.reference is not None
+    read_picture(local.reference)
+    return count_driving_frames(local)
 
 
 def count_driving_frames(config: AnimateConfig) -> int:
     """Frames of the dance, which are those of the result. Raises where its source cannot be read."""
-    config = with_local_inputs(config)
     if config.pose:
         return len(load_poses(config.pose))
     assert config.driving is not None
-    return count_frames(probe(config.driving), steps.clip_of(config))
-
-
-def is_demo(config: AnimateConfig) -> bool:
-    """Whether nothing was named to animate."""
-    return config.reference is None
+    return count_frames(probe(config.driving), clip_of(config))
 
 
 def with_demo_inputs(job: Job, config: AnimateConfig) -> AnimateConfig:
     """Draw the built-in dancers where nothing was named to animate, and name them."""
-    if not is_demo(config):
+    if config.reference is not None:
         return config
     folder = job.folder / "inputs"
     files = [folder / "driving.mp4", folder / "reference.png"]
@@ -171,7 +166,7 @@ def with_demo_inputs(job: Job, config: AnimateConfig) -> AnimateConfig:
         say("drawing two dancers: one drives, one is animated")
         write_demo(folder)
 
-    job.run("inputs", key_of("inputs"), files, draw)
+    job.run("inputs", key_of("inputs", version=1), files, draw)
     return config.model_copy(update={"driving": files[0], "reference": files[1], "stride": 1})
 
 

@@ -151,10 +151,10 @@ def open_pool(config: AnimateConfig, workers: int, ray_address: str | None = Non
 
 def denoise(
     config: AnimateConfig,
-    control: Path,
     workers: int,
     ray_address: str | None,
     generator: "SvdGenerator",
+    control: Path,
     reference: np.ndarray,
     control_frames: "ControlFrames",
     settings: Settings,
@@ -170,7 +170,7 @@ def denoise(
     """
     check_settings(settings)
     assert config.reference is not None
-    inputs = Inputs(config.reference, control, settings)
+    inputs = Inputs(config.reference, control.resolve(), settings)
     video = video_of(generator, inputs, resume, on_window, on_step, on_estimate)
     with open_pool(config, workers, ray_address) as pool:
         pool.run([video])

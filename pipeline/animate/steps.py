@@ -1,13 +1,15 @@
 """The work of `animate`, step by step: each function reads files, calls stages, and writes files.
 
-No function here knows what was done before or what comes next; `animate.py` decides that. Each writes its
-outputs whole or not at all and returns facts about them, as plain data that a record can keep.
+No function here knows what was done before or what comes next: `graph.py` tells which files it gets. Each
+writes its outputs whole or not at all and returns facts about them.
 """
 
+import json
 import math
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, closing, contextmanager
+from dataclasses import asdict
 from fractions import Fraction
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,58 +21,123 @@ from ...stages.generate import Checkpoint, Settings
 from ...stages.media.encode import AudioSource, VideoWriter
 from ...stages.media.frames import StoredFrames, write_frames
 from ...stages.media.picture import fit_cover, read_picture
-from ...stages.media.video import Clip, DecodeReport, count_frames, output_rate, probe, read_frames
+from ...stages.media.video import (
+    Clip,
+    DecodeReport,
+    clip_start,
+    count_frames,
+    output_rate,
+    probe,
+    read_frames,
+)
 from ...stages.pose.align import cover_alignment, fit_alignment
-from ...stages.pose.base import PoseEstimator
-from ...stages.pose.estimators import make_estimator
 from ...stages.pose.files import load_poses, save_poses
 from ...stages.pose.render import draw_control_frames
 from ...stages.pose.track import PoseReport, estimate_picture, estimate_poses
 from ...stages.types import NUM_KEYPOINTS, PoseSequence
 from ...stages.windows import plan
-from ..config import ClipConfig, EncodeConfig, EstimatorConfig
-from ..job.storage import is_file
+from ..config import ClipConfig, EstimatorConfig
+from ..doctor import environment
+from ..job.inputs import file_beside
+from ..job.job import write_text
 from ..progress import say, stage
+from .decided import weights_of
 from .preview import Preview
+from .report import write_comparison
+from .settings import Size, notes_on, settings_of, size_of
+from .tools import Tools
+from .video import Facts, Video
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-Facts = dict[str, Any]
-
 CUT_WORTH_SAYING = 0.2
 """Part of the reference picture that may be cut off at its sides without a word."""
+CHECKPOINT = ".work/checkpoint.safetensors"
+"""Where denoising keeps what it has come to."""
 
 
-def clip_of(config: ClipConfig) -> Clip:
-    """The part of the driving video that a config asks for."""
-    return Clip(config.start, config.duration, config.stride)
+def size(video: Video, tools: Tools) -> Facts:
+    """What the model makes of the asked width and height -> `Size` as JSON."""
+    config = video.config
+    write_text(
+        video.output, json.dumps(asdict(size_of(tools.generator(config), config.width, config.height)))
+    )
+    return {}
 
 
-def estimator_of(options: EstimatorConfig) -> PoseEstimator:
-    """The pose estimator that a config asks for, not yet set up."""
-    return make_estimator(options.name, model=options.model, detector=options.detector)
+def settings(video: Video, tools: Tools) -> Facts:
+    """What the model makes of the options of sampling -> `Settings` as JSON, without the video's own seed."""
+    generator = tools.generator(video.config)
+    settings = settings_of(generator, video.config)
+    shared = asdict(settings)
+    del shared["seed"]
+    write_text(video.output, json.dumps(shared))
+    return {"notes": notes_on(generator, settings)}
 
 
-@contextmanager
-def opened(options: EstimatorConfig) -> Iterator[PoseEstimator]:
-    """The pose estimator that a config asks for, set up, and closed at the end."""
-    with closing(estimator_of(options)) as estimator:
-        estimator.setup()
-        yield estimator
+def load_settings(path: Path, seed: int) -> Settings:
+    """The settings that step `settings` wrote, with the video's own seed."""
+    values: dict[str, Any] = {
+        key: tuple(value) if isinstance(value, list) else value
+        for key, value in json.loads(path.read_text()).items()
+    }
+    return Settings(**values, seed=seed)
 
 
-OpenEstimator = Callable[[EstimatorConfig], AbstractContextManager[PoseEstimator]]
-"""Where a step gets its pose estimator: `opened`, or a worker that keeps one."""
+def reference(video: Video, tools: Tools) -> Facts:
+    """The pose of the character in its picture -> pose file: read from beside the picture, or estimated.
+
+    With alignment `none` a picture without a person gives a pose of score 0 throughout; else PoseError.
+    """
+    picture, options = video.config.reference, video.config.estimator
+    assert picture is not None
+    beside = file_beside(picture, ".npz")
+    image = read_picture(picture)
+    size = (image.shape[1], image.shape[0])
+    if beside is not None:
+        poses = load_poses(beside)
+        if poses.size != size:
+            raise PoseError(
+                f"{beside} has keypoints for a picture of {poses.size[0]}x{poses.size[1]}, "
+                f"but {picture} is {size[0]}x{size[1]}: remove it or make it again"
+            )
+        save_poses(video.output, poses[:1])
+        return {"notes": [f"keypoints of the character read from {beside}"]}
+    notes = []
+    with tools.estimator(options) as estimator:
+        try:
+            poses, found = estimate_picture(image, estimator, min_score=options.min_score, name=str(picture))
+            if found.people > 1:
+                notes.append(f"{found.people} people in {picture}: the largest is animated")
+        except PoseError:
+            if video.config.align != "none":
+                raise
+            empty = np.zeros((1, NUM_KEYPOINTS, 2), np.float32)
+            poses = PoseSequence(empty, empty[..., 0], size, Fraction(1))
+            notes.append(f"no person found in {picture}")
+    save_poses(video.output, poses)
+    return {"notes": notes}
 
 
-def driving_poses(
-    driving: Path,
-    clip: Clip,
-    options: EstimatorConfig,
-    output: Path,
-    open_estimator: OpenEstimator = opened,
-) -> Facts:
+def poses(video: Video, tools: Tools) -> Facts:
+    """The dance -> pose file: the poses of the driving video, or the pose file that the user names."""
+    config = video.config
+    if config.pose is not None:
+        return copy_poses(config.pose, video.output)
+    assert config.driving is not None
+    return driving_poses(config.driving, clip_of(config), config.estimator, video.output, tools)
+
+
+def copy_poses(source: Path, output: Path) -> Facts:
+    """A pose file that the user names -> pose file `output`."""
+    poses = load_poses(source)
+    save_poses(output, poses)
+    missing = int((~poses.scores.any(1)).sum())
+    return {"notes": [f"no person in {missing} of {len(poses)} frames of {source}"] if missing else []}
+
+
+def driving_poses(driving: Path, clip: Clip, options: EstimatorConfig, output: Path, tools: Tools) -> Facts:
     """Poses of a driving video -> pose file `output`."""
     info, decoding = probe(driving), DecodeReport()
     frames = read_frames(driving, clip, decoding)
@@ -78,7 +145,7 @@ def driving_poses(
     def found_one(count: int) -> None:
         advance(1)
 
-    with open_estimator(options) as estimator, stage("pose", count_frames(info, clip)) as advance:
+    with tools.estimator(options) as estimator, stage("pose", count_frames(info, clip)) as advance:
         poses, found = estimate_poses(
             frames,
             estimator,
@@ -90,6 +157,11 @@ def driving_poses(
         )
     save_poses(output, poses)
     return {"notes": [*decoding_notes(decoding), *pose_notes(found)]}
+
+
+def clip_of(config: ClipConfig) -> Clip:
+    """The part of the driving video that a config asks for."""
+    return Clip(config.start, config.duration, config.stride)
 
 
 def decoding_notes(report: DecodeReport) -> Iterator[str]:
@@ -117,83 +189,22 @@ def pose_notes(report: PoseReport) -> Iterator[str]:
     )
 
 
-def copy_poses(source: Path, output: Path) -> Facts:
-    """A pose file that the user names -> pose file `output`."""
-    poses = load_poses(source)
-    save_poses(output, poses)
-    missing = int((~poses.scores.any(1)).sum())
-    return {"notes": [f"no person in {missing} of {len(poses)} frames of {source}"] if missing else []}
+def control(video: Video, tools: Tools) -> Facts:
+    """Align the driver to the character and draw the control frames -> frame store.
 
-
-def reference_pose(
-    reference: Path,
-    options: EstimatorConfig,
-    may_lack: bool,
-    output: Path,
-    open_estimator: OpenEstimator = opened,
-) -> Facts:
-    """Pose of the character in a picture -> pose file `output`: read from beside it, or estimated.
-
-    With `may_lack` a picture without a person gives a pose of score 0 throughout; otherwise PoseError.
+    Frame 0 is the reference's own pose, the driver's follow. A character without a pose of its own is taken
+    to stand in the driver's first.
     """
-    beside = keypoints_beside(reference)
-    image = read_picture(reference)
-    size = (image.shape[1], image.shape[0])
-    if beside is not None:
-        poses = load_poses(beside)
-        if poses.size != size:
-            raise PoseError(
-                f"{beside} has keypoints for a picture of {poses.size[0]}x{poses.size[1]}, "
-                f"but {reference} is {size[0]}x{size[1]}: remove it or make it again"
-            )
-        save_poses(output, poses[:1])
-        return {"notes": [f"keypoints of the character read from {beside}"]}
-    notes = []
-    with open_estimator(options) as estimator:
-        try:
-            poses, found = estimate_picture(
-                image, estimator, min_score=options.min_score, name=str(reference)
-            )
-            if found.people > 1:
-                notes.append(f"{found.people} people in {reference}: the largest is animated")
-        except PoseError:
-            if not may_lack:
-                raise
-            empty = np.zeros((1, NUM_KEYPOINTS, 2), np.float32)
-            poses = PoseSequence(empty, empty[..., 0], size, Fraction(1))
-            notes.append(f"no person found in {reference}")
-    save_poses(output, poses)
-    return {"notes": notes}
-
-
-def keypoints_beside(reference: Path) -> Path | None:
-    """The keypoint file of a picture: the same name with .npz, where it exists."""
-    path = reference.with_suffix(".npz")
-    return path if is_file(path) else None
-
-
-def draw_control(
-    driving_poses: Path,
-    reference_pose: Path,
-    align: str,
-    size: tuple[int, int],
-    canvas: int,
-    output: Path,
-) -> Facts:
-    """Align the driver to the character and draw the control frames of `size` -> frame store `output`.
-
-    `canvas` is the short side of the drawing that the model was trained with. Frame 0 is the reference's own
-    pose, the driver's follow. A character without a pose of its own is taken to stand in the driver's first.
-    """
-    driver, own = load_poses(driving_poses), load_poses(reference_pose)
-    cover = cover_alignment(own.size, *size)
+    size = Size(**json.loads(video.read("size").read_text()))
+    driver, own = load_poses(video.read("poses")), load_poses(video.read("reference"))
+    cover = cover_alignment(own.size, size.width, size.height)
     own = cover.apply(own)
-    fit = fit_alignment(driver, own, align)
+    fit = fit_alignment(driver, own, video.config.align)
     aligned = fit.apply(driver)
     notes = [fit.note] if fit.note else []
     if (cut := 1 - 1 / math.prod(cover.scale)) > CUT_WORTH_SAYING:
         notes.append(
-            f"{cut:.0%} of the picture is cut away to fit {size[0]}x{size[1]}: "
+            f"{cut:.0%} of the picture is cut away to fit {size.width}x{size.height}: "
             "choose --width and --height nearer to its shape"
         )
     if not own.scores.any():
@@ -201,52 +212,54 @@ def draw_control(
         own = aligned[first : first + 1]
         notes.append("the character has no pose of its own: it is taken to stand in the dancer's first pose")
     with stage("draw", len(aligned) + 1) as advance:
-        published = align == "published"
-        drawn = chain(
-            *(draw_control_frames(poses, *size, canvas, published=published) for poses in (own, aligned))
-        )
-        write_frames(output, counted(drawn, advance))
+        published = video.config.align == "published"
+        draw = partial(draw_control_frames, width=size.width, height=size.height, canvas=size.canvas)
+        drawn = chain.from_iterable(draw(each, published=published) for each in (own, aligned))
+        write_frames(video.output, counted(drawn, advance))
     return {"notes": notes}
 
 
-def denoise(
-    run: "Callable[..., Tensor]",
-    reference: Path,
-    control: Path,
-    settings: Settings,
-    output: Path,
-    checkpoint: Path,
-    key: str,
-    open_preview: Callable[[np.ndarray], Preview] | None = None,
-) -> None:
-    """Latents of the video -> safetensors file `output`. `run` is `Generator.denoise` or does the same.
+def latents(video: Video, tools: Tools) -> Facts:
+    """Latents of the video -> safetensors file.
 
-    After each step they are kept in `checkpoint` under `key`, where a stopped run of the same key goes on.
-    `open_preview` gets the reference image at the size of the video.
+    After each step they are kept in `CHECKPOINT` under the key, where a stopped run goes on. Writes what it
+    is made with to environment.json, and previews where they are asked for.
     """
     from ...stages.svd.files.weights import save_tensors
 
-    frames = StoredFrames(control)
+    config, generator = video.config, tools.generator(video.config)
+    write_text(video.folder / "environment.json", environment(weights_of(config)))
+    assert config.reference is not None
+    settings = load_settings(video.read("settings"), config.seed)
+    frames = StoredFrames(video.read("control"))
     height, width = frames[0:1].shape[1:3]
     published = settings.window_plan != "even"
-    image = fit_cover(read_picture(reference), width, height, published=published)
+    image = fit_cover(read_picture(config.reference), width, height, published=published)
     windows = len(plan(settings.window_plan, len(frames), settings.window_size, settings.window_overlap))
-    resume = load_checkpoint(checkpoint, key)
-    preview = None if open_preview is None else open_preview(image)
+    checkpoint, shown = video.folder / CHECKPOINT, video.folder / "preview.mp4"
+    resume = load_checkpoint(checkpoint, video.key)
+    shown.unlink(missing_ok=True)
+    preview = None
+    if config.preview_every is not None:
+        fps = load_poses(video.read("poses")).fps
+        preview = Preview(generator, generator.colours(image), config.preview_every, fps, shown)
 
     def keep(step: int, latents: "Tensor") -> None:
-        save_tensors(checkpoint, {"latents": latents}, {"key": key, "step": str(step)})
+        save_tensors(checkpoint, {"latents": latents}, {"key": video.key, "step": str(step)})
         if preview is not None:
             preview.write(step)
 
     def predicted(step: int, window: int) -> None:
         advance(1)
 
+    denoise = generator.denoise
+    if tools.denoise is not None:
+        denoise = partial(tools.denoise, generator, video.read("control"))
     with stage("denoise", settings.steps * windows, "window") as advance:
         if resume is not None:
             say(f"denoise: going on after step {resume.step} of {settings.steps}")
             advance(resume.step * windows)
-        latents = run(
+        latents = denoise(
             image,
             frames,
             settings,
@@ -255,8 +268,9 @@ def denoise(
             on_step=keep,
             on_estimate=None if preview is None else preview.collect,
         )
-    save_tensors(output, {"latents": latents}, {"key": key})
+    save_tensors(video.output, {"latents": latents}, {"key": video.key})
     checkpoint.unlink(missing_ok=True)
+    return {}
 
 
 def load_checkpoint(path: Path, key: str) -> Checkpoint | None:
@@ -276,32 +290,43 @@ def load_checkpoint(path: Path, key: str) -> Checkpoint | None:
         return None
 
 
-def write_result(
-    decode: "Callable[[Tensor, Settings], Iterator[np.ndarray]]",
-    latents: Path,
-    settings: Settings,
-    fps: Fraction,
-    output: Path,
-    audio: AudioSource | None,
-    encode: EncodeConfig,
-) -> None:
-    """Decode latents and write the video with the driving video's sound, frame by frame -> mp4 `output`.
-
-    `decode` is `Generator.decode` or does the same.
-    """
+def result(video: Video, tools: Tools) -> Facts:
+    """Decode the latents and write the video with the driving video's sound, frame by frame -> mp4."""
     from safetensors.torch import load_file
 
-    tensor = load_file(latents)["latents"]
-    frames = decode(tensor, settings)
+    config, encode = video.config, video.config.encode
+    tensor = load_file(video.read("latents"))["latents"]
+    fps, audio = load_poses(video.read("poses")).fps, driving_audio(config)
+    decoder = tools.decoder(config)
+    frames = decoder.decode(tensor, load_settings(video.read("settings"), config.seed))
     first = next(frames)
     height, width = first.shape[:2]
     with (
         stage("decode", len(tensor) - 1) as advance,
-        VideoWriter(output, width, height, fps, audio, crf=encode.crf, preset=encode.preset) as writer,
+        VideoWriter(video.output, width, height, fps, audio, crf=encode.crf, preset=encode.preset) as writer,
     ):
         for frame in chain([first], frames):
             writer.write(frame)
             advance(1)
+    return {}
+
+
+def driving_audio(config: ClipConfig) -> AudioSource | None:
+    """The driving video's sound from where the clip starts, unless it is not wanted or there is none."""
+    if config.driving is None or not config.encode.audio:
+        return None
+    info = probe(config.driving)
+    return AudioSource(config.driving, clip_start(info, clip_of(config))) if info.has_audio else None
+
+
+def comparison(video: Video, tools: Tools) -> Facts:
+    """The comparison video and the contact sheet: driving video, pose, reference and result."""
+    config = video.config
+    assert config.reference is not None
+    driving = None if config.driving is None else (config.driving, clip_of(config))
+    control, result, audio = video.read("control"), video.read("result"), driving_audio(config)
+    write_comparison(driving, control, config.reference, result, video.folder, audio, config.encode)
+    return {}
 
 
 def counted(frames: Iterable[np.ndarray], advance: Callable[[int], object]) -> Iterator[np.ndarray]:

@@ -18,9 +18,8 @@ from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 from ...stages.errors import ConfigError, OutputError
-from ...stages.types import Resources
-from ..animate.graph import STEPS
-from ..config import AnimateConfig, BatchConfig
+from ..animate.graph import GRAPH, STEPS
+from ..config import BatchConfig
 from ..interrupts import deferred_interrupts
 from ..job.job import Job, hold, make_folder, sweep, write_text
 from ..job.publish import publish
@@ -32,8 +31,8 @@ from ..workers.ray_pool import OnRay, Pool, refuse_cluster, start_ray
 from ..workers.resources import Shares, describe, share_out
 from ..workers.scheduler import Scheduler
 from .log import Log
-from .plan import Plan, find_items, forget, plan_items, shard_of, tasks_of
-from .stages import make_stages
+from .plan import Plan, find_items, forget_from, plan_items, shard_of, tasks_of
+from .stages import StepStage, shared_folder
 from .status import BEATS, quarantine_path, state_of, states_of, write_index
 
 LIVE_PER_WORKER = 2
@@ -67,7 +66,7 @@ def batch(config: BatchConfig) -> int:
         write_text(root / ".work" / f"items{part}.json", json.dumps(plan.keys))
         if config.force is not None:
             for item in plan.todo:
-                forget(root, item, plan.keys[item.name], config.force)
+                forget_from(root, item, plan.keys[item.name], config.force)
         say(
             f"{len(items)} videos: {len(plan.done)} done before, {len(plan.todo)} to make"
             + (f", {len(plan.quarantined)} given up before (--retry-quarantined)" if plan.quarantined else "")
@@ -108,7 +107,7 @@ def run_tasks(root: Path, plan: Plan, config: BatchConfig, log: "Log", url: str 
     (root / ".work" / "quarantine").mkdir(exist_ok=True)
     for item in plan.todo:
         quarantine_path(root, item.name).unlink(missing_ok=True)
-    executor, shares = make_executor(root, plan.todo[0].config, config)
+    executor, shares = make_executor(root, config)
     say(describe(shares))
     keys = plan.keys
 
@@ -116,15 +115,16 @@ def run_tasks(root: Path, plan: Plan, config: BatchConfig, log: "Log", url: str 
     uncopied: list[str] = []
 
     def copy(name: str, url: str) -> None:
-        publish(Job(root / name), f"{url}/{name}", {step: keys[name][step] for step in STEPS})
+        publish(Job(root / name), f"{url}/{name}", keys[name])
 
     def listen(event: str, task: Task, outcome: Outcome | None, tries: int) -> None:
         log(event, task, outcome, tries)
-        ended = event in ("done", "skip")
-        if ended and task.work.step == "shape":
-            for note in Job(root).facts(task.name)["notes"]:
+        ended, step = event in ("done", "skip"), STEPS[task.work.step]
+        if ended and step.shared and not step.inputs:  # of the options alone: said once for all videos
+            key = task.work.keys[step.name]
+            for note in Job(shared_folder(root, step.name, key)).facts(step.name).get("notes", ()):
                 say(note)
-        if url is not None and ended and task.item is not None and task.work.step == STEPS[-1]:
+        if url is not None and ended and task.item is not None and step is GRAPH[-1]:
             try:
                 copy(task.item, url)
             except OutputError as error:  # the other videos are made all the same
@@ -161,28 +161,22 @@ def run_tasks(root: Path, plan: Plan, config: BatchConfig, log: "Log", url: str 
             copy(name, url)
 
 
-def make_executor(root: Path, first: AnimateConfig, config: BatchConfig) -> tuple[Executor, Shares]:
+def make_executor(root: Path, config: BatchConfig) -> tuple[Executor, Shares]:
     """The executor that a config names, and how the machine is shared out among the stages."""
     if config.executor == "local":
         import torch
 
         here = Machine(os.cpu_count() or 1, torch.cuda.device_count())
         shares = share_out([here], config.pools)
-        return InProcess(make_stages(resources_of(shares), first)), shares
+        return InProcess({pool: StepStage(each) for pool, (_, each) in shares.items()}), shares
     owned = start_ray(config.ray_address)
     machines = machines_of_ray()
     if not machines:
         raise ConfigError("no machine of the Ray cluster gives cores: start one with --num-cpus above 0")
     shares = share_out(machines, config.pools)
-    stages = make_stages(resources_of(shares), first)
-    pools = {stage: Pool(stages[stage], workers) for stage, (workers, _) in shares.items()}
+    pools = {pool: Pool(StepStage(each), workers) for pool, (workers, each) in shares.items()}
     beats = root / BEATS / ("all" if config.shard is None else config.shard.replace("/", "-of-"))
     shutil.rmtree(beats, ignore_errors=True)  # what a killed driver's workers said
     beats.mkdir(parents=True)
     timeout_s, attempts = config.timeout, config.attempts
     return OnRay(pools, beats, timeout_s=timeout_s, attempts=attempts, owns_ray=owned), shares
-
-
-def resources_of(shares: Shares) -> dict[str, Resources]:
-    """What a worker of each stage takes."""
-    return {stage: each for stage, (_, each) in shares.items()}

@@ -10,6 +10,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from ..animate.graph import GRAPH
 from ..job.job import write_text
 from ..progress import LOG_INTERVAL_S, say
 from ..workers.executor import Outcome, Task
@@ -91,7 +92,7 @@ class Log:
             self._retries += event == "retry"
             end = "failed" if event == "retry" else "was the last one: given up"
             say(f"{task.name}: attempt {tries} {end}: {outcome.error}")
-        if step == "comparison" and event in ("done", "skip"):
+        if step == GRAPH[-1].name and event in ("done", "skip"):
             self._bar.update()
 
     def _tell(self, ended: float | None = None) -> None:

@@ -22,7 +22,8 @@ from pydantic import ValidationError
 
 from ...stages.errors import ConfigError
 from ..config import AnimateConfig, all_keys, explain, merge, unknown_keys
-from ..job.storage import files_of_folder, is_file, is_folder, localize, url_of
+from ..job.inputs import PATHS, with_whole_paths
+from ..job.storage import files_of_folder, is_file, is_folder, localize
 from ..progress import say
 
 VIDEOS = frozenset({".avi", ".gif", ".m4v", ".mkv", ".mov", ".mp4", ".mpg", ".webm"})
@@ -31,21 +32,6 @@ PICTURES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 """Names of reference images in a folder end in these."""
 NAME_BYTES = 200
 """In the name of a result's folder: file systems take 255, and some files are called after it."""
-PATHS = (
-    "driving",
-    "reference",
-    "pose",
-    "model",
-    "lora",
-    "weights.base",
-    "weights.controlnext",
-    "weights.unet",
-    "weights.mimicmotion",
-    "estimator.model",
-    "estimator.detector",
-)
-"""Options that may name a file."""
-
 Row = Mapping[str, Any]
 
 
@@ -141,13 +127,13 @@ def make_items(rows: Sequence[Row], base: AnimateConfig, source: str, folder: Pa
     Raises ConfigError naming `source` and the row for an unknown key, a wrong value, a missing file, or a
     name that is taken. Rows that ask for the same thing twice are left out and counted.
     """
-    below = with_paths(base.model_dump(exclude_unset=True, exclude={"output"}), Path.cwd())
+    below = with_whole_paths(base.model_dump(exclude_unset=True, exclude={"output"}), Path.cwd())
     seen: dict[str, int] = {}
     wanted: list[tuple[str, str, AnimateConfig]] = []
     for number, row in enumerate(rows, 1):
         where = f"{source}, row {number}"
         options = {key: value for key, value in row.items() if key != "name"}
-        config = configure(where, merge(below, with_paths(options, folder)), options)
+        config = configure(where, merge(below, with_whole_paths(options, folder)), options)
         identity = json.dumps([config.model_dump(mode="json"), row.get("name")], sort_keys=True)
         if identity in seen:
             continue
@@ -187,29 +173,6 @@ def configure(where: str, merged: Row, options: Row) -> AnimateConfig:
         if path is not None and not is_file(path):
             raise ConfigError(f"{where}: there is no file {path}")
     return config
-
-
-def with_paths(row: Row, folder: Path) -> Row:
-    """The row with its paths absolute. URLs stay, and a model or base that is no folder here, a name."""
-    for option in PATHS:
-        *groups, last = option.split(".")
-        group: Any = row
-        for name in groups:
-            group = group.get(name) if isinstance(group, Mapping) else None
-        value = group.get(last) if isinstance(group, Mapping) else None
-        if not isinstance(value, str | Path):
-            continue
-        if url_of(Path(value)) is not None:
-            continue
-        path = folder / Path(value).expanduser()
-        if url_of(path) is None:
-            path = path.resolve()
-        if option not in ("model", "weights.base") or path.exists():
-            change: Any = {last: path if option not in ("model", "weights.base") else str(path)}
-            for name in reversed(groups):
-                change = {name: change}
-            row = merge(row, change)
-    return row
 
 
 def readable_name(row: Row, config: AnimateConfig) -> str:

@@ -7,13 +7,13 @@ from pathlib import Path
 
 from ...stages.errors import ConfigError
 from ..animate.animate import with_usable_model
-from ..animate.graph import STEPS, digests, model_files, step_keys
+from ..animate.graph import GRAPH, following, forget, step_keys
 from ..config import AnimateConfig, BatchConfig
-from ..job.job import Job, key_of, open_job
+from ..job.job import Job, open_job
 from ..job.publish import is_done_at
 from ..workers.executor import Task
 from .manifest import Item, crossed, make_items, read_manifest
-from .stages import PATIENCE_S, Work, hold_shared, shared_name, stage_of
+from .stages import PATIENCE_S, Work, pool_of, shared_folder, shared_name
 from .status import quarantine_path, state_of
 
 
@@ -60,10 +60,9 @@ def plan_items(root: Path, items: Sequence[Item], config: BatchConfig, url: str 
     """Sort the items by what their records say, here and at `url`."""
     plan = Plan([], [], [], [], {})
     for item in items:
-        keys = plan.keys[item.name] = {**step_keys(item.config), "shape": shape_key(item.config)}
-        job = Job(item.config.output)
-        own, place = {step: keys[step] for step in STEPS}, url and f"{url}/{item.name}"
-        if config.force is None and is_done_at(place, job, own):
+        keys = plan.keys[item.name] = step_keys(item.config)
+        place = url and f"{url}/{item.name}"
+        if config.force is None and is_done_at(place, Job(item.config.output), keys):
             plan.done.append(item)
             quarantine_path(root, item.name).unlink(missing_ok=True)
         elif state_of(root, item.name, keys).status == "quarantined" and not config.retry_quarantined:
@@ -75,48 +74,41 @@ def plan_items(root: Path, items: Sequence[Item], config: BatchConfig, url: str 
     return plan
 
 
-def shape_key(config: AnimateConfig) -> str:
-    """Key of the video's shape: of the model, and of all options but those that do not bear on it."""
-    others = {"driving", "reference", "pose", "output", "stride", "start", "duration", "seed"}
-    others |= {"estimator", "encode", "align", "lora", "lora_scale", "preview_every"}
-    options = config.model_dump(mode="json", exclude=others)
-    return key_of("shape", options=options, weights=digests(model_files(config)))
-
-
-def forget(root: Path, item: Item, keys: dict[str, str], step: str) -> None:
-    """Make `step` of an item, and all that follow from it, count as not done."""
-    shared = step in ("reference", "poses")
-    steps = [step, *STEPS[2:]] if shared else STEPS[STEPS.index(step) :]
+def forget_from(root: Path, item: Item, keys: dict[str, str], name: str) -> None:
+    """Make the step `name` of an item, and all that follow from it, count as not done."""
     with open_job(item.config.output, PATIENCE_S) as job:
-        for name in steps:
-            job.record_path(name).unlink(missing_ok=True)
-        if "latents" in steps:
-            (job.work / "checkpoint.safetensors").unlink(missing_ok=True)
-    if shared:
-        name = shared_name(step, keys[step])
-        with hold_shared(root, name):
-            Job(root).record_path(name).unlink(missing_ok=True)
+        for step in following(name):
+            forget(job, step)
+            if step.shared:
+                with open_job(shared_folder(root, step.name, keys[step.name]), float("inf")) as shared:
+                    forget(shared, step)
 
 
 def tasks_of(
-    root: Path, items: Sequence[Item], keys: dict[str, dict[str, str]], stages: Container[str]
+    root: Path, items: Sequence[Item], keys: dict[str, dict[str, str]], pools: Container[str]
 ) -> list[Task]:
-    """What there is to do, by these stages: each shared step once, then a chain of steps for each item."""
+    """What there is to do, by these pools: each shared step once, and all others for each item.
+
+    In a pool shared steps go first, in the order of the graph, for many wait for them; then the later before
+    the earlier, so that videos that are begun get done.
+    """
     tasks: dict[str, Task] = {}
-
-    def add(step: str, item: Item, needs: tuple[str, ...], rank: int, common: bool) -> str:
-        own = keys[item.name]
-        name = shared_name(step, own[step]) if common else f"{item.name}/{step}"
-        owner = None if common else item.name
-        work = Work(step, root, item.config, own)
-        tasks.setdefault(name, Task(name, stage_of(step, stages), rank, work, needs, owner))
-        return name
-
     for item in items:
-        needs = tuple(
-            add(step, item, (), rank, common=True)
-            for step, rank in (("shape", len(STEPS)), ("reference", 1), ("poses", 0))
-        )
-        for rank, step in enumerate(STEPS[2:], 2):
-            needs = (add(step, item, needs, rank, common=False),)
+        own = keys[item.name]
+        names = {
+            step.name: shared_name(step.name, own[step.name]) if step.shared else f"{item.name}/{step.name}"
+            for step in GRAPH
+        }
+        for index, step in enumerate(GRAPH):
+            tasks.setdefault(
+                names[step.name],
+                Task(
+                    names[step.name],
+                    pool_of(step, pools),
+                    2 * len(GRAPH) - index if step.shared else index,
+                    Work(step.name, root, item.config, own),
+                    tuple(names[read] for read in step.reads),
+                    None if step.shared else item.name,
+                ),
+            )
     return list(tasks.values())

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ...stages.errors import ConfigError
+from ..animate.graph import GRAPH
 from ..job.job import Job, read_record, write_text
 
 BEATS = Path(".work", "workers")
@@ -62,8 +63,9 @@ def states_of(root: Path) -> list[ItemState]:
 
 def state_of(root: Path, name: str, keys: dict[str, str]) -> ItemState:
     """The state of one video, whose steps have these keys."""
-    record = read_record(Job(root / name).record_path("comparison"))
-    if record is not None and record.get("key") == keys["comparison"]:
+    last = GRAPH[-1].name
+    record = read_record(Job(root / name).record_path(last))
+    if record is not None and record.get("key") == keys[last]:
         return ItemState(name, "done")
     why = read_json(quarantine_path(root, name))
     if isinstance(why, dict) and why.get("keys") == keys:

@@ -11,7 +11,7 @@ from ...datasets.clips import HELD_OUT
 from ...datasets.puppets.render import make_character, make_motion, render
 from ...stages.pose.track import estimate_poses
 from ...stages.types import PoseSequence
-from ..animate.steps import opened
+from ..animate.tools import opened
 from ..config import Config, EstimatorConfig, JsonFile
 from ..progress import stage
 from .figures import tell, write_figures

@@ -20,7 +20,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +56,15 @@ class Job:
             record is not None
             and record.get("key") == key
             and all(matches(self.folder / name, entry) for name, entry in record["files"].items())
+        )
+
+    def holds(self, step: str, key: Key) -> bool:
+        """Whether `step` was committed under `key` and its files are there. Their content is not read."""
+        record = read_record(self.record_path(step))
+        return (
+            record is not None
+            and record.get("key") == key
+            and all(has_size(self.folder / name, entry) for name, entry in record["files"].items())
         )
 
     def commit(
@@ -157,11 +165,12 @@ def hold(folder: Path, path: Path, patience_s: float = 0, shared: bool = False) 
         yield
 
 
-def key_of(step: str, **inputs: Any) -> Key:
-    """Key of a step: hash of its name, posedance's version, and plain data: all that decides its result."""
-    text = json.dumps(
-        {"step": step, "posedance": version("posedance"), **inputs}, sort_keys=True, default=str
-    )
+def key_of(step: str, version: int, **inputs: Any) -> Key:
+    """Key of a step: hash of its name, the version of its code, and plain data: all that decides its result.
+
+    `version` is raised when the same inputs no longer give the same result.
+    """
+    text = json.dumps({"step": step, "version": version, **inputs}, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -193,9 +202,14 @@ def _digest_at(path: Path, size: int, changed: int, inode: int) -> str:
     return file_digest(path)
 
 
+def has_size(path: Path, entry: Mapping[str, Any]) -> bool:
+    """Whether there is a file of the recorded size."""
+    return path.is_file() and path.stat().st_size == entry["size"]
+
+
 def matches(path: Path, entry: Mapping[str, Any]) -> bool:
     """Whether a file is the one that was recorded."""
-    return path.is_file() and path.stat().st_size == entry["size"] and file_digest(path) == entry["sha256"]
+    return has_size(path, entry) and file_digest(path) == entry["sha256"]
 
 
 def read_record(path: Path) -> dict[str, Any] | None:

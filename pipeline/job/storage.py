@@ -14,16 +14,13 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from ...stages.atomic import atomic_path
 from ...stages.errors import ConfigError, OutputError, PosedanceError
-from ..config import ClipConfig
 
 FOLDED = re.compile(r"([a-z][a-z0-9+]+):/+(.*)", re.DOTALL)
 """A URL in a Path. A scheme has two letters or more, so a drive of Windows is none."""
-
-ConfigT = TypeVar("ConfigT", bound=ClipConfig)
 
 
 def url_of(path: Path) -> str | None:
@@ -126,16 +123,6 @@ def localize(path: Path, beside: str | None = None) -> Path:
             with store_of(source) as (store, name), atomic_path(folder / one.name) as temporary:
                 store.get_file(name, str(temporary))
     return folder / path.name
-
-
-def with_local_inputs(config: ConfigT) -> ConfigT:
-    """The config with copies on this machine in place of URLs of inputs."""
-    changes: dict[str, Path] = {}
-    for option, beside in (("driving", None), ("pose", None), ("reference", ".npz")):
-        path = getattr(config, option, None)
-        if path is not None:
-            changes[option] = localize(path, beside)
-    return config.model_copy(update=changes)
 
 
 def put(source: Path, target: str) -> None:

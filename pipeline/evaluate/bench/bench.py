@@ -1,8 +1,28 @@
 """`bench`: what is gained over the published way, as ratios, both sides measured in turns in one run.
 
-Nothing here is a result of its own: the ratios depend on the machine, which should be idle. What was expected
-of each lever and what it gained is in docs/benchmarks.md, what did not help in docs/LOG.md. On a GPU none has
-been measured; `tests/bench/gpu.py` does that.
+Nothing here is a result of its own: the ratios depend on the machine, which should be idle. What each exact
+lever was expected to gain, and what it gained on two shared CPU cores (one thread, processor time, medians,
+the UNet with 320 channels in its first level at 64x64, 8 frames; encoding by the wall clock). On a GPU none
+has been measured; `tests/bench/gpu.py` does that.
+
+| lever | expected | here | rel. difference |
+|---|---|---|---|
+| all of the order of work, whole loop | 1.16 to 1.29 | 1.19 | 4e-6 |
+| control once per frame and step, its constant part once | 2.6 to 3.0 of the module | 2.64 | 2e-6 |
+| cross-attention over one token collapsed | 1.04, 76.75 -> 73.88 TFLOP | 1.06 a call, 73.878 counted | 0 |
+| temporal convolutions in two dimensions | a layout | 1.04 a call, 1.35 of decoding | 1e-6 |
+| feed-forward in 4 parts, for memory | 1.0, a third less memory | 1.00, 9.25 -> 6.12 GB counted | 0 |
+| convolutions channels last | GPU: part of 1.4 | 1.01, so not used on a CPU | 3e-6 |
+| blocks compiled | GPU: most of 1.4 | 1.05, after 21 s for a tiny model | 2e-6 |
+| attention kernel by device | GPU: 1.3 to 1.5 of attention | a CPU has one | |
+| control frames drawn directly | 1.5 and more | 8.7 | 0 |
+| one encode, while decoding | 5 and more, waited for | 12.1 | lossy |
+| decoding beside the next denoising | GPU: 1.03 by FLOP, and the encoding | off on a CPU | 0 |
+| one step after averaging, not one for each window | smaller messages | in the first row | 8e-8 |
+
+Left out: the temporal blend folded into the convolution before it (torch.compile fuses it), FlashAttention 3
+(a package of its own), linear layers in 8 bits, people detected at every n-th frame only (rtmlib's
+estimators), and a small decoder for previews (latents as colours need no download).
 """
 
 import os
@@ -22,7 +42,7 @@ from ....datasets.puppets.render import make_character, make_motion, render
 from ....stages.media.encode import VideoWriter
 from ....stages.media.video import Clip, read_frames
 from ....stages.models import load_generator, why_unusable
-from ...animate.graph import settings_of
+from ...animate.settings import settings_of
 from ...config import AnimateConfig, EncodeConfig
 from ...doctor import devices, versions
 from ...progress import say

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from helpers import add_dance, add_picture, command, made_at, wait_for
 
-from posedance.pipeline.animate.animate import STEPS, animate
+from posedance.pipeline.animate.animate import animate
+from posedance.pipeline.animate.graph import STEPS
 from posedance.pipeline.config import AnimateConfig, WindowConfig
 from posedance.stages.errors import PosedanceError, PoseError
 from posedance.stages.media.picture import read_picture, write_png

@@ -1,89 +1,101 @@
-"""What a config makes of a model's own settings."""
+"""The graph of steps: that its rows fit together, and that no step reads what another config made."""
 
 from dataclasses import replace
+from pathlib import Path
+from typing import get_args
 
 import pytest
+from helpers import add_dance, add_picture
 
-from posedance.pipeline.animate.graph import model_files, settings_of, step_keys
-from posedance.pipeline.config import AnimateConfig, ApproximateConfig, WeightsConfig, WindowConfig
-from posedance.stages.models import load_generator
+from posedance.pipeline.animate.animate import RESULTS, animate
+from posedance.pipeline.animate.graph import GRAPH, STEPS, following, run, step_keys
+from posedance.pipeline.animate.replay import replay
+from posedance.pipeline.animate.tools import Tools
+from posedance.pipeline.config import AnimateConfig, PoolsConfig, StepName, write_yaml
+from posedance.pipeline.job.inputs import BESIDE
+from posedance.pipeline.job.job import open_job, write_text
+from posedance.stages.errors import ConfigError
 
-
-@pytest.fixture(scope="module")
-def tiny():
-    return load_generator("tiny-random")
-
-
-def test_nothing_is_approximate_by_default(tiny):
-    for preset in ("default", "best"):
-        settings = settings_of(tiny, AnimateConfig(preset=preset))
-        assert not settings.align_your_steps
-        assert (settings.guidance_interval, settings.cache_interval) == ((0, 1), 1)
-        assert not settings.consistency
+ROOT = Path(__file__).resolve().parents[3]
 
 
-def test_preview_aligns_its_steps_where_the_model_starts_as_svd(tiny):
-    other = replace(tiny, scheduler={**tiny.scheduler, "sigma_max": 80.0})
-    off = ApproximateConfig(align_your_steps=False)
-    assert settings_of(tiny, AnimateConfig(preset="preview")).align_your_steps
-    assert not settings_of(other, AnimateConfig(preset="preview")).align_your_steps
-    assert not settings_of(tiny, AnimateConfig(preset="preview", approximate=off)).align_your_steps
+def test_every_step_comes_after_what_it_reads_and_writes_files_of_its_own() -> None:
+    for index, step in enumerate(GRAPH):
+        before = {earlier.name for earlier in GRAPH[:index]}
+        assert set(step.reads) <= before, step.name
+        assert set(step.inputs) <= set(BESIDE), step.name
+        assert not step.shared or all(STEPS[read].shared for read in step.reads), step.name
+    written = [name for step in GRAPH for name in (*step.writes, *step.scratch)]
+    assert len(STEPS) == len(GRAPH) and len(written) == len(set(written))
+    assert all(not Path(name).is_absolute() and ".." not in name for name in written)
+    assert {step.pool for step in GRAPH} == set(PoolsConfig.model_fields)
+    assert {name for name in written if not name.startswith(".work")} == set(RESULTS)
 
 
-def test_approximations_that_are_named_are_taken(tiny):
-    named = ApproximateConfig(align_your_steps=True, guidance_interval=(0.2, 0.8), cache_interval=3)
-    settings = settings_of(tiny, AnimateConfig(approximate=named))
-    assert settings.align_your_steps
-    assert (settings.guidance_interval, settings.cache_interval) == ((0.2, 0.8), 3)
+def test_every_step_is_of_use_and_is_named_where_users_choose_one() -> None:
+    assert get_args(StepName) == tuple(STEPS), "replay and --force take these"
+    last = GRAPH[-1].name
+    for step in GRAPH:
+        assert step.name == last or last in {later.name for later in following(step.name)}
+    documents = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
+    text = "\n".join(path.read_text() for path in documents)
+    missing = [step.name for step in GRAPH if f"`{step.name}`" not in text]
+    assert not missing, f"README or docs name the steps for replay and --force: {missing}"
 
 
-def test_the_published_plan_decodes_as_its_script_does(tiny):
-    def chunk(plan):
-        return settings_of(tiny, AnimateConfig(window=WindowConfig(plan=plan))).decode_chunk
+def test_what_follows_from_a_step() -> None:
+    def names(step: str) -> list[str]:
+        return [later.name for later in following(step)]
 
-    assert [chunk(plan) for plan in ("published", "mimicmotion", "even")] == [2, 8, 8]
-
-
-def test_presets_are_combinations_of_levers(tiny):
-    exact = settings_of(tiny, AnimateConfig())
-    preview = settings_of(tiny, AnimateConfig(preset="preview"))
-    best = settings_of(tiny, AnimateConfig(preset="best"))
-    assert preview.steps < exact.steps < best.steps
-    assert preview.window_overlap < exact.window_overlap < best.window_overlap
-    assert preview.guidance_interval == (0, 0.8) and best.guidance_interval == (0, 1)
-    named = ApproximateConfig(guidance_interval=(0.0, 1.0))
-    assert settings_of(tiny, AnimateConfig(preset="preview", approximate=named)).guidance_interval == (0, 1)
+    assert names("poses") == ["poses", "control", "latents", "result", "comparison"]
+    assert names("settings") == ["settings", "latents", "result", "comparison"]
+    assert names("comparison") == ["comparison"]
+    with pytest.raises(ConfigError, match="no step 'denoise': use one of size, settings"):
+        following("denoise")
 
 
-def test_consistency_brings_its_steps_and_no_guidance(tiny):
-    distilled = ApproximateConfig(consistency=True)
-    settings = settings_of(tiny, AnimateConfig(approximate=distilled))
-    assert (settings.consistency, settings.steps, settings.guidance_scale) == (True, 4, 1.0)
-    for preset, steps in (("preview", 2), ("best", 6)):
-        settings = settings_of(tiny, AnimateConfig(approximate=distilled, preset=preset))
-        assert (settings.steps, settings.align_your_steps) == (steps, False)
-    named = AnimateConfig(approximate=distilled, steps=8, guidance_scale=1.2)
-    assert (settings_of(tiny, named).steps, settings_of(tiny, named).guidance_scale) == (8, 1.2)
+@pytest.fixture
+def job_config(tmp_path: Path) -> AnimateConfig:
+    """A small job."""
+    add_dance(tmp_path, "dance", 1)
+    add_picture(tmp_path, "ref", 6)
+    return AnimateConfig(
+        pose=tmp_path / "dance.npz",
+        reference=tmp_path / "ref.png",
+        model="tiny-random",
+        steps=1,
+        output=tmp_path / "out",
+    )
 
 
-def test_a_base_counts_by_the_files_that_are_used_or_by_its_name_on_the_hub(tmp_path):
-    used = ["vae/config.json", "vae/a.safetensors", "image_encoder/model.safetensors", "unet/config.json"]
-    for name in [*used, "unet/diffusion_pytorch_model.safetensors", "svd_xt.safetensors", "vae/a.bin"]:
-        (tmp_path / "svd" / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / "svd" / name).touch()
-    for name in ("picture.png", "dance.npz", "control.bin"):
-        (tmp_path / name).touch()
+def test_a_step_never_reads_what_another_config_made(job_config: AnimateConfig, tmp_path: Path) -> None:
+    """Control frames of A are drawn, then B draws into the same folder, then the latents of A are made."""
+    one, other = job_config, job_config.model_copy(update={"align": "none"})
+    alone = one.model_copy(update={"output": tmp_path / "alone"})
+    animate(alone)
+    tools = Tools()
+    with open_job(one.output) as job:
+        for name in ("size", "settings", "reference", "poses", "control"):
+            run(job, STEPS[name], one, step_keys(one), tools)
+        run(job, STEPS["control"], other, step_keys(other), tools)
+        assert not job.holds("control", step_keys(one)["control"])
+        run(job, STEPS["latents"], one, step_keys(one), tools)
+        assert job.holds("control", step_keys(one)["control"]), "it is made before"
+    made, wanted = (folder / ".work/latents.safetensors" for folder in (one.output, alone.output))
+    assert made.read_bytes() == wanted.read_bytes()
 
-    def config(base: str) -> AnimateConfig:
-        weights = WeightsConfig(base=base, controlnext=tmp_path / "control.bin")
-        return AnimateConfig(
-            reference=tmp_path / "picture.png",
-            pose=tmp_path / "dance.npz",
-            model="svd-xt-1.1",
-            weights=weights,
-        )
 
-    found = {str(path.relative_to(tmp_path)) for path in model_files(config(str(tmp_path / "svd")))}
-    assert found == {"control.bin", *(f"svd/{name}" for name in used)}
-    one, other = step_keys(config("acme/svd")), step_keys(config("other/svd"))
-    assert one["poses"] == other["poses"] and one["latents"] != other["latents"]
+def test_replay_refuses_files_of_another_config(job_config: AnimateConfig) -> None:
+    animate(job_config)
+    latents = job_config.output / ".work/latents.safetensors"
+    before = latents.read_bytes()
+    write_text(job_config.output / "config.yaml", write_yaml(job_config.model_copy(update={"align": "none"})))
+    with pytest.raises(ConfigError, match=r"step latents reads .*control\.zip, which is not what .*yaml"):
+        replay(job_config.output, "latents")
+    assert latents.read_bytes() == before
+
+
+def test_a_step_can_open_only_what_it_declares(job_config: AnimateConfig) -> None:
+    careless = replace(STEPS["control"], reads=("reference", "poses"))
+    with open_job(job_config.output) as job, pytest.raises(KeyError, match="size"):
+        run(job, careless, job_config, step_keys(job_config), Tools())

@@ -16,7 +16,7 @@ import torch
 
 from posedance.datasets.puppets.render import make_character, reference_pose, render
 from posedance.pipeline.animate.animate import animate
-from posedance.pipeline.animate.graph import shape_of
+from posedance.pipeline.animate.settings import settings_of
 from posedance.pipeline.animate.spread import Inputs, actor_options, denoise, open_pool, video_of
 from posedance.pipeline.config import AnimateConfig, write_yaml
 from posedance.pipeline.models import open_generator
@@ -48,15 +48,20 @@ def test_the_same_bits_for_any_number_of_workers_also_when_one_is_killed(
 ) -> None:
     config = write_inputs(tmp_path, 12)
     generator = open_generator(config)
-    settings = replace(shape_of(generator, config).settings, guidance_scale=3.0)
+    settings = replace(settings_of(generator, config), guidance_scale=3.0)
     control = tmp_path / "control.zip"
-    arguments = (generator, fit_cover(read_picture(tmp_path / "ref.png"), 64, 96), StoredFrames(control))
+    arguments = (
+        generator,
+        control,
+        fit_cover(read_picture(tmp_path / "ref.png"), 64, 96),
+        StoredFrames(control),
+    )
     kept: list[torch.Tensor] = []
     alone = generator.denoise(
-        *arguments[1:], settings, on_step=lambda step, latents: kept.append(latents.clone())
+        *arguments[2:], settings, on_step=lambda step, latents: kept.append(latents.clone())
     )
 
-    resumed = denoise(config, control, 1, None, *arguments, settings, resume=Checkpoint(1, kept[0]))
+    resumed = denoise(config, 1, None, *arguments, settings, resume=Checkpoint(1, kept[0]))
     assert torch.equal(resumed, alone), "one worker, from a checkpoint"
     with open_pool(config, 4) as pool:  # two windows: in halves
         told, inputs = [], Inputs(tmp_path / "ref.png", control, settings)
@@ -74,7 +79,7 @@ def test_the_same_bits_for_any_number_of_workers_also_when_one_is_killed(
         pool.run(iter(videos))
         assert sorted(told) == sorted(set(told)) and len(told) == 2 * 3
     assert torch.equal(videos[0].denoising.latents, alone)
-    assert torch.equal(videos[1].denoising.latents, generator.denoise(*arguments[1:], other))
+    assert torch.equal(videos[1].denoising.latents, generator.denoise(*arguments[2:], other))
 
 
 @pytest.mark.slow

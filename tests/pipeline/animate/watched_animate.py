@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from posedance.pipeline.animate import report, steps
+from posedance.pipeline.animate import report, tools
 from posedance.pipeline.animate.animate import animate
 from posedance.pipeline.config import AnimateConfig
 from posedance.pipeline.progress import observed
@@ -53,7 +53,7 @@ def main() -> None:
         seen.setdefault(stage, []).append((done, total, pages * PAGE_BYTES))
 
     report.PANEL_HEIGHT = 64  # as large as the frames are: the encoder would take most of the time
-    steps.estimator_of = lambda options: Brightest()  # MediaPipe would
+    tools.estimator_of = lambda options: Brightest()  # MediaPipe would
     with observed(watch):
         animate(AnimateConfig(**json.loads(sys.argv[1])))
     sys.stdout.write(json.dumps(seen))

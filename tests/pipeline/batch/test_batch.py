@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,9 @@ import pytest
 from helpers import add_dance, add_picture, command, small_batch, wait_for
 
 from posedance.pipeline.animate.animate import animate
+from posedance.pipeline.animate.tools import Tools
 from posedance.pipeline.batch.batch import batch
 from posedance.pipeline.batch.plan import find_items, plan_items, tasks_of
-from posedance.pipeline.batch.stages import DecodeStage, DenoiseStage
 from posedance.pipeline.batch.status import events, states_of, status
 from posedance.pipeline.config import AnimateConfig, PoolsConfig, WindowConfig, resolve
 from posedance.pipeline.workers.machines import Machine, smallest_gpu
@@ -50,7 +51,7 @@ def test_each_item_is_a_job_folder_and_what_items_share_is_made_once(whole: Path
     done = [event["task"] for event in events(whole) if event["event"] == "done"]
     assert sum(task.startswith("poses-") for task in done) == 2, "once for each dance, not for each video"
     assert sum(task.startswith("reference-") for task in done) == 2
-    assert len(done) == len(set(done)) == 2 + 2 + 1 + 4 * 4
+    assert len(done) == len(set(done)) == 2 + 2 + 1 + 1 + 4 * 4
     assert [state.status for state in states_of(whole)] == ["done"] * 4
     told = status(whole)
     assert "4 done, 0 given up" in told and "not running" in told
@@ -61,7 +62,7 @@ def test_each_item_is_a_job_folder_and_what_items_share_is_made_once(whole: Path
     assert {row[0]: row[1:6] for row in rows} == {
         "pose": ["0", "0", "0", "4", "0"],
         "draw": ["0", "0", "0", "4", "0"],
-        "denoise": ["0", "0", "0", "9", "0"],
+        "denoise": ["0", "0", "0", "10", "0"],
         "compare": ["0", "0", "0", "4", "0"],
     }
     page = (whole / "index.html").read_text()
@@ -103,12 +104,13 @@ def test_a_step_is_forced_with_what_follows_from_it(inputs: Path, whole: Path) -
     again = {event["task"].split("/")[-1].split("-")[0] for event in ended if event["event"] == "done"}
     assert again == {"poses", "control", "latents", "result", "comparison"}
     assert {event["task"].split("-")[0] for event in ended if event["event"] == "skip"} == {
-        "shape",
+        "size",
+        "settings",
         "reference",
     }
-    assert len(ended) == 7 and made(whole) == before
+    assert len(ended) == 8 and made(whole) == before
     summary = json.loads((whole / "summary.json").read_text())
-    assert summary["skipped"] == {"videos": 0, "steps": 2}
+    assert summary["skipped"] == {"videos": 0, "steps": 3}
     assert set(summary["steps"]) == again and all(row["seconds"] > 0 for row in summary["steps"].values())
 
 
@@ -143,9 +145,12 @@ def test_a_bad_picture_is_given_up_at_once_and_tried_again_when_it_changes(
 def test_a_damaged_file_of_the_shared_store_is_made_again(inputs: Path, tmp_path: Path, whole: Path) -> None:
     manifest = inputs / "manifest.csv"
     assert batch(small_batch(manifest, tmp_path, limit=1)) == 0
-    for path in (tmp_path / ".work" / "shared").iterdir():
+    shared = tmp_path / ".work" / "shared"
+    torn = list(shared.rglob("*.npz"))
+    assert len(torn) == 2
+    for path in torn:
         path.write_bytes(b"torn")
-    record = next((tmp_path / ".work" / "records").glob("shape*"))
+    (record,) = shared.glob("size-*/.work/records/size.json")
     record.write_text('{"key": ')
     assert batch(small_batch(manifest, tmp_path)) == 0
     assert made(tmp_path) == made(whole)
@@ -246,14 +251,14 @@ def test_named_shares_hold() -> None:
     assert shares["denoise"] == (2, Resources(1.0, 0.75)) and shares["decode"] == (1, Resources(2, 0.25))
 
 
-@pytest.mark.parametrize("kind", [DenoiseStage, DecodeStage])
-def test_a_video_with_another_memory_limit_does_not_get_the_last_one_s(kind: Any) -> None:
+@pytest.mark.parametrize("kind", ["generator", "decoder"])
+def test_a_video_with_another_memory_limit_does_not_get_the_last_one_s(kind: str) -> None:
     plain = AnimateConfig(model="tiny-random")
-    stage = kind(Resources(1), plain)
-    first = stage._open(plain)
-    assert stage._open(plain) is first
-    assert stage._open(plain.model_copy(update={"memory_limit": 2.0})).memory_limit == 2 << 30
-    assert stage._open(plain.model_copy(update={"compile": True})).compile
+    open_model = getattr(Tools(Resources(1)), kind)
+    first = open_model(plain)
+    assert open_model(plain) is first
+    assert open_model(plain.model_copy(update={"memory_limit": 2.0})).memory_limit == 2 << 30
+    assert open_model(plain.model_copy(update={"compile": True})).compile
 
 
 def test_a_window_that_the_model_does_not_know_is_told_once(
@@ -264,3 +269,21 @@ def test_a_window_that_the_model_does_not_know_is_told_once(
     job = small_batch(manifest, tmp_path / "out", steps=1, window=WindowConfig(size=6))
     assert batch(job) == 0
     assert capsys.readouterr().err.count("windows of 6 frames: tiny-random was trained with 8") == 1
+
+
+def test_each_row_keeps_its_own_seed_and_shares_the_rest(inputs: Path, tmp_path: Path) -> None:
+    manifest = inputs / "seeds.csv"
+    manifest.write_text("name,pose,reference,seed\na,dance1.npz,ref6.png,3\nb,dance1.npz,ref6.png,4\n")
+    output = tmp_path / "out"
+    assert batch(small_batch(manifest, output, steps=1)) == 0
+    done = Counter(event["task"].split("-")[0] for event in events(output) if event["event"] == "done")
+    assert done["settings"] == done["size"] == 1
+    for name, seed in (("a", 3), ("b", 4)):
+        alone = AnimateConfig(
+            pose=inputs / "dance1.npz", reference=inputs / "ref6.png", model="tiny-random", steps=1,
+            seed=seed, output=tmp_path / name,
+        )  # fmt: skip
+        animate(alone)
+        latents = ".work/latents.safetensors"
+        assert (output / name / latents).read_bytes() == (tmp_path / name / latents).read_bytes()
+    assert (output / "a/result.mp4").read_bytes() != (output / "b/result.mp4").read_bytes()

@@ -28,11 +28,11 @@ def test_the_summary_counts_what_was_skipped_filtered_and_given_up(inputs: Path,
     manifest.write_text("\n".join([*rows, "dance1.npz,ref7.png"]))
     assert batch(config(output, manifest=manifest)) == 3
     summary = json.loads((output / "summary.json").read_text())
-    assert summary["skipped"] == {"videos": 1, "steps": 2}, "the dance's poses and the shape too"
+    assert summary["skipped"] == {"videos": 1, "steps": 3}, "the dance's poses, the size and the settings too"
     assert summary["videos"] == {"done": 2, "quarantined": 1}
     assert summary["steps"]["latents"]["done"] == 1
     page = (output / "index.html").read_text()
-    assert "skipped, for they were done before: 1 videos, 2 steps of others" in page
+    assert "skipped, for they were done before: 1 videos, 3 steps of others" in page
     assert "filtered: 1 rows like an earlier one" in page
     assert "2 of 3 videos done, 1 given up, 0 waiting, 0 attempts repeated" in page
     assert page.count('<section class="done">') == 2 and page.count('<section class="quarantined">') == 1

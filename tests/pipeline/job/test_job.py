@@ -20,9 +20,9 @@ def make_step(job: Job, key: str, text: str = "made") -> bool:
 
 def test_a_step_runs_once_for_each_key(tmp_path: Path) -> None:
     with open_job(tmp_path / "out") as job:
-        assert make_step(job, key_of("a", x=1))
-        assert not make_step(job, key_of("a", x=1))
-        assert make_step(job, key_of("a", x=2))
+        assert make_step(job, key_of("a", 1, x=1))
+        assert not make_step(job, key_of("a", 1, x=1))
+        assert make_step(job, key_of("a", 1, x=2))
 
 
 @pytest.mark.parametrize("damage", ["remove", "truncate", "change", "record"])

@@ -17,7 +17,7 @@ from posedance.stages.pose.estimators import why_unusable
 WORKER = """
 import sys
 from pathlib import Path
-from posedance.pipeline.batch.stages import PoseStage, Work
+from posedance.pipeline.batch.stages import StepStage, Work
 from posedance.pipeline.config import AnimateConfig
 from posedance.pipeline.animate.graph import step_keys
 from posedance.pipeline.workers.ray_pool import Worker
@@ -25,7 +25,7 @@ from posedance.stages.types import Resources
 
 cpus, root = float(sys.argv[1]), Path(sys.argv[2])
 config = AnimateConfig(driving=root / "dance.mp4", reference=root / "ref.png", output=root / "out")
-stage = PoseStage(Resources(cpus))
+stage = StepStage(Resources(cpus))
 worker = Worker(stage, root / "beat.json")
 outcomes = [worker.setup(), worker.run("poses", Work("poses", root, config, step_keys(config)))]
 stage.close()

@@ -1,0 +1,148 @@
+"""What decides the result of each step, apart from the inputs and steps that it reads, as plain data.
+
+No path is in it: files count by their content and by their names inside a model.
+"""
+
+from contextlib import suppress
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from ...stages.models import GENERATORS
+from ...stages.svd.files.base import base_files, find_base
+from ..config import AnimateConfig, EstimatorConfig
+from ..job.job import source_digest
+
+READ_OF_A_MODEL = frozenset({".json", ".safetensors", ".bin", ".pt", ".pth"})
+"""Endings of the files of a model folder that are read."""
+RTMLIB = ("rtmlib", "onnxruntime", "onnxruntime-gpu")
+PACKAGES = {"mediapipe": ("mediapipe",), "dwpose": RTMLIB, "rtmw": RTMLIB}
+"""The packages whose version decides what poses an estimator finds."""
+
+
+def size(config: AnimateConfig) -> dict[str, Any]:
+    """Of the video: what is asked for, and the model whose default it is."""
+    return {"size": [config.width, config.height], "model": model(config)}
+
+
+def settings(config: AnimateConfig) -> dict[str, Any]:
+    """Of sampling: all options but the seed, which is each video's own, and the model."""
+    return {
+        "preset": config.preset,
+        "steps": config.steps,
+        "guidance_scale": config.guidance_scale,
+        "window": config.window.model_dump(),
+        "approximate": config.approximate.model_dump(),
+        "model": model(config),
+    }
+
+
+def reference(config: AnimateConfig) -> dict[str, Any]:
+    """How the character's pose is found, and whether it may be missing."""
+    return {"estimator": estimator(config.estimator), "may_lack": config.align == "none"}
+
+
+def poses(config: AnimateConfig) -> dict[str, Any]:
+    """Which part of the driving video, and how its poses are found; a pose file is taken as it is."""
+    if config.pose is not None:
+        return {}
+    return {
+        "clip": [config.start, config.duration, config.stride],
+        "estimator": estimator(config.estimator),
+        "max_gap": config.estimator.max_gap,
+    }
+
+
+def control(config: AnimateConfig) -> dict[str, Any]:
+    """How the dancer is fitted to the character."""
+    return {"align": config.align}
+
+
+def latents(config: AnimateConfig) -> dict[str, Any]:
+    """The seed, the LoRA weights and the device. The model and the settings are decided with `settings`."""
+    lora = None if config.lora is None else [source_digest(config.lora), config.lora_scale]
+    return {"seed": config.seed, "lora": lora, "device": config.device}
+
+
+def result(config: AnimateConfig) -> dict[str, Any]:
+    """How the video is encoded."""
+    return {"encode": config.encode.model_dump()}
+
+
+def nothing(config: AnimateConfig) -> dict[str, Any]:
+    """Nothing but what the step reads."""
+    return {}
+
+
+def model(config: AnimateConfig) -> dict[str, Any]:
+    """The model: its name in the table, if it has one, and the digests of its files.
+
+    A base from the hub counts by its name.
+    """
+    base = config.weights.base
+    return {
+        "name": config.model if config.model in GENERATORS else None,
+        "hub": None if base is None or Path(base).is_dir() else base,
+        "files": {name: source_digest(path) for name, path in model_files(config).items()},
+    }
+
+
+def estimator(options: EstimatorConfig) -> dict[str, Any]:
+    """A pose estimator: its name, its bar for a person, the digests of its files, and its packages."""
+    files = {"model": options.model, "detector": options.detector}
+    return {
+        "name": options.name,
+        "min_score": options.min_score,
+        **{name: None if path is None else source_digest(path) for name, path in files.items()},
+        "packages": installed(PACKAGES[options.name]),
+    }
+
+
+@cache
+def installed(packages: tuple[str, ...]) -> dict[str, str]:
+    """Versions of those of `packages` that are installed."""
+    found = {}
+    for package in packages:
+        with suppress(PackageNotFoundError):
+            found[package] = version(package)
+    return found
+
+
+def model_files(config: AnimateConfig) -> dict[str, Path]:
+    """Every local file that the model reads, by its option and its name inside that."""
+    base, model = config.weights.base, config.model
+    roots: dict[str, Path | None] = config.weights.model_dump(exclude={"base"})
+    roots["model"] = GENERATORS[model].shipped if model in GENERATORS else Path(model)
+    files: dict[str, Path] = {}
+    for option, root in roots.items():
+        if root is not None:
+            files |= files_of(option, root)
+    return files if base is None else {**files, **files_of_base(Path(base))}
+
+
+def files_of(option: str, root: Path) -> dict[str, Path]:
+    """What is read of a model's file or folder."""
+    if root.is_file():
+        return {option: root}
+    found = sorted(path for path in root.rglob("*") if path.suffix in READ_OF_A_MODEL and path.is_file())
+    return {name_inside(option, root, path): path for path in found}
+
+
+def files_of_base(folder: Path) -> dict[str, Path]:
+    """What is used of a base in diffusers layout."""
+    return {name_inside("base", folder, path): path for path in sorted(base_files(folder))}
+
+
+def name_inside(option: str, root: Path, path: Path) -> str:
+    """The name of a file of a model: it does not change when the model lies elsewhere."""
+    return Path(option, path.relative_to(root)).as_posix()
+
+
+def weights_of(config: AnimateConfig) -> dict[str, str]:
+    """SHA-256 of each file of the model and of its LoRA weights, by path: what environment.json keeps."""
+    files, base = model_files(config), config.weights.base
+    if base is not None and not Path(base).is_dir():
+        files |= files_of_base(find_base(base))
+    paths = [*files.values(), *([] if config.lora is None else [config.lora])]
+    return {str(path): source_digest(path) for path in sorted(paths)}

@@ -1,0 +1,106 @@
+"""What steps work with: a pose estimator and a model, opened when a step first needs one and kept."""
+
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from typing import TYPE_CHECKING, Any
+
+from ...stages.pose.base import PoseEstimator
+from ...stages.pose.estimators import make_estimator
+from ...stages.threads import limit_threads
+from ...stages.types import Resources
+from ..config import AnimateConfig, EstimatorConfig
+from ..models import open_decoder, open_generator
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ...stages.svd.decoder import Decoder
+    from ...stages.svd.generator import SvdGenerator
+
+DECODER_OPTIONS = {"model", "weights", "device", "memory_limit", "compile"}
+"""Options with which a decoder is opened: where one differs, it is opened anew."""
+MODEL_OPTIONS = {*DECODER_OPTIONS, "lora", "lora_scale"}
+"""The same of the whole generator."""
+
+
+def estimator_of(options: EstimatorConfig) -> PoseEstimator:
+    """The pose estimator that a config asks for, not yet set up."""
+    return make_estimator(options.name, model=options.model, detector=options.detector)
+
+
+@contextmanager
+def opened(options: EstimatorConfig) -> Iterator[PoseEstimator]:
+    """The pose estimator that a config asks for, set up, and closed at the end."""
+    with closing(estimator_of(options)) as estimator:
+        estimator.setup()
+        yield estimator
+
+
+class Tools:
+    """One estimator and one model, those that were asked for last: the next video mostly asks for the same.
+
+    `resources` is what a worker of a batch has. `denoise` takes the place of `Generator.denoise`: it gets the
+    generator and the file of control frames before the same arguments (`spread.py`).
+    """
+
+    def __init__(
+        self, resources: Resources | None = None, denoise: "Callable[..., Tensor] | None" = None
+    ) -> None:
+        self.denoise = denoise
+        self._cpus = None if resources is None else resources.cpus
+        gpus = 1.0 if resources is None else resources.gpus
+        self._gpu_part = gpus if 0 < gpus < 1 else 1.0
+        self._estimator: PoseEstimator | None = None
+        self._estimator_options: EstimatorConfig | None = None
+        self._model: SvdGenerator | Decoder | None = None
+        self._model_options: dict[str, Any] = {}
+
+    @contextmanager
+    def estimator(self, options: EstimatorConfig) -> Iterator[PoseEstimator]:
+        """The pose estimator of these options, set up. One that failed is not used again."""
+        if self._estimator is None or options != self._estimator_options:
+            self._close_estimator()
+            estimator = estimator_of(options)
+            estimator.setup()
+            self._estimator, self._estimator_options = estimator, options
+        try:
+            yield self._estimator
+        except BaseException:
+            self._close_estimator()
+            raise
+
+    def generator(self, config: AnimateConfig) -> "SvdGenerator":
+        """The generator that the config asks for, with its LoRA weights."""
+        from ...stages.svd.generator import SvdGenerator
+
+        options = config.model_dump(include=MODEL_OPTIONS)
+        if not isinstance(self._model, SvdGenerator) or options != self._model_options:
+            self._model = None
+            self._model = open_generator(config, self._gpu_part)
+            self._opened(options)
+        return self._model
+
+    def decoder(self, config: AnimateConfig) -> "SvdGenerator | Decoder":
+        """What decodes the model's latents: its generator where that is open, else its decoder alone."""
+        options = config.model_dump(include=DECODER_OPTIONS)
+        of_model = {name: self._model_options.get(name) for name in DECODER_OPTIONS}
+        if self._model is None or options != of_model:
+            self._model = None
+            self._model = open_decoder(config, self._gpu_part)
+            self._opened(options)
+        return self._model
+
+    def close(self) -> None:
+        """Release both."""
+        self._close_estimator()
+        self._model = None
+
+    def _opened(self, options: dict[str, Any]) -> None:
+        self._model_options = options
+        if self._cpus is not None:
+            limit_threads(self._cpus)
+
+    def _close_estimator(self) -> None:
+        estimator, self._estimator = self._estimator, None
+        if estimator is not None:
+            estimator.close()

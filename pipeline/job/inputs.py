@@ -1,0 +1,86 @@
+"""The files that a config names: whole paths, copies on this machine, and digests for keys."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from ...stages.models import GENERATORS
+from ..config import ClipConfig, merge
+from .job import source_digest
+from .storage import is_file, localize, url_of
+
+PATHS = (
+    "driving",
+    "reference",
+    "pose",
+    "model",
+    "lora",
+    "weights.base",
+    "weights.controlnext",
+    "weights.unet",
+    "weights.mimicmotion",
+    "estimator.model",
+    "estimator.detector",
+)
+"""Options that may name a file."""
+NAMES_OR_PATHS = ("model", "weights.base")
+"""Those of them that may also be a name: of the table of models, or on the hub."""
+BESIDE = {"driving": None, "pose": None, "reference": ".npz"}
+"""Inputs of a video, and how the name of a file ends that is read from beside one where it exists."""
+
+ConfigT = TypeVar("ConfigT", bound=ClipConfig)
+
+
+def with_local_inputs(config: ConfigT, names: Sequence[str] = tuple(BESIDE)) -> ConfigT:
+    """The config with copies on this machine in place of URLs of the inputs `names`."""
+    changes: dict[str, Path] = {}
+    for name in names:
+        path = getattr(config, name, None)
+        if path is not None:
+            changes[name] = localize(path, BESIDE[name])
+    return config.model_copy(update=changes)
+
+
+def input_digests(config: ClipConfig, names: Sequence[str]) -> dict[str, list[str]]:
+    """SHA-256 of those of the inputs `names` that the config names, and of what is read from beside them."""
+    found = {}
+    for name in names:
+        path = getattr(config, name, None)
+        if path is not None:
+            beside = file_beside(path, BESIDE[name])
+            found[name] = [source_digest(file) for file in (path, beside) if file is not None]
+    return found
+
+
+def file_beside(path: Path, suffix: str | None) -> Path | None:
+    """The file of the same name that ends in `suffix`, where it exists."""
+    if suffix is None or not is_file(beside := path.with_suffix(suffix)):
+        return None
+    return beside
+
+
+def with_whole_paths(row: Mapping[str, Any], folder: Path) -> Mapping[str, Any]:
+    """The options of `row` with paths made absolute, from `folder`.
+
+    URLs stay, a model of the table keeps its name whatever lies in the folder, and so does a model or base
+    that is no folder there.
+    """
+    for option in PATHS:
+        *groups, last = option.split(".")
+        group: Any = row
+        for name in groups:
+            group = group.get(name) if isinstance(group, Mapping) else None
+        value = group.get(last) if isinstance(group, Mapping) else None
+        if not isinstance(value, str | Path) or url_of(Path(value)) is not None:
+            continue
+        if option == "model" and value in GENERATORS:
+            continue
+        path = folder / Path(value).expanduser()
+        if url_of(path) is None:
+            path = path.resolve()
+        if option not in NAMES_OR_PATHS or path.exists():
+            change: Any = {last: str(path) if option in NAMES_OR_PATHS else path}
+            for name in reversed(groups):
+                change = {name: change}
+            row = merge(row, change)
+    return row

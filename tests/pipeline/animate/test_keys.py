@@ -1,0 +1,193 @@
+"""The keys of steps: for every option and every input file, which of them change, and which do not."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+from shutil import copytree
+from typing import Any
+
+import pytest
+
+from posedance.pipeline.animate.decided import PACKAGES, installed
+from posedance.pipeline.animate.graph import GRAPH, STEPS, step_keys
+from posedance.pipeline.config import AnimateConfig, all_keys, merge
+from posedance.stages.models import load_generator, save_generator
+from posedance.stages.pose.estimators import ESTIMATORS
+
+MODEL = {"size", "settings", "control", "latents", "result", "comparison"}
+SETTINGS = {"settings", "latents", "result", "comparison"}
+DANCE = {"poses", "control", "latents", "result", "comparison"}
+CHARACTER = {"reference", "control", "latents", "result", "comparison"}
+LATENTS = {"latents", "result", "comparison"}
+RESULT = {"result", "comparison"}
+NOTHING: set[str] = set()
+
+OPTIONS: dict[str, tuple[Any, set[str]]] = {
+    "driving": ("other.mp4", DANCE),
+    "reference": ("other.png", CHARACTER),
+    "output": ("elsewhere", NOTHING),
+    "stride": (1, DANCE),
+    "start": (Fraction(1), DANCE),
+    "duration": (Fraction(1), DANCE),
+    "estimator.name": ("dwpose", DANCE | CHARACTER),
+    "estimator.min_score": (0.4, DANCE | CHARACTER),
+    "estimator.max_gap": (6, DANCE),
+    "estimator.detector": ("other.npz", DANCE | CHARACTER),
+    "estimator.model": ("other.npz", DANCE | CHARACTER),
+    "encode.crf": (20, RESULT),
+    "encode.preset": ("slow", RESULT),
+    "encode.audio": (False, RESULT),
+    "model": ("demo", MODEL),
+    "preset": ("best", SETTINGS),
+    "seed": (1, LATENTS),
+    "width": (128, MODEL - {"settings"}),
+    "height": (128, MODEL - {"settings"}),
+    "steps": (3, SETTINGS),
+    "guidance_scale": (1.5, SETTINGS),
+    "lora": ("other.npz", LATENTS),
+    "lora_scale": (0.5, LATENTS),
+    "preview_every": (1, NOTHING),
+    "align": ("none", CHARACTER),
+    "window.size": (6, SETTINGS),
+    "window.overlap": (1, SETTINGS),
+    "window.plan": ("published", SETTINGS),
+    "approximate.align_your_steps": (True, SETTINGS),
+    "approximate.consistency": (True, SETTINGS),
+    "approximate.guidance_interval": ((0.0, 0.5), SETTINGS),
+    "approximate.cache_interval": (2, SETTINGS),
+    "weights.base": ("acme/svd", MODEL),
+    "weights.controlnext": ("other.npz", MODEL),
+    "weights.unet": ("other.npz", MODEL),
+    "weights.mimicmotion": ("other.npz", MODEL),
+    "device": ("cpu", LATENTS),
+    "memory_limit": (2.0, NOTHING),
+    "compile": (True, NOTHING),
+}
+"""Another value of each option, and the steps that it changes. `pose` has a test of its own."""
+FILES = {
+    "driving.mp4": DANCE,
+    "reference.png": CHARACTER,
+    "reference.npz": CHARACTER,
+    "lora.safetensors": LATENTS,
+    "estimator.task": DANCE | CHARACTER,
+    "detector.onnx": DANCE | CHARACTER,
+    "model/posedance.json": MODEL,
+    "model/unet/diffusion_pytorch_model.safetensors": MODEL,
+    "model/vae/config.json": MODEL,
+    "model/README.md": NOTHING,
+}
+"""Every file that the config below reads, and the steps that it changes."""
+
+
+@pytest.fixture(scope="module")
+def given(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a model and, as inputs, files of any content: keys look no further."""
+    folder = tmp_path_factory.mktemp("given")
+    save_generator(load_generator("tiny-random"), folder / "model")
+    for name in [*FILES, "other.mp4", "other.png", "other.npz", "dance.npz"]:
+        path = folder / name
+        if not path.exists():
+            path.write_text(name)
+    return folder
+
+
+def config(folder: Path, **changes: Any) -> AnimateConfig:
+    """A config that names every kind of file."""
+    options: dict[str, Any] = {
+        "driving": folder / "driving.mp4",
+        "reference": folder / "reference.png",
+        "lora": folder / "lora.safetensors",
+        "model": str(folder / "model"),
+        "estimator": {"model": folder / "estimator.task", "detector": folder / "detector.onnx"},
+    }
+    return AnimateConfig.model_validate(merge(options, changes))
+
+
+def changed(one: AnimateConfig, other: AnimateConfig) -> set[str]:
+    before, after = step_keys(one), step_keys(other)
+    return {step for step in STEPS if before[step] != after[step]}
+
+
+def leaves() -> Iterator[str]:
+    """Every option that is no group of options."""
+    names = list(all_keys(AnimateConfig))
+    return (name for name in names if not any(other.startswith(f"{name}.") for other in names))
+
+
+def test_the_tables_know_every_option() -> None:
+    assert set(leaves()) == {*OPTIONS, "pose"}
+
+
+@pytest.mark.parametrize("option", list(OPTIONS))
+def test_an_option_changes_these_keys_and_no_others(given: Path, option: str) -> None:
+    value, steps = OPTIONS[option]
+    if isinstance(value, str) and (given / value).is_file():
+        value = given / value
+    for name in reversed(option.split(".")):
+        value = {name: value}
+    assert changed(config(given), config(given, **value)) == steps
+
+
+@pytest.mark.parametrize("name", list(FILES))
+def test_the_content_of_a_file_changes_these_keys_and_no_others(
+    given: Path, tmp_path: Path, name: str
+) -> None:
+    copy = copytree(given, tmp_path / "copy")
+    assert changed(config(given), config(copy)) == set(), "the same files elsewhere are the same"
+    with (copy / name).open("ab") as file:
+        file.write(b"more")
+    assert changed(config(given), config(copy)) == FILES[name]
+
+
+def test_of_a_pose_file_only_the_content_counts(given: Path, tmp_path: Path) -> None:
+    def danced(**changes: Any) -> AnimateConfig:
+        return config(given, **{"driving": None, "pose": given / "dance.npz", **changes})
+
+    assert changed(config(given), danced()) == DANCE
+    assert changed(danced(), danced(stride=1)) == set()
+    (tmp_path / "same.npz").write_bytes((given / "dance.npz").read_bytes())
+    assert changed(danced(), danced(pose=tmp_path / "same.npz")) == set()
+    (tmp_path / "same.npz").write_bytes(b"another")
+    assert changed(danced(), danced(pose=tmp_path / "same.npz")) == DANCE
+
+
+def test_the_keypoints_beside_a_picture_count_when_they_appear(given: Path, tmp_path: Path) -> None:
+    copy = copytree(given, tmp_path / "copy")
+    (copy / "reference.npz").unlink()
+    assert changed(config(given), config(copy)) == CHARACTER
+
+
+def test_a_raised_version_of_a_step_makes_it_and_what_follows_again(given: Path) -> None:
+    raised = tuple(replace(step, version=2) if step.name == "control" else step for step in GRAPH)
+    one, other = step_keys(config(given)), step_keys(config(given), raised)
+    assert {step for step in one if one[step] != other[step]} == {"control", *LATENTS}
+
+
+def test_a_model_of_the_table_is_not_a_folder_of_that_name(
+    given: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    named = config(given, model="demo")
+    before = step_keys(named)
+    copytree(given / "model", tmp_path / "demo")
+    monkeypatch.chdir(tmp_path)
+    assert step_keys(named) == before
+
+
+def test_the_version_of_an_estimator_s_package_counts(
+    given: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = step_keys(config(given))
+    (tmp_path / "mediapipe-99.0.dist-info").mkdir()
+    (tmp_path / "mediapipe-99.0.dist-info" / "METADATA").write_text("Name: mediapipe\nVersion: 99.0\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    installed.cache_clear()
+    try:
+        after = step_keys(config(given))
+    finally:
+        installed.cache_clear()
+    assert {step for step in before if before[step] != after[step]} == DANCE | CHARACTER
+
+
+def test_every_estimator_names_its_packages() -> None:
+    assert PACKAGES.keys() == ESTIMATORS.keys()
