@@ -4,14 +4,13 @@ A fit maps fractions of the driver's frame to fractions of the reference's, valu
 y. It applies to body, hands and face alike and leaves the scores as they are. Three ways:
 
     published   the published least squares, kept as it is: it shrinks the skeleton as the motion grows
-    robust      medians of distances between joints: does not shrink, never turns the skeleton over
+    robust      lengths of bones: does not shrink, never turns the skeleton over
     none        the driver's whole frame inside the reference's, keeping its aspect
 """
 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import combinations
 
 import numpy as np
 
@@ -22,6 +21,19 @@ from .skeleton import BODY_LIMBS, VISIBLE
 
 FITTED_JOINTS = [0, 1, 2, 5, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17]
 """OpenPose body points that enter a fit (published): all but elbows and wrists."""
+
+BONES = (
+    (2, 3), (3, 4), (5, 6), (6, 7), (8, 9), (9, 10), (11, 12), (12, 13), (2, 5), (8, 11), (14, 15), (16, 17),
+)  # fmt: skip
+"""Pairs of OpenPose body points that stay equally far apart: arms, legs, shoulders, hips, eyes and ears. From
+shoulder to hip is none: that stretches with raised arms, and where the dancer leans."""
+
+BONE_WEIGHTS = (1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 0.5, 0.5)
+"""What each bone counts for in a fit: those of the face less, since a head turns more than the reference's."""
+
+FULL_LENGTH = 0.9
+"""Quantile of a bone's lengths over the frames that is taken for its length seen from the side: nearly the
+longest, but for frames in which it was found wrong."""
 
 MIN_JOINTS = 3
 """Fewer common joints than this say nothing about a scale."""
@@ -113,32 +125,31 @@ def least_squares(
 
 
 def align_robust(driver: PoseSequence, reference: PoseSequence) -> Alignment:
-    """Scale: the median ratio of distances between joints, reference over driver. Offset: the median rest.
+    """Scale: the median ratio of bones, reference over driver. Offset: the median rest of the joints.
 
-    The Theil-Sen estimator (Sen, 1968) takes the median slope over pairs of points. Here the pairs are
-    joints, their distance in the driver is the median over its frames, and each pair weighs as much as it is
-    long. Distances are positive and do not change when the dancer sways, jumps or turns over, so neither the
-    skeleton's size nor its sign depends on the motion.
+    A bone's picture is never longer than the bone, so what the driver's is worth is a high quantile of its
+    lengths over the frames; the median would be too short by how much the dance turns and bends, and a
+    reference that shows few bones would make the dancer too large. Lengths are positive and do not change
+    when the dancer sways, jumps or turns over, so neither the skeleton's size nor its sign depends on the
+    motion. Joints outside their frame are guesses: they enter only where there are too few others.
     """
     points, seen = _body_fractions(driver)
     target, visible = _body_fractions(reference)
-    points, target = points * driver.size, target[0] * reference.size
-    joints = [j for j in FITTED_JOINTS if visible[0, j] and seen[:, j].any()]
-    lengths, wanted = [], []
-    for a, b in combinations(joints, 2):
-        length = _median_length(points, seen, a, b)
-        if length > 0:
-            lengths.append(length)
-            wanted.append(math.dist(target[a], target[b]))
-    if len(joints) < MIN_JOINTS or not lengths:
+    inner, shown = seen & _inside(points), visible & _inside(target)
+    points, target = points * driver.size, target * reference.size
+    for known, wanted in ((inner, shown[0]), (seen, visible[0])):
+        joints = [j for j in FITTED_JOINTS if wanted[j] and known[:, j].any()]
+        ratios, weights = _bone_ratios(points, known, target[0], wanted)
+        if len(joints) >= MIN_JOINTS and len(ratios):
+            break
+    else:
         fallback = align_none(driver, reference)
-        note = f"only {len(joints)} joints are visible in both driver and reference: placed without a fit"
+        short = f"{len(joints)} joints" if len(joints) < MIN_JOINTS else "joints without a bone between them"
+        note = f"only {short} are visible in both driver and reference: placed without a fit"
         return Alignment(fallback.scale, fallback.offset, fallback.size, "none", note=note)
-    zoom = weighted_median(np.divide(wanted, lengths), np.array(lengths))
-    if zoom <= 0:
-        raise PoseError("the reference's joints all lie on one point: use the alignment none")
-    middles = np.array([np.median(points[seen[:, j], j], axis=0) for j in joints])
-    shift = np.median(target[joints] - zoom * middles, axis=0)
+    zoom = weighted_median(ratios, weights)
+    middles = np.array([np.median(points[known[:, j], j], axis=0) for j in joints])
+    shift = np.median(target[0, joints] - zoom * middles, axis=0)
     return _checked(_from_pixels(zoom, shift, driver.size, reference.size, "robust"), driver, reference)
 
 
@@ -175,10 +186,10 @@ def cover_alignment(size: Size, width: int, height: int) -> Alignment:
 
 
 def weighted_median(values: np.ndarray, weights: np.ndarray) -> float:
-    """The smallest of `values` at or below which half of the weight lies. Both [n], n > 0."""
+    """The median of `values`, each as often as its weight says; between two, in proportion. Both [n], n > 0."""
     order = np.argsort(values, kind="stable")
-    total = np.cumsum(weights[order])
-    return float(values[order][np.searchsorted(total, total[-1] / 2)])
+    middles = np.cumsum(weights[order]) - weights[order] / 2
+    return float(np.interp(weights.sum() / 2, middles, values[order]))
 
 
 def _body_fractions(poses: PoseSequence) -> tuple[np.ndarray, np.ndarray]:
@@ -197,12 +208,31 @@ def _placed(poses: PoseSequence) -> np.ndarray:
     return placed
 
 
-def _median_length(points: np.ndarray, seen: np.ndarray, a: int, b: int) -> float:
-    """Median distance of joints a and b over the frames that show both; 0 where none does."""
+def _inside(fractions: np.ndarray) -> np.ndarray:
+    """Which points [..., 2] lie in the frame, bool [...]."""
+    return ((fractions >= 0) & (fractions < 1)).all(-1)
+
+
+def _bone_ratios(
+    points: np.ndarray, seen: np.ndarray, target: np.ndarray, visible: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Length of each bone that both show in `target` [18, 2] over that in `points` [T, 18, 2]; its weight."""
+    ratios, weights = [], []
+    for (a, b), weight in zip(BONES, BONE_WEIGHTS, strict=True):
+        length = _length(points, seen, a, b, FULL_LENGTH)
+        wanted = math.dist(target[a], target[b]) if visible[a] and visible[b] else 0.0
+        if length > 0 and wanted > 0:
+            ratios.append(wanted / length)
+            weights.append(weight)
+    return np.array(ratios), np.array(weights)
+
+
+def _length(points: np.ndarray, seen: np.ndarray, a: int, b: int, quantile: float) -> float:
+    """A quantile of the distance of joints a and b over the frames that show both; 0 where none does."""
     both = seen[:, a] & seen[:, b]
     if not both.any():
         return 0.0
-    return float(np.median(np.linalg.norm(points[both, a] - points[both, b], axis=-1)))
+    return float(np.quantile(np.linalg.norm(points[both, a] - points[both, b], axis=-1), quantile))
 
 
 def _from_pixels(zoom: float, shift: np.ndarray, source: Size, target: Size, method: str) -> Alignment:
@@ -219,8 +249,8 @@ def _checked(fit: Alignment, driver: PoseSequence, reference: PoseSequence) -> A
     points, target = points * fit.size, target * fit.size
     ratios = []
     for a, b in BODY_LIMBS:
-        wanted = _median_length(target[:1], visible[:1], a, b)
-        length = _median_length(points, seen, a, b)
+        wanted = _length(target[:1], visible[:1], a, b, 0.5)
+        length = _length(points, seen, a, b, 0.5)
         if wanted > 0 and length > 0:
             ratios.append(length / wanted)
     ratio = float(np.median(ratios)) if ratios else math.nan
