@@ -29,7 +29,7 @@ BONES = (
 shoulder to hip is none: that stretches with raised arms, and where the dancer leans."""
 
 BONE_WEIGHTS = (1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 0.5, 0.5)
-"""What each bone counts for in a fit: those of the face less, since a head turns more than the reference's."""
+"""What each bone counts for in a fit: those of the face less, since a head turns more than a body."""
 
 FULL_LENGTH = 0.9
 """Quantile of a bone's lengths over the frames that is taken for its length seen from the side: nearly the
@@ -186,7 +186,7 @@ def cover_alignment(size: Size, width: int, height: int) -> Alignment:
 
 
 def weighted_median(values: np.ndarray, weights: np.ndarray) -> float:
-    """The median of `values`, each as often as its weight says; between two, in proportion. Both [n], n > 0."""
+    """The median of `values`, each as often as its weight; between two, in proportion. Both [n], n > 0."""
     order = np.argsort(values, kind="stable")
     middles = np.cumsum(weights[order]) - weights[order] / 2
     return float(np.interp(weights.sum() / 2, middles, values[order]))

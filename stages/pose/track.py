@@ -21,6 +21,9 @@ BEST_JOINTS = 7
 MAX_STEP = 0.5
 """A person's joints move by less than this part of the person's size from one sight to the next."""
 
+SEEN_LATELY = 30
+"""Frames that a person may be unseen and still be linked to; later ones may continue the track (`follow`)."""
+
 ANCHORS = ((LEFT_HAND, 9), (RIGHT_HAND, 10), (FACE, 0))
 """Parts that come and go by themselves, and the body joint that carries each: wrists and nose."""
 
@@ -125,16 +128,20 @@ def follow(people: list[Detections]) -> tuple[np.ndarray, np.ndarray]:
     over its frames wins, so both size and constancy count. A track that never appears beside it continues it
     (after a cut, or a jump), the largest first.
     """
-    tracks = _link(people)
-    tracks.sort(key=lambda track: -sum(person_size(*_one(people, at)) for at in track.items()))
+    sizes = [
+        np.array([person_size(*one) for one in zip(here.keypoints, here.scores, strict=True)])
+        for here in people
+    ]
+    tracks = _link(people, sizes)
+    tracks.sort(key=lambda track: -sum(sizes[frame][i] for frame, i in track.items()))
     chosen: dict[int, int] = {}
     for track in tracks:
-        if not chosen.keys() & track.keys():
+        if chosen.keys().isdisjoint(track):
             chosen |= track
     keypoints = np.zeros((len(people), NUM_KEYPOINTS, 2), np.float32)
     scores = np.zeros((len(people), NUM_KEYPOINTS), np.float32)
-    for at in chosen.items():
-        keypoints[at[0]], scores[at[0]] = _one(people, at)
+    for frame, i in chosen.items():
+        keypoints[frame], scores[frame] = people[frame].keypoints[i], people[frame].scores[i]
     return keypoints, scores
 
 
@@ -177,41 +184,50 @@ def _interpolate(keypoints: np.ndarray, scores: np.ndarray, start: int, stop: in
             values[frame] = np.where(mask, (1 - part) * values[first] + part * values[last], 0)
 
 
-def _link(people: list[Detections]) -> list[dict[int, int]]:
-    """Tracks, each as frame -> which person of that frame: nearest first, within MAX_STEP."""
+def _link(people: list[Detections], sizes: list[np.ndarray]) -> list[dict[int, int]]:
+    """Tracks, each as frame -> which person of that frame: nearest first, within MAX_STEP and SEEN_LATELY."""
     tracks: list[dict[int, int]] = []
+    live: list[tuple[int, int, int]] = []  # track, and its last frame and person
     for frame, here in enumerate(people):
-        pairs = sorted(
-            (_step(_one(people, _last(track)), (here.keypoints[i], here.scores[i])), number, i)
-            for number, track in enumerate(tracks)
-            for i in range(len(here))
-        )
-        linked: set[int] = set()
-        for step, number, i in pairs:
-            if step < MAX_STEP and i not in linked and frame not in tracks[number]:
-                tracks[number][frame] = i
-                linked.add(i)
-        tracks += [{frame: i} for i in range(len(here)) if i not in linked]
+        live = [last for last in live if frame - last[1] <= SEEN_LATELY]
+        steps = _steps(people, sizes, live, frame)
+        owners: dict[int, int] = {}
+        taken: set[int] = set()
+        for place in np.argsort(steps, axis=None, kind="stable"):
+            row, i = divmod(int(place), len(here))
+            if steps[row, i] >= MAX_STEP:
+                break
+            if row not in taken and i not in owners:
+                taken.add(row)
+                owners[i] = live[row][0]
+        for i in range(len(here)):
+            if i not in owners:
+                owners[i] = len(tracks)
+                tracks.append({})
+            tracks[owners[i]][frame] = i
+        seen = [(track, frame, i) for i, track in owners.items()]
+        live = sorted([last for row, last in enumerate(live) if row not in taken] + seen)
     return tracks
 
 
-def _step(a: tuple[np.ndarray, np.ndarray], b: tuple[np.ndarray, np.ndarray]) -> float:
-    """Mean way of the body joints that both show, over the larger one's size; infinite for none."""
-    both = (a[1][BODY] > VISIBLE) & (b[1][BODY] > VISIBLE)
-    size = max(person_size(*a), person_size(*b))
-    if not both.any() or size == 0:
-        return float("inf")
-    return float(np.linalg.norm(a[0][BODY][both] - b[0][BODY][both], axis=-1).mean()) / size
-
-
-def _one(people: list[Detections], at: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-    """Keypoints and scores of person i of frame f, `at` = (f, i)."""
-    frame, i = at
-    return people[frame].keypoints[i], people[frame].scores[i]
-
-
-def _last(track: dict[int, int]) -> tuple[int, int]:
-    return next(reversed(track.items()))
+def _steps(
+    people: list[Detections], sizes: list[np.ndarray], live: list[tuple[int, int, int]], frame: int
+) -> np.ndarray:
+    """From each live track's last sight to each person of `frame` [n, m]: mean way of the body joints that
+    both show, over the larger one's size; infinite for none.
+    """
+    here, shape = people[frame], (len(live), len(people[frame]))
+    if 0 in shape:
+        return np.full(shape, np.inf)
+    points = np.stack([people[when].keypoints[i, BODY] for _, when, i in live])
+    shown = np.stack([people[when].scores[i, BODY] for _, when, i in live]) > VISIBLE
+    size = np.maximum(np.array([sizes[when][i] for _, when, i in live])[:, None], sizes[frame])
+    both = shown[:, None] & (here.scores[:, BODY] > VISIBLE)
+    ways = np.linalg.norm(points[:, None] - here.keypoints[:, BODY], axis=-1)
+    count = both.sum(-1)
+    comparable = (count > 0) & (size > 0)
+    total = (ways * both).sum(-1)
+    return np.where(comparable, total / np.maximum(count, 1) / np.where(size > 0, size, 1), np.inf)
 
 
 def _above(people: Detections, min_score: float) -> Detections:

@@ -325,6 +325,8 @@ def test_unknown_method_names_the_known_ones():
 
 def test_weighted_median():
     assert weighted_median(np.array([3.0, 1.0, 2.0]), np.array([1.0, 1.0, 1.0])) == 2
-    assert weighted_median(np.array([3.0, 1.0, 2.0]), np.array([9.0, 0.5, 0.5])) == pytest.approx(2.89, abs=0.01)
+    assert weighted_median(np.array([3.0, 1.0, 2.0]), np.array([9.0, 0.5, 0.5])) == pytest.approx(
+        2.89, abs=0.01
+    )
     assert weighted_median(np.array([1.0, 3.0]), np.array([1.0, 1.0])) == 2
     assert weighted_median(np.array([4.0]), np.array([0.1])) == 4

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from posedance.stages.errors import PoseError
-from posedance.stages.pose import skeleton
+from posedance.stages.pose import skeleton, track
 from posedance.stages.pose.base import Detections, detections
 from posedance.stages.pose.track import (
     BATCH,
@@ -103,6 +103,37 @@ def test_person_who_returns_after_a_gap_or_jumps_is_still_followed():
     poses, report = estimate(frames)
     assert report.missing == 8 and report.filled == 0
     assert poses.keypoints[-1, 0, 0] == pytest.approx(SHAPE[0, 0] * 100 + 200, abs=1e-3)
+
+
+def test_a_passer_by_is_not_taken_for_the_dancer_who_is_gone_for_a_frame():
+    """The two stand 1.4 sizes apart: too far for one step."""
+    dancer, other = person(10, size=90), person(140, size=60)
+    frames = [[dancer]] * 8 + [[other]] + [[dancer, other]] * 8
+    keypoints, scores = follow([detections(people, *SIZE) for people in frames])
+    assert not scores[8].any()
+    np.testing.assert_allclose(np.delete(keypoints, 8, 0)[:, 0], [SHAPE[0] * 90 + (10, 20)] * 16, atol=1e-3)
+
+
+def test_people_seen_long_ago_are_no_candidates(monkeypatch: pytest.MonkeyPatch):
+    """Work for a frame is bounded by who was seen lately, however many came and went before."""
+    compared: list[int] = []
+
+    def counted(people: list[Detections], sizes: list[np.ndarray], live: list, frame: int) -> np.ndarray:
+        compared.append(len(live))
+        return steps(people, sizes, live, frame)
+
+    steps = track._steps
+    monkeypatch.setattr(track, "_steps", counted)
+    rng = np.random.default_rng(1)
+    frames = [[person(*rng.uniform(0, 280, 2), size=8)] for _ in range(400)]
+    follow([detections(people, *SIZE) for people in frames])
+    assert max(compared) <= track.SEEN_LATELY and sum(compared) > 1000
+
+
+def test_a_person_who_returns_later_than_lately_goes_on():
+    frames: list[list[Person]] = [[person(10)]] * 5 + [[]] * (track.SEEN_LATELY + 5) + [[person(12)]] * 5
+    _, scores = follow([detections(people, *SIZE) for people in frames])
+    assert scores[:5].all() and scores[-5:].all() and not scores[5:-5].any()
 
 
 def test_short_gaps_are_interpolated_and_long_ones_score_zero():
