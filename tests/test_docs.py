@@ -17,13 +17,16 @@ import pytest
 import yaml
 from cyclopts import App, CycloptsError
 
+from posedance.datasets.puppets.render import make_character, make_motion, reference_pose, render
 from posedance.pipeline.cli import app
 from posedance.pipeline.config import BatchConfig, all_keys, unknown_keys
 from posedance.stages.media.encode import VideoWriter
+from posedance.stages.media.picture import write_png
 from posedance.stages.media.video import Clip, probe, read_frames
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+README_LINES = 180
 EXCUSED = "<!-- not run by the tests: "
 OF_OTHERS = {"--dashboard-host"}
 """Options that a sentence names and that belong to another program: Ray."""
@@ -198,6 +201,10 @@ def test_the_readme_opens_with_the_two_commands_and_the_makefile_has_them() -> N
     assert "make test" in (ROOT / ".ci" / "run").read_text()
 
 
+def test_the_readme_stays_short() -> None:
+    assert len((ROOT / "README.md").read_text().splitlines()) <= README_LINES
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "block", [each for each in blocks("bash") if not each.note.startswith(EXCUSED)], ids=str
@@ -219,3 +226,50 @@ def shorten(source: Path, target: Path) -> None:
     with VideoWriter(target, info.width, info.height, info.fps, preset="veryfast") as writer:
         for frame in read_frames(source, Clip(duration=Fraction(1))):
             writer.write(frame)
+
+
+FACES = ("posedance.stages", "posedance.pipeline")
+
+
+def test_python_blocks_import_from_the_packages_and_not_from_their_rooms() -> None:
+    for block in blocks("python"):
+        for node in ast.walk(ast.parse(block.body)):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("posedance"):
+                assert node.module in FACES, block
+                names = {alias.name for alias in node.names}
+                assert names <= set(importlib.import_module(node.module).__all__), block
+
+
+@pytest.mark.parametrize("face", FACES)
+def test_every_name_of_a_package_is_there_and_importing_the_package_is_light(face: str) -> None:
+    script = f"""
+import sys
+import {face} as package
+heavy = {{"numpy", "cv2", "av", "torch", "pydantic", "ray"}} & set(sys.modules)
+assert not heavy, heavy
+from {face} import *
+assert "torch" not in sys.modules
+missing = [name for name in package.__all__ if name not in globals()]
+assert not missing, missing
+"""
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=60)
+
+
+def test_the_python_page_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its blocks, one after the other, with half a second of a drawn dance and a drawn character."""
+    size, fps, motion = (288, 512), Fraction(16), make_motion(1, Fraction(16))
+    with VideoWriter(tmp_path / "dance.mp4", *size, fps) as writer:
+        for frame in range(8):
+            writer.write(render(make_character(5), motion, frame, *size).image)
+    write_png(tmp_path / "character.png", render(make_character(2), reference_pose(2), 0, *size).image)
+    monkeypatch.chdir(tmp_path)
+    page = "\n".join(block.body for block in blocks("python") if block.page == "python.md")
+    names: dict[str, object] = {}
+    exec(compile(page, "docs/python.md", "exec"), names)
+    assert [
+        path
+        for path in ("one/result.mp4", "many/a/result.mp4", "many/b/result.mp4")
+        if not Path(path).is_file()
+    ] == []
+    dance, frames = names["dance"], names["control_frames"]
+    assert len(dance) == probe("parts.mp4").num_frames == len(frames) - 1 == 4

@@ -1,0 +1,79 @@
+"""The names of `posedance.stages` that users need: `from posedance.stages import load_generator`.
+
+Nothing inside the package imports this file but `stages/__init__.py`, which does so when the first of the
+names is asked for.
+"""
+
+from .errors import (
+    ConfigError,
+    DeviceMemoryError,
+    OutputError,
+    PictureError,
+    PosedanceError,
+    PoseError,
+    VideoError,
+    WeightsError,
+)
+from .generate import Checkpoint, Defaults, Generator, Settings
+from .media.audio import AudioSource
+from .media.encode import VideoWriter, side_by_side
+from .media.frames import StoredFrames, write_frames
+from .media.picture import fit_cover, read_picture, write_png
+from .media.video import Clip, DecodeReport, clip_start, count_frames, output_rate, probe, read_frames
+from .models import load_decoder, load_generator
+from .pose.align import Alignment, align, cover_alignment, fit_alignment
+from .pose.base import Detections, PoseEstimator
+from .pose.estimators import make_estimator
+from .pose.files import load_poses, save_poses
+from .pose.render import draw_control_frames, draw_overlay
+from .pose.track import PoseReport, estimate_picture, estimate_poses
+from .types import NUM_KEYPOINTS, PoseSequence, VideoInfo
+
+__all__ = [
+    "NUM_KEYPOINTS",
+    "Alignment",
+    "AudioSource",
+    "Checkpoint",
+    "Clip",
+    "ConfigError",
+    "DecodeReport",
+    "Defaults",
+    "Detections",
+    "DeviceMemoryError",
+    "Generator",
+    "OutputError",
+    "PictureError",
+    "PoseError",
+    "PoseEstimator",
+    "PoseReport",
+    "PoseSequence",
+    "PosedanceError",
+    "Settings",
+    "StoredFrames",
+    "VideoError",
+    "VideoInfo",
+    "VideoWriter",
+    "WeightsError",
+    "align",
+    "clip_start",
+    "count_frames",
+    "cover_alignment",
+    "draw_control_frames",
+    "draw_overlay",
+    "estimate_picture",
+    "estimate_poses",
+    "fit_alignment",
+    "fit_cover",
+    "load_decoder",
+    "load_generator",
+    "load_poses",
+    "make_estimator",
+    "output_rate",
+    "probe",
+    "read_frames",
+    "read_picture",
+    "save_poses",
+    "side_by_side",
+    "write_frames",
+    "write_png",
+]
