@@ -37,6 +37,8 @@ def same(one: nn.Module, other: nn.Module) -> bool:
 @pytest.mark.slow
 def test_the_recipe_makes_a_model_that_dances(tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
+    for module in ("validation", "vae", "encoder"):
+        monkeypatch.setattr(f"posedance.pipeline.train.{module}.VALIDATION_CLIPS", 2)
     *trainings, copying = recipe()
     ways = {"vae": (VaeConfig, train_vae), "image-encoder": (EncoderConfig, train_encoder)}
     for line in trainings:

@@ -197,15 +197,15 @@ def test_a_kill_while_a_checkpoint_is_written_leaves_the_last_one(base, config, 
 
 
 @pytest.mark.slow
-def test_200_steps_with_stops_equal_200_without(base, config, tmp_path, losses):
-    loop = {"steps": 200, "log_every": 1, "checkpoint_every": 40, "cooldown": 50}
+def test_60_steps_with_stops_equal_60_without(base, config, tmp_path, losses):
+    loop = {"steps": 60, "log_every": 1, "checkpoint_every": 12, "cooldown": 15}
     whole = config(base, tmp_path / "whole", batch=1, cache_latents=True, loop=loop)
     train(whole)
     stopped = whole.model_copy(update={"output": tmp_path / "stopped"})
-    for stop in (40, 120, 200):
-        part = stopped.loop.model_copy(update={"steps": stop, "cooldown": max(0, stop - 150)})
+    for stop in (12, 36, 60):
+        part = stopped.loop.model_copy(update={"steps": stop, "cooldown": max(0, stop - 45)})
         train(stopped.model_copy(update={"loop": part}))
     assert losses(tmp_path / "stopped") == pytest.approx(losses(tmp_path / "whole"), abs=1e-6)
-    last = "checkpoint-0000200/ema.safetensors"
+    last = "checkpoint-0000060/ema.safetensors"
     resumed, through = load_file(tmp_path / "stopped" / last), load_file(tmp_path / "whole" / last)
     assert all(torch.allclose(resumed[name], through[name], atol=1e-6) for name in through)

@@ -51,7 +51,7 @@ def test_one_window_both_ways_is_the_same():
 
 
 def test_approximations_are_those_that_fit():
-    generator = svd_measure.small_generator()
+    generator = tiny_random()
     generator.scheduler = {**generator.scheduler, "sigma_max": 80.0}
     found = svd_measure.compare_approximations(generator, side=16, steps=4)
     assert set(found) == set(svd_measure.APPROXIMATIONS) - {"Align Your Steps, 10 for 25 steps"}

@@ -97,16 +97,16 @@ def test_pose_error_is_zero_for_the_truth_and_large_for_a_still_picture(held):
 
 
 def test_a_stopped_comparison_goes_on_as_if_it_had_not_stopped(small, base, held, tmp_path):
-    longer = small.model_copy(update={"steps": 40, "output": tmp_path})
+    longer = small.model_copy(update={"steps": 24, "output": tmp_path})
     run(longer, CONTROLNET, base, held, Kept())
     run(small, CONTROLNET, base, held, Kept())
-    resumed = small.model_copy(update={"steps": 40})
+    resumed = small.model_copy(update={"steps": 24})
     run(resumed, CONTROLNET, base, held, Kept())
-    last = f"{CONTROLNET}/checkpoint-0000040/ema.safetensors"
+    last = f"{CONTROLNET}/checkpoint-0000024/ema.safetensors"
     whole, parts = load_file(tmp_path / last), load_file(small.output / last)
     assert max(float((whole[name] - parts[name]).abs().max()) for name in whole) == 0
     log = small.output / CONTROLNET
-    assert list(read_figures(log, [1, 20, 40])) == ["1", "20", "40"]
+    assert list(read_figures(log, [1, 20, 24])) == ["1", "20", "24"]
     with pytest.raises(ConfigError, match="no figures of step 100"):
         read_figures(log, [100])
 
