@@ -12,8 +12,6 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import torch
-from torch import Tensor
 from torch.utils.data import Dataset
 
 from ..stages.atomic import atomic_path
@@ -181,13 +179,3 @@ def read_kept(path: Path, number: int) -> Clip | None:
             return Clip(number, kept["frames"], kept["control"], kept["parts"], kept["palette"])
     except (FileNotFoundError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None
-
-
-def to_signed(frames: np.ndarray) -> Tensor:
-    """uint8 [..., H, W, 3] -> float32 [..., 3, H, W] in -1..1, what a VAE takes."""
-    return torch.from_numpy(np.moveaxis(frames, -1, -3).astype(np.float32) / 127.5 - 1)
-
-
-def to_unit(frames: np.ndarray) -> Tensor:
-    """uint8 [..., H, W, 3] -> float32 [..., 3, H, W] in 0..1, what ControlNeXt takes."""
-    return torch.from_numpy(np.moveaxis(frames, -1, -3).astype(np.float32) / 255)

@@ -15,6 +15,8 @@ FARTHEST_COLOUR = 40.0
 """And at most this far from it, in CIELAB."""
 MISSING = 0.2
 """Position error of a part that is not found at all, in picture heights."""
+LEAST_ERROR = 1e-12
+"""Mean squared error that equal pictures count with, in squared ranges: 120 dB."""
 FEWEST = 3
 """Pixels that make a part."""
 
@@ -22,7 +24,12 @@ FEWEST = 3
 def psnr(frames: np.ndarray, truth: np.ndarray) -> float:
     """Peak signal-to-noise ratio in dB, mean over the frames."""
     squared = ((frames.astype(np.float64) - truth) ** 2).mean((1, 2, 3))
-    return float(np.mean(10 * np.log10(255**2 / np.maximum(squared, 1e-6))))
+    return float(np.mean([decibels(value, 255) for value in squared]))
+
+
+def decibels(squared: float, span: float) -> float:
+    """Peak signal-to-noise ratio in dB, at most 120, of a mean squared error of values that span `span`."""
+    return float(10 * np.log10(span**2 / max(squared, LEAST_ERROR * span**2)))
 
 
 def ssim(frames: np.ndarray, truth: np.ndarray) -> float:

@@ -187,7 +187,7 @@ def video_of(
 ) -> Video:
     """One video for a `WindowPool`, at its beginning or where it was stopped."""
     from ...stages.svd.denoising import Denoising
-    from ...stages.svd.sampling import guidance_at, guidance_scales
+    from ...stages.svd.guidance import guidance_of
 
     settings = inputs.settings
     frames = StoredFrames(inputs.control)
@@ -199,14 +199,7 @@ def video_of(
     windows = plan(settings.window_plan, len(frames), settings.window_size, settings.window_overlap)
     noise = generator.fresh_noise(width, height, settings)
     denoising = Denoising(latents, generator.sigmas(settings), windows, start, on_estimate, noise)
-    scales, interval = guidance_scales(settings), settings.guidance_interval
-    return Video(
-        inputs,
-        denoising,
-        lambda step, num_slots: guidance_at(scales, interval, step / settings.steps, num_slots),
-        on_window,
-        on_step,
-    )
+    return Video(inputs, denoising, guidance_of(settings).scale, on_window, on_step)
 
 
 def check_settings(settings: Settings) -> None:

@@ -22,7 +22,7 @@ from ...stages.controlnext.model import ControlNeXt
 from ...stages.svd.denoiser import Conditioning
 from ...stages.svd.levers.checkpointing import BLOCKS, checkpoint_blocks
 from ...stages.svd.levers.temporal import without_temporal
-from ..evaluate.bench.svd import SVD_IMAGE_ENCODER, SVD_UNET, SVD_VAE
+from ...stages.svd.sizes import SVD_IMAGE_ENCODER, SVD_UNET, SVD_VAE
 from .model import DIFFUSERS_GROUPS, ModelConfig, Parts, new_controlnext, new_unet
 from .optimizer import AUTOCAST
 

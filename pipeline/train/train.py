@@ -13,9 +13,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ...datasets.clips import Clip, loss_weights, to_signed, to_unit
+from ...datasets.clips import Clip, loss_weights
 from ...datasets.puppets.render import PARTS
 from ...datasets.records import BadRecord
+from ...stages.pixels import to_signed, to_unit
 from ...stages.svd.conditioning import MicroConditioning, clip_pixels
 from ...stages.svd.denoiser import Conditioning, Denoiser, Loss
 from ...stages.svd.files.lora import merge_lora, save_lora

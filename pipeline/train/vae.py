@@ -19,9 +19,11 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ...datasets.clips import Clip, loss_weights, to_signed
+from ...datasets.clips import Clip, loss_weights
 from ...datasets.records import BadRecord
 from ...stages.errors import ConfigError
+from ...stages.pixels import to_signed
+from ...stages.quality import decibels
 from ...stages.svd.files.norms import set_norm_groups
 from ...stages.svd.levers.temporal import is_temporal, without_temporal
 from ...stages.svd.start import start_vae_as_linear_codec
@@ -138,7 +140,7 @@ class VaeTask:
         divergence = encoded.kl().mean() / latents[0].numel()
         squared = float(F.mse_loss(decoded.detach(), image))
         loss = total + config.gradient * edges + config.kl * divergence
-        return loss, {"psnr": psnr(squared), "latent_std": float(latents.detach().std())}
+        return loss, {"psnr": decibels(squared, span=2), "latent_std": float(latents.detach().std())}
 
     @torch.no_grad()
     def validate(self, step: int, log: Log) -> dict[str, float]:
@@ -151,7 +153,7 @@ class VaeTask:
             if i == 0:
                 rows = torch.stack([image, decoded.clamp(-1, 1)])
                 log.add_image("reconstruction", rearrange((rows + 1) / 2, "r n c h w -> c (r h) (n w)"), step)
-        return {"validation_psnr": float(np.mean([psnr(value) for value in squared]))}
+        return {"validation_psnr": float(np.mean([decibels(value, span=2) for value in squared]))}
 
     def reconstruct(self, image: Tensor) -> Tensor:
         with without_temporal(self.vae):
@@ -166,11 +168,6 @@ def posterior(vae: AutoencoderKLTemporalDecoder, pictures: Tensor) -> DiagonalGa
 def decoded_by(vae: AutoencoderKLTemporalDecoder, latents: Tensor) -> Tensor:
     """Pictures [N, 3, H, W] around -1..1 of the N latents of one video."""
     return vae.decode(latents, num_frames=len(latents), return_dict=False)[0]
-
-
-def psnr(squared: float) -> float:
-    """Peak signal-to-noise ratio in dB of a mean squared error in the range -1..1."""
-    return float(10 * np.log10(4 / max(squared, 1e-12)))
 
 
 @torch.no_grad()

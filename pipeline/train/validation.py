@@ -12,15 +12,16 @@ from einops import rearrange
 from torch import Tensor
 from torch.nn import functional as F
 
-from ...datasets.clips import Clip, to_signed, to_unit
-from ...stages.svd.decode import to_uint8
+from ...datasets.clips import Clip
+from ...stages.pixels import to_signed, to_uint8, to_unit
+from ...stages.quality import decibels
 from ...stages.svd.denoiser import Conditioning, denoised, per_video, timestep_of
 from ...stages.svd.levers.temporal import without_temporal
 from ...stages.svd.schedule import SVD_SCHEDULER, euler_step, initial_deviation, sampling_sigmas
 from .data import held_out_clips, seeded
 from .latents import Kept
 from .log import Log
-from .vae import decoded_by, psnr
+from .vae import decoded_by
 
 if TYPE_CHECKING:
     from .train import VideoTask
@@ -53,7 +54,7 @@ def validate(task: VideoTask, step: int, log: Log) -> dict[str, float]:
     made = [one_step(task, clip, chosen) for clip, chosen in zip(clips, shown, strict=True)]
     truth = [to_signed(clip.frames[chosen]) for clip, chosen in zip(clips, shown, strict=True)]
     errors = [float(F.mse_loss(a, b)) for a, b in zip(made, truth, strict=True)]
-    figures["validation_psnr"] = float(np.mean([psnr(error) for error in errors]))
+    figures["validation_psnr"] = float(np.mean([decibels(error, span=2) for error in errors]))
     rows = []
     for i, clip in enumerate(clips):
         pick = slice(-2, None)

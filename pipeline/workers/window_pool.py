@@ -86,7 +86,7 @@ class Video:
 
     def take(self, part: Part, v: "Tensor") -> list[tuple[int, int]]:
         """Take a prediction; returns the windows (step, index) that are ready because of it."""
-        from ...stages.svd.denoiser import guide
+        from ...stages.svd.guidance import guide
 
         if part.half is not None:
             halves = self.halves.setdefault((part.step, part.window), {})

@@ -14,6 +14,7 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..pixels import to_signed
 from .denoiser import Conditioning
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -40,18 +41,13 @@ class MicroConditioning:
         return torch.tensor([[self.fps, self.motion_bucket, self.noise_aug]], dtype=torch.float32)
 
 
-def to_signed(image: np.ndarray) -> Tensor:
-    """uint8 [H, W, 3] -> float32 [1, 3, H, W] in -1..1."""
-    return torch.from_numpy(np.array(image, order="C")).permute(2, 0, 1)[None].float() / 255 * 2 - 1
-
-
 def clip_pixels(image: np.ndarray, size: int = 224) -> Tensor:
     """Pixel values [1, 3, size, size] for CLIP of an image uint8 [H, W, 3].
 
     Blurred by a Gaussian of (factor - 1) / 2 pixels where it shrinks, resized bicubically with aligned
     corners, normalized. The aspect ratio is not kept.
     """
-    signed = to_signed(image)
+    signed = to_signed(image[None])
     for axis, length in ((2, image.shape[0]), (3, image.shape[1])):
         signed = _blur(signed, axis, sigma=max((length / size - 1) / 2, 0.001))
     resized = F.interpolate(signed, (size, size), mode="bicubic", align_corners=True)
@@ -126,7 +122,7 @@ def vae_input(image: np.ndarray, width: int, height: int, noise: Tensor, noise_a
     if image.shape[:2] != (height, width):
         resized = Image.fromarray(image).resize((width, height), Image.Resampling.LANCZOS)
         image = np.asarray(resized)
-    return to_signed(image) + noise_aug * noise
+    return to_signed(image[None]) + noise_aug * noise
 
 
 def image_latents(vae: AutoencoderKLTemporalDecoder, pixels: Tensor) -> Tensor:

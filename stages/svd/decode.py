@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ..errors import ConfigError
 from ..generate import Settings
+from ..pixels import to_uint8
 from ..windows import faded
 from .levers.fast import CompiledRegions, flatten_convolutions
 from .memory.retry import out_of_memory, silent
@@ -118,9 +119,3 @@ def _decode(vae: AutoencoderKLTemporalDecoder, latents: Tensor) -> Tensor:
     finally:
         convolutions.detach()
     return frames.float().cpu()
-
-
-def to_uint8(frame: Tensor) -> np.ndarray:
-    """[3, H, W] around -1..1 -> uint8 [H, W, 3], clipped and rounded."""
-    scaled = (frame / 2 + 0.5).clamp(0, 1) * 255
-    return scaled.round().to(torch.uint8).permute(1, 2, 0).contiguous().numpy()

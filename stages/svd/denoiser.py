@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ..control import Injection
+from .guidance import guide
 from .noise import LogNormal, SigmaDistribution
 
 
@@ -72,11 +73,6 @@ def unconditional(conditioning: Conditioning) -> Conditioning:
         torch.zeros_like(conditioning.image_latents),
         conditioning.time_ids,
     )
-
-
-def guide(uncond: Tensor, cond: Tensor, guidance: Tensor) -> Tensor:
-    """v_u + guidance (v_c - v_u), Ho and Salimans (arXiv:2207.12598): v [..., F, 4, h, w], guidance [F]."""
-    return uncond + guidance.reshape(-1, 1, 1, 1) * (cond - uncond)
 
 
 def per_video(values: Tensor) -> Tensor:

@@ -28,6 +28,7 @@ from .conditioning import (
 from .decode import decode_frames
 from .denoiser import Conditioning, Denoiser
 from .denoising import FreshNoise, OnEstimate, denoise
+from .guidance import guidance_of
 from .levers.deep_cache import cache_deep_features
 from .levers.fast import (
     CompiledRegions,
@@ -41,7 +42,7 @@ from .memory.retry import silent, told_what_to_do
 from .networks import SvdNetworks
 from .preview import fit_colours
 from .published import denoise_as_published
-from .sampling import ControlCache, Sampler, guidance_scales
+from .sampling import ControlCache, Sampler
 from .schedule import SVD_SCHEDULER, aligned_sigmas, consistency_sigmas, initial_deviation, sampling_sigmas
 
 
@@ -173,8 +174,7 @@ class SvdGenerator(SvdNetworks):
                 video.control,
                 video.windows,
                 self.sigmas(settings),
-                guidance_scales(settings),
-                settings.guidance_interval,
+                guidance_of(settings),
                 cache,
                 settings.cache_interval,
                 None if levers is None else levers.feed_forward,

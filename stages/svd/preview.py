@@ -11,7 +11,8 @@ from diffusers.models.autoencoders.autoencoder_kl_temporal_decoder import Autoen
 from torch import Tensor
 from torch.nn import functional as F
 
-from .conditioning import image_latents, to_signed
+from ..pixels import to_signed
+from .conditioning import image_latents
 
 FITTED_SIDE = 256
 """Short side, in pixels, of the pictures that the map is fitted on: colours need no more."""
@@ -24,7 +25,7 @@ def fit_colours(vae: AutoencoderKLTemporalDecoder, picture: np.ndarray, downscal
     `picture`, uint8 [H, W, 3], is encoded as it is, with its channels exchanged in turn, and all these as
     negatives, so that a colourless one serves too. `downscale` is pixels per latent, along each side.
     """
-    signed = to_signed(picture)
+    signed = to_signed(picture[None])
     scale = min(1.0, FITTED_SIDE / min(signed.shape[-2:]))
     height, width = (max(1, round(side * scale / downscale)) for side in signed.shape[-2:])
     size = (height * downscale, width * downscale)

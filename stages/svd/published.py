@@ -12,7 +12,8 @@ from torch import Tensor
 
 from ..windows import blend
 from .denoiser import Conditioning, timestep_of
-from .sampling import Sampler, guidance_ramp
+from .guidance import guide
+from .sampling import Sampler
 from .schedule import euler_step
 
 
@@ -41,16 +42,16 @@ def step_windows(
     sigma, next_sigma = sampler.sigmas[step], sampler.sigmas[step + 1]
     for index, window in enumerate(sampler.windows):
         part = latents[list(window.frames)]
-        yield euler_step(part, _predict(sampler, sigma, index, part), sigma, next_sigma)
+        yield euler_step(part, _predict(sampler, step, index, part), sigma, next_sigma)
         if on_window is not None:
             on_window(step, index)
 
 
-def _predict(sampler: Sampler, sigma: Tensor, index: int, latents: Tensor) -> Tensor:
+def _predict(sampler: Sampler, step: int, index: int, latents: Tensor) -> Tensor:
     conditioning, window = sampler.conditioning, sampler.windows[index]
     device = conditioning.token.device
-    sigma = sigma.to(device)
-    guidance = guidance_ramp(*sampler.guidance, len(window))
+    sigma = sampler.sigmas[step].to(device)
+    guidance = sampler.guidance.scale(step, len(window))
     halves = 1 if guidance is None else 2
     controlnext, frames = sampler.control.controlnext, sampler.control.frames
     pixels = torch.from_numpy(np.concatenate([frames[i : i + 1] for i in window.control]))
@@ -71,5 +72,5 @@ def _predict(sampler: Sampler, sigma: Tensor, index: int, latents: Tensor) -> Te
     v = sampler.denoiser(noisy, sigma.expand(halves), both, control, scale)
     if guidance is not None:
         uncond, cond = v.chunk(2)
-        v = uncond + guidance.to(device).reshape(1, -1, 1, 1, 1) * (cond - uncond)
+        v = guide(uncond, cond, guidance.to(device))
     return v[0].cpu()

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from ..control import ControlModule, FrameFeatures, feature_bytes, frame_features, join_features
-from ..generate import ControlFrames, Settings
+from ..generate import ControlFrames
 from ..windows import Window
-from .denoiser import Conditioning, Denoiser, guide, timestep_of, unconditional
+from .denoiser import Conditioning, Denoiser, timestep_of, unconditional
+from .guidance import Guidance, guide
 from .levers.deep_cache import DeepCache
 from .levers.fast import CompiledRegions
 from .levers.feed_forward import ChunkedFeedForward
@@ -95,10 +96,7 @@ class Sampler:
     windows: Sequence[Window]
     sigmas: Tensor
     """float32 [steps + 1] on the CPU."""
-    guidance: tuple[float, float]
-    """Guidance scale of a window's first and last slot."""
-    guidance_interval: tuple[float, float] = (0.0, 1.0)
-    """The part of the steps that is guided."""
+    guidance: Guidance
     cache: DeepCache | None = None
     """Where deep features are kept, and after how many steps they are computed anew."""
     cache_interval: int = 1
@@ -109,11 +107,6 @@ class Sampler:
     say: Callable[[str], None] = silent
     """Told, in one line, what went on otherwise than planned."""
 
-    def guidance_at(self, step: int, num_slots: int) -> Tensor | None:
-        """Guidance scale [num_slots] of each slot of a window at `step`; None where it is not guided."""
-        part = step / (len(self.sigmas) - 1)
-        return guidance_at(self.guidance, self.guidance_interval, part, num_slots)
-
     def predict(self, step: int, index: int, latents: Tensor) -> Tensor:
         """v [F, 4, h, w], float32 on the CPU, of window `index` at `step` from its latents [F, 4, h, w].
 
@@ -121,7 +114,7 @@ class Sampler:
         two batches of one, and with halves apart it does not matter which worker makes which.
         """
         cond = self.predict_half(step, index, latents, conditional=True)
-        guidance = self.guidance_at(step, len(latents))
+        guidance = self.guidance.scale(step, len(latents))
         if guidance is None:
             return cond
         return guide(self.predict_half(step, index, latents, conditional=False), cond, guidance)
@@ -162,28 +155,3 @@ class Sampler:
         if self.cache is None:
             return nullcontext()
         return self.cache.reuse(key) if reused else self.cache.fill(key)
-
-
-def guidance_at(
-    guidance: tuple[float, float], interval: tuple[float, float], part: float, num_slots: int
-) -> Tensor | None:
-    """`guidance_ramp` where `part` of the steps, from 0 to 1, lies in the guided interval; elsewhere None."""
-    low, high = interval
-    return guidance_ramp(*guidance, num_slots) if low <= part < high else None
-
-
-def guidance_scales(settings: Settings) -> tuple[float, float]:
-    """Guidance scale of a window's first and last slot."""
-    last, first = settings.guidance_scale, settings.min_guidance_scale
-    return (last if first is None else first, last)
-
-
-def guidance_ramp(first: float, last: float, num_frames: int) -> Tensor | None:
-    """Guidance scale [num_frames] of each slot of a window; None where guidance changes nothing.
-
-    As published, guidance is off when the last scale is below 1. It is also not computed at 1 throughout,
-    where the guided prediction is the conditional one.
-    """
-    if last < 1 or first == last == 1:
-        return None
-    return torch.linspace(first, last, num_frames)

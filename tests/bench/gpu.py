@@ -216,7 +216,7 @@ def ours(bench: Bench, compiling: bool) -> Iterator[Row]:
             yield row
 
         def without_control() -> torch.Tensor:
-            guidance = sampler.guidance_at(0, len(bench.pixels))
+            guidance = sampler.guidance.scale(0, len(bench.pixels))
             assert guidance is not None
             return sampler.denoiser.guided(
                 bench.latents[None].to(bench.device),

@@ -10,10 +10,9 @@ from posedance.datasets.clips import (
     draw_clip,
     loss_weights,
     palette_of,
-    to_signed,
-    to_unit,
 )
 from posedance.datasets.puppets.render import PARTS
+from posedance.stages.pixels import to_signed, to_unit
 
 SPEC = ClipSpec(width=36, height=64, canvas=216, frames=2, spacing=0)
 

@@ -19,7 +19,8 @@ from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from ....stages.controlnext.model import ControlNeXt
 from ....stages.generate import Settings
-from ....stages.svd.conditioning import image_latents, to_signed
+from ....stages.pixels import to_signed
+from ....stages.svd.conditioning import image_latents
 from ....stages.svd.decode import decode
 from ....stages.svd.denoiser import timestep_of
 from ....stages.svd.files.folder import SVD_DEFAULTS
@@ -30,31 +31,8 @@ from ....stages.svd.preview import preview
 from ....stages.svd.published import step_windows
 from ....stages.svd.sampling import ControlCache
 from ....stages.svd.schedule import can_align, euler_step
+from ....stages.svd.sizes import SVD_IMAGE_ENCODER, SVD_UNET, SVD_VAE
 from .compare import Comparison, in_turns
-
-SVD_UNET: dict[str, Any] = {
-    "block_out_channels": (320, 640, 1280, 1280),
-    "num_attention_heads": (5, 10, 20, 20),
-    "num_frames": 25,
-}
-"""SVD-XT 1.1 where it differs from the defaults of its class, or where these must not be trusted."""
-SVD_VAE: dict[str, Any] = {
-    "down_block_types": ("DownEncoderBlock2D",) * 4,
-    "block_out_channels": (128, 256, 512, 512),
-    "layers_per_block": 2,
-    "latent_channels": 4,
-    "sample_size": 768,
-}
-SVD_IMAGE_ENCODER: dict[str, Any] = {
-    "hidden_size": 1280,
-    "intermediate_size": 5120,
-    "num_hidden_layers": 32,
-    "num_attention_heads": 16,
-    "projection_dim": 1024,
-    "image_size": 224,
-    "patch_size": 14,
-}
-"""CLIP ViT-H/14, as published with it."""
 
 
 def small_generator() -> SvdGenerator:
@@ -152,7 +130,7 @@ def compare_preview(generator: SvdGenerator, pictures: np.ndarray, repeats: int 
     scaling = generator.vae.config["scaling_factor"]
     colours = generator.colours(pictures[0])
     with torch.no_grad():
-        encoded = [image_latents(generator.vae, to_signed(picture)) for picture in pictures[1:]]
+        encoded = [image_latents(generator.vae, to_signed(picture[None])) for picture in pictures[1:]]
     latents = torch.cat(encoded).float().cpu() * scaling
     settings, (height, width) = generator.settings(), latents.shape[-2:]
 

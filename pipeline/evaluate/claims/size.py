@@ -10,8 +10,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ....stages.controlnext.model import ControlNeXt
 from ....stages.svd.levers.collapse import collapse
+from ....stages.svd.sizes import SVD_UNET
 from ...train.learning import LEARNING
-from ..bench.svd import SVD_UNET
 from .controlnet import ControlNet
 
 

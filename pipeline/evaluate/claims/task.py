@@ -12,10 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ....datasets.clips import to_signed, to_unit
 from ....stages.control import OutputInjection
+from ....stages.pixels import to_signed, to_uint8, to_unit
 from ....stages.svd.conditioning import clip_pixels
-from ....stages.svd.decode import to_uint8
 from ....stages.svd.denoiser import Conditioning, Denoiser, Loss, timestep_of
 from ....stages.svd.levers.collapse import collapse
 from ....stages.svd.levers.temporal import is_temporal, without_temporal

@@ -5,7 +5,8 @@ import torch
 
 from posedance.stages.errors import ConfigError
 from posedance.stages.models import load_generator
-from posedance.stages.svd.decode import decode, to_uint8
+from posedance.stages.pixels import to_uint8
+from posedance.stages.svd.decode import decode
 from posedance.stages.svd.levers.fast import flatten_convolutions
 
 

@@ -11,10 +11,12 @@ from PIL import Image
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from posedance.stages.controlnext.model import ControlNeXt
+from posedance.stages.pixels import to_uint8
 from posedance.stages.svd.conditioning import MicroConditioning, clip_pixels, condition, vae_input
-from posedance.stages.svd.decode import decode, to_uint8
+from posedance.stages.svd.decode import decode
 from posedance.stages.svd.denoiser import Denoiser
 from posedance.stages.svd.denoising import denoise
+from posedance.stages.svd.guidance import Guidance
 from posedance.stages.svd.levers.collapse import collapse
 from posedance.stages.svd.published import step_windows
 from posedance.stages.svd.sampling import ControlCache, Sampler
@@ -61,7 +63,7 @@ def run(folder, name, fill, read_json):
         )
     start = torch.from_numpy(given["initial_latents"])[0] * initial_deviation(meta["scheduler"], sigmas)
     windows = published(num_frames, meta["frames_per_batch"], meta["overlap"])
-    guidance = (meta["min_guidance_scale"], meta["max_guidance_scale"])
+    guidance = Guidance(meta["min_guidance_scale"], meta["max_guidance_scale"], len(sigmas) - 1)
     injection = controlnext.attach(unet)
     denoiser = Denoiser(unet, controlnext, injection)
     sampler = Sampler(denoiser, conditioning, ControlCache(controlnext, frames), windows, sigmas, guidance)

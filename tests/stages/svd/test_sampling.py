@@ -12,7 +12,7 @@ from posedance.stages.svd.conditioning import initial_noise, step_noise
 from posedance.stages.svd.denoiser import timestep_of
 from posedance.stages.svd.denoising import Denoising, denoise
 from posedance.stages.svd.files.tiny import tiny_random
-from posedance.stages.svd.sampling import ControlCache, guidance_ramp
+from posedance.stages.svd.sampling import ControlCache
 from posedance.stages.svd.schedule import SVD_SCHEDULER, consistency_sigmas, euler_step, sampling_sigmas
 from posedance.stages.windows import blend, even, plan, published
 
@@ -158,13 +158,6 @@ def test_latents_change_in_place_and_a_frame_only_after_the_last_window_that_hol
     assert denoise(start, torch.tensor([2.0, 0.0]), WINDOWS, predict) is start
     assert len(seen) == len(WINDOWS) and all(seen)
     assert (start != 1).all()
-
-
-def test_guidance_ramp():
-    assert guidance_ramp(1.0, 3.0, 3).tolist() == [1, 2, 3]
-    assert guidance_ramp(1.0, 1.0, 3) is None
-    assert guidance_ramp(0.5, 0.9, 3) is None
-    assert guidance_ramp(0.5, 1.0, 3) is not None
 
 
 @pytest.mark.parametrize("steps", [1, 2, 4, 8])
