@@ -93,7 +93,8 @@ def reference(video: Video, tools: Tools) -> Facts:
     picture, options = video.config.reference, video.config.estimator
     assert picture is not None
     beside = file_beside(picture, ".npz")
-    image = read_picture(picture)
+    notes: list[str] = []
+    image = read_picture(picture, notes)
     size = (image.shape[1], image.shape[0])
     if beside is not None:
         poses = load_poses(beside)
@@ -103,8 +104,7 @@ def reference(video: Video, tools: Tools) -> Facts:
                 f"but {picture} is {size[0]}x{size[1]}: remove it or make it again"
             )
         save_poses(video.output, poses[:1])
-        return {"notes": [f"keypoints of the character read from {beside}"]}
-    notes = []
+        return {"notes": [*notes, f"keypoints of the character read from {beside}"]}
     with tools.estimator(options) as estimator:
         try:
             poses, found = estimate_picture(image, estimator, min_score=options.min_score, name=str(picture))

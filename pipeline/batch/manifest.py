@@ -28,7 +28,7 @@ from ..progress import say
 
 VIDEOS = frozenset({".avi", ".gif", ".m4v", ".mkv", ".mov", ".mp4", ".mpg", ".webm"})
 """Names of driving videos in a folder end in these."""
-PICTURES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+PICTURES = frozenset({".avif", ".bmp", ".heic", ".heif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 """Names of reference images in a folder end in these."""
 NAME_BYTES = 200
 """In the name of a result's folder: file systems take 255, and some files are called after it."""

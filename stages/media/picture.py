@@ -14,9 +14,13 @@ from PIL import Image, ImageOps
 
 from ..atomic import atomic_path
 from ..errors import PictureError
+from .icc import to_srgb
 
-FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
-"""What is read. Pillow knows more, but some of those start other programs (EPS runs Ghostscript)."""
+FORMATS = ("PNG", "JPEG", "WEBP", "AVIF", "BMP", "GIF", "TIFF", "PPM")
+"""What is read, and HEIF. Pillow knows more, but some of those start other programs (EPS: Ghostscript)."""
+
+HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
+"""ISO 23008-12, annex B and 10.2: what the bytes 8 to 12 of a HEIF file may be."""
 
 LEVEL_16_BIT = 65535 / 255
 """Steps of a 16-bit channel in one step of an 8-bit channel."""
@@ -28,12 +32,13 @@ LABEL_MARGIN = 4
 """Size of OpenCV's plain font, and pixels around a label."""
 
 
-def read_picture(path: str | os.PathLike[str]) -> np.ndarray:
-    """Read a picture as uint8 [H, W, 3] RGB, upright.
+def read_picture(path: str | os.PathLike[str], notes: list[str] | None = None) -> np.ndarray:
+    """Read a picture as uint8 [H, W, 3] sRGB, upright.
 
     The EXIF orientation is applied; transparent parts become white; grey, palette, CMYK and 16-bit pictures
-    are converted; of an animation the first frame is taken. Raises PictureError for anything else, a
-    truncated file and a decompression bomb (Pillow's limit on the number of pixels) included.
+    are converted, by their colour profile where they carry one; of an animation the first frame is taken.
+    Lines on what was passed over are added to `notes`. Raises PictureError for anything else, a truncated
+    file and a decompression bomb (Pillow's limit on the number of pixels) included.
     """
     path = Path(path)
     if not path.exists():
@@ -42,12 +47,13 @@ def read_picture(path: str | os.PathLike[str]) -> np.ndarray:
         raise PictureError(f"picture {path} is not a file: give one picture")
     if path.stat().st_size == 0:
         raise PictureError(f"picture {path} is empty (0 bytes): copy or download it again")
+    formats = _formats_for(path)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path, formats=FORMATS) as image:
+            with Image.open(path, formats=formats) as image:
                 image.load()
-                return to_rgb(ImageOps.exif_transpose(image), f"picture {path}")
+                return to_rgb(ImageOps.exif_transpose(image), f"picture {path}", notes)
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
         limit = (Image.MAX_IMAGE_PIXELS or 0) // 1_000_000
         raise PictureError(f"picture {path} has more than {limit} million pixels: scale it down") from error
@@ -56,22 +62,39 @@ def read_picture(path: str | os.PathLike[str]) -> np.ndarray:
             f"{path} is not a picture of a known kind: give a {', '.join(FORMATS[:-1])} or {FORMATS[-1]} file"
         ) from error
     except (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error) as error:
-        raise PictureError(f"picture {path} is damaged ({error}): copy or download it again") from error
+        reason = " ".join(str(error).split())
+        raise PictureError(f"picture {path} is damaged ({reason}): copy or download it again") from error
 
 
-def to_rgb(image: Image.Image, name: str) -> np.ndarray:
-    """A PIL image of any common mode as uint8 [H, W, 3] RGB, transparent parts white.
+def _formats_for(path: Path) -> tuple[str, ...]:
+    """`FORMATS`, and HEIF where `path` is one: Pillow learns it then. PictureError where its reader lacks."""
+    with path.open("rb") as file:
+        if file.read(12)[8:] not in HEIF_BRANDS:
+            return FORMATS
+    try:
+        from pillow_heif import register_heif_opener
+    except ImportError as error:
+        raise PictureError(f"picture {path} is HEIC: pip install pillow-heif, or save it as PNG") from error
+    register_heif_opener()
+    return (*FORMATS, "HEIF")
 
-    Raises PictureError, which begins with `name`, for levels that are not 8 or 16 bits.
+
+def to_rgb(image: Image.Image, name: str, notes: list[str] | None = None) -> np.ndarray:
+    """A PIL image of any common mode as uint8 [H, W, 3] sRGB, transparent parts white.
+
+    Lines on colour profiles that were passed over are added to `notes`. Raises PictureError, which begins
+    with `name`, for levels that are not 8 or 16 bits.
     """
     if image.mode.startswith("I;16") or image.mode == "I":
         grey = np.asarray(image).astype(np.int64)
         if grey.min() < 0 or grey.max() > 65535:
             raise PictureError(f"{name} has 32-bit levels: save it with 8 or 16 bits a channel")
-        grey = np.round(grey / LEVEL_16_BIT).astype(np.uint8)
-        return np.repeat(grey[:, :, None], 3, axis=2)
+        profile = image.info.get("icc_profile")
+        image = Image.fromarray(np.round(grey / LEVEL_16_BIT).astype(np.uint8))
+        image.info["icc_profile"] = profile
     if image.mode == "F":
         raise PictureError(f"{name} has floating-point levels: save it with 8 or 16 bits a channel")
+    image = to_srgb(image, name, [] if notes is None else notes)
     if image.mode in ALPHA_MODES or "transparency" in image.info:
         white = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(white, image.convert("RGBA"))

@@ -177,6 +177,8 @@ def test_an_animation_gives_its_first_frame(tmp_path):
 
 
 def cut_picture(path: Path, kind: str) -> None:
+    if kind == "HEIF":
+        pytest.importorskip("pillow_heif").register_heif_opener()
     noise = np.random.default_rng(0).integers(0, 255, (200, 200, 3), np.uint8)
     data = io.BytesIO()
     Image.fromarray(noise).save(data, format=kind)
@@ -206,6 +208,8 @@ BAD_PICTURES = {
     ),
     "truncated JPEG": (lambda path: cut_picture(path, "JPEG"), "damaged"),
     "truncated PNG": (lambda path: cut_picture(path, "PNG"), "damaged"),
+    "truncated AVIF": (lambda path: cut_picture(path, "AVIF"), "damaged|not a picture"),
+    "truncated HEIC": (lambda path: cut_picture(path, "HEIF"), "damaged|not a picture"),
     "truncated WEBP": (lambda path: cut_picture(path, "WEBP"), "damaged|not a picture"),
     "bomb": (lambda path: bomb(path, 11000), "million pixels"),
     "large bomb": (lambda path: bomb(path, 60000), "million pixels"),
