@@ -17,6 +17,9 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from ..stages.errors import ConfigError
 from ..stages.generate import WindowPlan
 
+Rare = Parameter(group="Rarely needed")
+"""Marks what `--help` lists in a panel of its own, behind what most people ask for."""
+
 Hidden = Parameter(show=False)
 """Marks what a config file may set but `--help` does not list."""
 
@@ -52,11 +55,11 @@ class EstimatorConfig(Config):
     """Pose estimator; `run.py doctor` tells which ones work here."""
     min_score: Annotated[float, Field(ge=0, le=1)] = 0.3
     """A body is seen when the mean score of its joints reaches this (0 to 1)."""
-    max_gap: Annotated[int, Field(ge=0), Hidden] = 5
+    max_gap: Annotated[int, Field(ge=0), Rare] = 5
     """Frames without a person that are filled by interpolation; longer gaps stay empty."""
-    detector: Annotated[Path | None, Hidden] = None
+    detector: Annotated[Path | None, Rare] = None
     """ONNX file of the person detector, for dwpose and rtmw."""
-    model: Annotated[Path | None, Hidden] = None
+    model: Annotated[Path | None, Rare] = None
     """Model file: ONNX for dwpose and rtmw, holistic_landmarker .task for mediapipe 1 and later."""
 
 
@@ -67,7 +70,7 @@ class WindowConfig(Config):
     """Frames in a window [default: what the model was trained with]."""
     overlap: Annotated[int | None, Field(ge=0)] = None
     """Frames that neighbouring windows share [default: the model's]."""
-    plan: Annotated[WindowPlan | None, Hidden] = None
+    plan: Annotated[WindowPlan | None, Rare] = None
     """`even`: equal windows, ramped blending, reference frame in each. `published` and `mimicmotion`: the
     recipes of the published ControlNeXt-SVD-v2 and MimicMotion, which decide noise and decoding too
     [default: the model's]."""
@@ -124,7 +127,7 @@ class ClipConfig(Config):
     duration: Annotated[Seconds | None, Field(gt=0)] = None
     """Seconds to use of the driving video [default: all]."""
     estimator: EstimatorConfig = EstimatorConfig()
-    encode: Annotated[EncodeConfig, Hidden] = EncodeConfig()
+    encode: Annotated[EncodeConfig, Rare] = EncodeConfig()
 
 
 class AnimateConfig(ClipConfig):
@@ -135,7 +138,7 @@ class AnimateConfig(ClipConfig):
     pose: Path | None = None
     """Pose file (.npz or DWPose/OpenPose .json) to dance to, instead of a driving video."""
     model: str = "demo"
-    """demo, tiny-random, svd-xt-1.1, or a folder that `train` or `convert` wrote."""
+    """demo, tiny-random, svd-xt-1.1, mimicmotion, or a folder that `train` or `convert` wrote."""
     preset: Literal["preview", "default", "best"] = "default"
     """Quality against time: decides steps, overlap and approximate levers where you name none."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
@@ -157,14 +160,14 @@ class AnimateConfig(ClipConfig):
     align: Literal["robust", "published", "none"] = "robust"
     """Fit the dancer's skeleton to the character's: `robust`, `published` (ControlNeXt's), or `none`."""
     window: WindowConfig = WindowConfig()
-    approximate: Annotated[ApproximateConfig, Hidden] = ApproximateConfig()
-    weights: Annotated[WeightsConfig, Hidden] = WeightsConfig()
-    device: Annotated[str, Hidden] = "auto"
+    approximate: Annotated[ApproximateConfig, Rare] = ApproximateConfig()
+    weights: Annotated[WeightsConfig, Rare] = WeightsConfig()
+    device: Annotated[str, Rare] = "auto"
     """auto, cpu, cuda or cuda:N."""
-    memory_limit: Annotated[float | None, Field(gt=0, allow_inf_nan=False), Hidden] = None
+    memory_limit: Annotated[float | None, Field(gt=0, allow_inf_nan=False), Rare] = None
     """GiB of the device's memory that the model may take [default: all that is free]. With less the same
     video is made in smaller pieces; `--dry-run` shows them."""
-    compile: Annotated[bool | None, Hidden] = None
+    compile: Annotated[bool | None, Rare] = None
     """Fuse the model's element-wise work by torch.compile; the first run waits for it [default: on a GPU]."""
 
 
