@@ -12,8 +12,9 @@ TORCH := torch==2.13.0
 demo: $(READY)
 	$(BIN)/python run.py animate
 
+# Two files at a time: half of a test's time goes into starting processes, which one core does.
 test: $(READY)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 check: $(READY)
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/basedpyright
