@@ -17,6 +17,7 @@ from pydantic import ValidationError
 
 from ..stages.errors import PosedanceError
 from .config import AnimateConfig, BatchConfig, ClipConfig, ConfigFile, JsonFile, StepName, explain, resolve
+from .progress import show_log
 
 app = App(
     name="run.py",
@@ -196,6 +197,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     A batch that gave up some videos returns 3.
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    show_log()
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # waiting threads sleep: shared cores stay usable
     try:
         code = app(arguments, exit_on_error=False, print_error=False, result_action="return_value")

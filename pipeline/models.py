@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, Any
 from ..stages.models import load_decoder, load_generator
 from .config import AnimateConfig
 from .job.storage import localize
-from .progress import say
 
 if TYPE_CHECKING:
     from ..stages.svd.decoder import Decoder
@@ -19,7 +18,6 @@ def open_generator(config: AnimateConfig, gpu_part: float = 1.0) -> "SvdGenerato
     """
     weights = config.weights.model_dump()
     generator = load_generator(config.model, **weights, **device_options(config, gpu_part))
-    generator.say = say
     if config.lora is not None:
         from ..stages.svd.files.lora import load_lora
 
@@ -29,9 +27,7 @@ def open_generator(config: AnimateConfig, gpu_part: float = 1.0) -> "SvdGenerato
 
 def open_decoder(config: AnimateConfig, gpu_part: float = 1.0) -> "Decoder":
     """The decoder of the generator that a config asks for, alone."""
-    decoder = load_decoder(config.model, **config.weights.model_dump(), **device_options(config, gpu_part))
-    decoder.say = say
-    return decoder
+    return load_decoder(config.model, **config.weights.model_dump(), **device_options(config, gpu_part))
 
 
 def device_options(config: AnimateConfig, gpu_part: float) -> dict[str, Any]:

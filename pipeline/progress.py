@@ -1,5 +1,6 @@
 """What a run says while it works: plain lines, and one bar for each stage."""
 
+import logging
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -25,6 +26,21 @@ def observed(observer: Observer) -> Iterator[None]:
         yield
     finally:
         _observer.reset(token)
+
+
+class ProgressHandler(logging.Handler):
+    """Shows log records above the bars, on standard error so that standard output stays for results."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if _observer.get() is None:
+            tqdm.write(self.format(record), file=sys.stderr)
+
+
+def show_log() -> None:
+    """Show what posedance logs, from INFO on, as plain lines: what the command line does, once."""
+    logger = logging.getLogger("posedance")
+    logger.setLevel(logging.INFO)
+    logger.handlers = [ProgressHandler()]
 
 
 def say(line: str) -> None:

@@ -75,10 +75,9 @@ def activation_bytes(task: "VideoTask") -> tuple[int, int]:
     which is computed again while the others wait.
     """
     whole, largest = _kept(task)
-    undo = checkpoint_blocks(task.parts.unet)
     task.parts.controlnext.enable_gradient_checkpointing()
-    checkpointed, _ = _kept(task)
-    undo()
+    with checkpoint_blocks(task.parts.unet):
+        checkpointed, _ = _kept(task)
     return whole, checkpointed + largest
 
 

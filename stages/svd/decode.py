@@ -4,7 +4,8 @@ The decoder mixes neighbouring frames, but only inside a call: cut into calls, a
 Overlapping chunks with a cross-fade remove the joint.
 """
 
-from collections.abc import Callable, Iterator
+import logging
+from collections.abc import Iterator
 from functools import partial
 from itertools import islice
 
@@ -18,7 +19,9 @@ from ..generate import Settings
 from ..pixels import to_uint8
 from ..windows import faded
 from .levers.fast import CompiledRegions, flatten_convolutions
-from .memory.retry import out_of_memory, silent
+from .memory.retry import explain_out_of_memory, is_out_of_memory, out_of_memory
+
+logger = logging.getLogger(__name__)
 
 
 def decode_frames(
@@ -28,14 +31,13 @@ def decode_frames(
     chunk: int,
     *,
     compiled: CompiledRegions | None = None,
-    say: Callable[[str], None] = silent,
 ) -> Iterator[np.ndarray]:
     """Frames 1 to N - 1 of a video, uint8 [H, W, 3], `chunk` together: see `Generator.decode`.
 
     The reference's own frame helps to decode the others only in the published plans: its pose is not next to
     the driver's first.
     """
-    decoder = partial(decode, vae, compiled=compiled, say=say)
+    decoder = partial(decode, vae, compiled=compiled)
     if settings.window_plan != "even":
         yield from map(to_uint8, islice(decoder(latents, chunk, overlap=0), 1, None))
     else:
@@ -50,7 +52,6 @@ def decode(
     overlap: int = 2,
     *,
     compiled: CompiledRegions | None = None,
-    say: Callable[[str], None] = silent,
 ) -> Iterator[Tensor]:
     """Frames [3, H, W] around -1..1, float32, of latents [N, 4, h, w] times the scaling factor, in order.
 
@@ -68,19 +69,19 @@ def decode(
             yield frame
             done += 1
         return
-    except torch.OutOfMemoryError as error:
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
         if chunk == 1:
             raise out_of_memory("decoding one frame") from error
     smaller = chunk // 2
-    say(f"out of memory for decoding {chunk} frames: going on from frame {done} with {smaller} at a time")
+    logger.warning("out of memory decoding %d frames: from frame %d on %d at a time", chunk, done, smaller)
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
     overlap = min(overlap, smaller - 1)
     start = max(0, done - overlap)  # these are decoded again, to help their neighbours
-    try:
+    with explain_out_of_memory(f"decoding {smaller} frames"):
         yield from islice(_chunks(vae, latents[start:], smaller, overlap, compiled), done - start, None)
-    except torch.OutOfMemoryError as error:
-        raise out_of_memory(f"decoding {smaller} frames") from error
 
 
 def _chunks(
@@ -113,9 +114,6 @@ def _chunks(
 def _decode(vae: AutoencoderKLTemporalDecoder, latents: Tensor) -> Tensor:
     """[n, 3, H, W] float32 on the CPU, of one call of the decoder."""
     scaled = latents.to(vae.device) / vae.config["scaling_factor"]
-    convolutions = flatten_convolutions(vae)
-    try:
+    with flatten_convolutions(vae):
         frames = vae.decode(scaled.to(vae.dtype), num_frames=len(latents), return_dict=False)[0]
-    finally:
-        convolutions.detach()
     return frames.float().cpu()

@@ -1,6 +1,6 @@
 """The decoder of a model alone: for a worker that makes frames of latents while another one denoises."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -13,7 +13,7 @@ from ..generate import Settings
 from .decode import decode_frames
 from .levers.fast import CompiledRegions, compile_regions, convolve_channels_last
 from .memory.plan import WORKSPACE, device_dtype, frames_decoded, gib, memory_budget, network_bytes
-from .memory.retry import silent, told_what_to_do
+from .memory.retry import explain_out_of_memory
 
 
 @dataclass
@@ -27,8 +27,6 @@ class Decoder:
     """Bytes of the device that may be taken, weights included; None for all that is free."""
     compile: bool = False
     """Whether torch.compile fuses the element-wise work."""
-    say: Callable[[str], None] = silent
-    """Told, in one line, what went on otherwise than planned."""
     _compiled: CompiledRegions | None = field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -40,12 +38,10 @@ class Decoder:
     def decode(self, latents: Tensor, settings: Settings) -> Iterator[np.ndarray]:
         """See `Generator.decode`."""
         if self.compile and self._compiled is None:
-            self._compiled = compile_regions(self.vae, self.say)
+            self._compiled = compile_regions(self.vae)
         chunk = self._chunk(min(settings.decode_chunk, len(latents)), *latents.shape[-2:])
-        with told_what_to_do(self.name):
-            yield from decode_frames(
-                self.vae, latents, settings, chunk, compiled=self._compiled, say=self.say
-            )
+        with explain_out_of_memory(self.name):
+            yield from decode_frames(self.vae, latents, settings, chunk, compiled=self._compiled)
 
     def _chunk(self, asked: int, height: int, width: int) -> int:
         """How many of `asked` latents [height, width] fit the device together. DeviceMemoryError for none."""

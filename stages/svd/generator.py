@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -38,12 +39,14 @@ from .levers.fast import (
     compile_regions,
 )
 from .memory.plan import MemoryPlan, plan_memory
-from .memory.retry import silent, told_what_to_do
+from .memory.retry import explain_out_of_memory
 from .networks import SvdNetworks
 from .preview import fit_colours
 from .published import denoise_as_published
 from .sampling import ControlCache, Sampler
 from .schedule import SVD_SCHEDULER, aligned_sigmas, consistency_sigmas, initial_deviation, sampling_sigmas
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +71,6 @@ class SvdGenerator(SvdNetworks):
     control_strength: float = POSE_STRENGTH
     compile: bool = False
     """Whether torch.compile fuses the element-wise work of UNet and VAE."""
-    say: Callable[[str], None] = silent
-    """Told, in one line, what went on otherwise than planned."""
     _levers: ExactLevers | None = field(default=None, init=False, repr=False)
     _compiled: dict[str, CompiledRegions] = field(default_factory=dict, init=False, repr=False)
 
@@ -164,6 +165,13 @@ class SvdGenerator(SvdNetworks):
             height, width = video.control.frames[0:1].shape[1:3]
             size = (len(video.windows[0]), height // self.downscale, width // self.downscale)
             levers = self._prepare_unet(settings, memory, size, stack)
+            compiled = None if levers is None else self._compiled_blocks("unet")
+            if compiled is not None:
+                compiled.enabled = size[0] == settings.window_size
+                if not compiled.enabled:
+                    logger.info(
+                        "%d frames are fewer than a window's: no blocks are compiled for them", size[0]
+                    )
             cache = None
             if settings.cache_interval > 1:
                 cache = cache_deep_features(self.unet, memory.keep_deep_bytes)
@@ -178,8 +186,7 @@ class SvdGenerator(SvdNetworks):
                 cache,
                 settings.cache_interval,
                 None if levers is None else levers.feed_forward,
-                None if levers is None else self._compiled_blocks("unet"),
-                self.say,
+                compiled,
             )
 
     def _prepare_unet(
@@ -217,7 +224,7 @@ class SvdGenerator(SvdNetworks):
     def _compiled_blocks(self, name: str) -> CompiledRegions | None:
         """The compiled blocks of a network, where compiling is asked for."""
         if self.compile and name not in self._compiled:
-            self._compiled[name] = compile_regions(self.named_networks()[name], self.say)
+            self._compiled[name] = compile_regions(self.named_networks()[name])
         return self._compiled.get(name)
 
     def denoise(
@@ -233,7 +240,7 @@ class SvdGenerator(SvdNetworks):
     ) -> Tensor:
         """See `Generator.denoise`."""
         start = 0 if resume is None else resume.step
-        with told_what_to_do(self.name), self.sampler(reference, control_frames, settings) as sampler:
+        with explain_out_of_memory(self.name), self.sampler(reference, control_frames, settings) as sampler:
             height, width = control_frames[0:1].shape[1:3]
             if resume is None:
                 latents = self.initial_latents(len(control_frames), width, height, settings)
@@ -264,12 +271,10 @@ class SvdGenerator(SvdNetworks):
         """
         height, width = (side * self.downscale for side in latents.shape[-2:])
         memory = self.plan_memory(len(latents), width, height, settings)
-        with told_what_to_do(self.name):
+        with explain_out_of_memory(self.name):
             self.bring("vae", offload=memory.offload)
             compiled = self._compiled_blocks("vae")
-            yield from decode_frames(
-                self.vae, latents, settings, memory.decode_chunk, compiled=compiled, say=self.say
-            )
+            yield from decode_frames(self.vae, latents, settings, memory.decode_chunk, compiled=compiled)
 
 
 def check_levers(settings: Settings) -> None:

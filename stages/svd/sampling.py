@@ -1,6 +1,6 @@
 """Predictions for the windows of one video: its conditioning, its control features, and its guidance."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -17,7 +17,7 @@ from .guidance import Guidance, guide
 from .levers.deep_cache import DeepCache
 from .levers.fast import CompiledRegions
 from .levers.feed_forward import ChunkedFeedForward
-from .memory.retry import in_smaller_pieces, silent
+from .memory.retry import in_smaller_pieces
 
 
 class ControlCache:
@@ -63,7 +63,7 @@ class ControlCache:
         """Compute the features of the next call anew, except what does not depend on time."""
         self._step = -1
 
-    def spare(self) -> None:
+    def use_less_memory(self) -> None:
         """Work one frame at a time from now on, and keep nothing between steps."""
         self.chunk, self.keep_bytes, self.kept_bytes = 1, 0, 0
         self._kept.clear()
@@ -104,8 +104,6 @@ class Sampler:
     """In how many parts the UNet's feed-forward layers run."""
     compiled: CompiledRegions | None = None
     """Compiled blocks of the UNet."""
-    say: Callable[[str], None] = silent
-    """Told, in one line, what went on otherwise than planned."""
 
     def predict(self, step: int, index: int, latents: Tensor) -> Tensor:
         """v [F, 4, h, w], float32 on the CPU, of window `index` at `step` from its latents [F, 4, h, w].
@@ -129,14 +127,14 @@ class Sampler:
         predict = partial(self._predict, step, index, latents, conditional)
         run = predict if self.compiled is None else partial(self.compiled.run, predict)
         what = f"a window of {len(self.windows[index])} frames at step {step}"
-        return in_smaller_pieces(run, self._spare, what, self.say)
+        return in_smaller_pieces(run, self._use_less_memory, what)
 
-    def _spare(self) -> None:
-        self.control.spare()
+    def _use_less_memory(self) -> None:
+        self.control.use_less_memory()
         if self.feed_forward is not None:
             self.feed_forward.parts = max(4, 2 * self.feed_forward.parts)
         if self.cache is not None:
-            self.cache.spare()
+            self.cache.use_less_memory()
 
     @torch.no_grad()
     def _predict(self, step: int, index: int, latents: Tensor, conditional: bool) -> Tensor:

@@ -4,7 +4,6 @@ Chen et al., "Training Deep Nets with Sublinear Memory Cost", 2016 (arXiv:1604.0
 checkpoints leave out the temporal half of the transformers: most of what a step at 576x1024 keeps.
 """
 
-from collections.abc import Callable
 from functools import partial
 
 from diffusers.models.resnet import SpatioTemporalResBlock
@@ -12,21 +11,23 @@ from diffusers.models.transformers.transformer_temporal import TransformerSpatio
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
+from .patch import Forward, Lever
+
 BLOCKS = (SpatioTemporalResBlock, TransformerSpatioTemporalModel)
 """What an SVD UNet is made of; only the input of each is kept."""
 
 
-def checkpoint_blocks(unet: nn.Module) -> Callable[[], None]:
-    """Checkpoint every block of a diffusers UNet; returns a function that undoes it.
+def checkpoint_blocks(unet: nn.Module) -> Lever:
+    """Checkpoint every block of a diffusers UNet, until `detach`.
 
     The backward pass must find the UNet as the forward pass did: not in a context that has ended meanwhile.
     """
-    blocks = [module for module in unet.modules() if isinstance(module, BLOCKS)]
-    for block in blocks:
-        block.forward = partial(checkpoint, block.forward, use_reentrant=False, preserve_rng_state=False)
+    lever = Lever()
+    for module in unet.modules():
+        if isinstance(module, BLOCKS):
+            lever.patch(module, _checkpointed)
+    return lever
 
-    def undo() -> None:
-        for block in blocks:
-            del block.__dict__["forward"]
 
-    return undo
+def _checkpointed(forward: Forward) -> Forward:
+    return partial(checkpoint, forward, use_reentrant=False, preserve_rng_state=False)

@@ -5,45 +5,47 @@ layers of SVD look at one image token: their queries, keys and the norms before 
 and what is left is one row for each video.
 """
 
+from functools import partial
 from typing import Any
 
 from diffusers.models.attention_processor import Attention
 from torch import Tensor, nn
+
+from .patch import Forward, Lever
 
 ROWS = 16
 """Copies of a token that are multiplied together: few enough to cost nothing, and enough for CPU libraries to
 take the kernel that they take for the whole product, so that the bits are the same."""
 
 
-class CollapsedAttention:
+class CollapsedAttention(Lever):
     """Made by `collapse`; `detach` gives the UNet back as it was, `enabled = False` pauses."""
 
     def __init__(self, unet: nn.Module) -> None:
+        super().__init__()
         self.enabled = True
         self._videos = 0
-        self._changed: list[nn.Module] = []
-        self._hook = unet.register_forward_pre_hook(self._look, with_kwargs=True)
+        self.on_detach(unet.register_forward_pre_hook(self._look, with_kwargs=True).remove)
         for block in unet.modules():
             attention, norm = getattr(block, "attn2", None), getattr(block, "norm2", None)
             if isinstance(attention, Attention) and isinstance(norm, nn.LayerNorm):
-                self._replace(norm, self._pass)
-                self._replace(attention, self._value)
+                self.patch(norm, partial(self._instead, norm, self._pass))
+                self.patch(attention, partial(self._instead, attention, self._value))
 
     def _look(self, unet: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         sample = args[0] if args else kwargs["sample"]
         token = args[2] if len(args) > 2 else kwargs["encoder_hidden_states"]
         self._videos = len(sample) if self.enabled and token.shape[1] == 1 else 0
 
-    def _replace(self, module: nn.Module, forward: Any) -> None:
-        original = module.forward
+    def _instead(self, module: nn.Module, collapsed: Forward, forward: Forward) -> Forward:
+        """A forward that is `collapsed` where the context is one token."""
 
         def chosen(hidden_states: Tensor, *args: Any, **kwargs: Any) -> Tensor:
             if self._videos == 0:
-                return original(hidden_states, *args, **kwargs)
-            return forward(module, hidden_states, *args, **kwargs)
+                return forward(hidden_states, *args, **kwargs)
+            return collapsed(module, hidden_states, *args, **kwargs)
 
-        module.forward = chosen
-        self._changed.append(module)
+        return chosen
 
     def _pass(self, norm: nn.Module, hidden_states: Tensor) -> Tensor:
         return hidden_states
@@ -57,13 +59,6 @@ class CollapsedAttention:
         for layer in attention.to_out:
             value = layer(value)
         return value[::ROWS].repeat_interleave(repeats, dim=0)
-
-    def detach(self) -> None:
-        """Undo `collapse`."""
-        self._hook.remove()
-        for module in self._changed:
-            del module.__dict__["forward"]
-        self._changed.clear()
 
 
 def collapse(unet: nn.Module) -> CollapsedAttention:

@@ -13,8 +13,10 @@ from typing import Any, cast
 
 from torch import Tensor, nn
 
+from .patch import Forward, Lever
 
-class DeepCache:
+
+class DeepCache(Lever):
     """Made by `cache_deep_features`; `detach` gives the UNet back as it was.
 
     Features are kept for each `key` (half of a window), as many as fit into `keep_bytes`; the others are
@@ -22,37 +24,39 @@ class DeepCache:
     """
 
     def __init__(self, unet: nn.Module, keep_bytes: int) -> None:
+        super().__init__()
         self.keep_bytes = keep_bytes
         self.kept_bytes = 0
         self._kept: dict[Hashable, Tensor] = {}
         self._key: Hashable | None = None
         self._reused: Tensor | None = None
-        self._changed: list[tuple[nn.Module, Any]] = []
         down = list(cast(Any, unet.down_blocks))
         *up, last = cast(Any, unet.up_blocks)
         for block in down:
             count = len(block.resnets) + (block.downsamplers is not None)
-            self._replace(block, lambda hidden, count=count: (hidden, (hidden,) * count))
+            self._replace(block, partial(_with_skips, count))
         for block in (cast(nn.Module, unet.mid_block), *up):
-            self._replace(block, lambda hidden: hidden)
+            self._replace(block, _unchanged)
         attentions = list(last.attentions) if getattr(last, "has_cross_attention", False) else []
         skipped = [*list(last.resnets)[:-1], *attentions[:-1]]
         entrance = skipped[-1]
         for module in skipped:
             self._replace(module, partial(self._skip, module in attentions, module is entrance))
-        self._hook = entrance.register_forward_hook(self._keep)
+        self.on_detach(entrance.register_forward_hook(self._keep).remove)
+        self.on_detach(self.use_less_memory)
 
     def _replace(self, module: nn.Module, stand_in: Callable[[Tensor], Any]) -> None:
         """Let `stand_in`, given the hidden states, answer for `module` while features are reused."""
-        original = module.forward
 
-        def chosen(*args: Any, **kwargs: Any) -> Any:
-            if self._reused is None:
-                return original(*args, **kwargs)
-            return stand_in(args[0] if args else kwargs["hidden_states"])
+        def wrap(forward: Forward) -> Forward:
+            def chosen(*args: Any, **kwargs: Any) -> Any:
+                if self._reused is None:
+                    return forward(*args, **kwargs)
+                return stand_in(args[0] if args else kwargs["hidden_states"])
 
-        self._changed.append((module, module.__dict__.get("forward")))
-        module.forward = chosen
+            return chosen
+
+        self.patch(module, wrap)
 
     def _skip(self, gives_tuple: bool, is_entrance: bool, hidden: Tensor) -> Any:
         result = self._reused if is_entrance else hidden
@@ -90,20 +94,19 @@ class DeepCache:
         finally:
             self._reused = None
 
-    def spare(self) -> None:
+    def use_less_memory(self) -> None:
         """Keep nothing from now on: every step is computed in full."""
         self._kept.clear()
         self.keep_bytes = self.kept_bytes = 0
 
-    def detach(self) -> None:
-        """Undo `cache_deep_features` and forget what is kept."""
-        self._hook.remove()
-        for module, before in self._changed:
-            del module.__dict__["forward"]
-            if before is not None:
-                module.forward = before
-        self._changed.clear()
-        self.spare()
+
+def _unchanged(hidden: Tensor) -> Tensor:
+    return hidden
+
+
+def _with_skips(count: int, hidden: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """What a block of the encoder returns, with `count` skip connections that nobody looks at."""
+    return hidden, (hidden,) * count
 
 
 def cache_deep_features(unet: nn.Module, keep_bytes: int) -> DeepCache:

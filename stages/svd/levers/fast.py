@@ -1,8 +1,10 @@
 """What a device does faster without changing what is computed, up to rounding: layout, attention, fusion."""
 
+import logging
 import warnings
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from types import MethodType
+from typing import Any, TypeVar
 
 import torch
 from diffusers.models.attention import BasicTransformerBlock, TemporalBasicTransformerBlock
@@ -11,8 +13,10 @@ from diffusers.models.unets.unet_spatio_temporal_condition import UNetSpatioTemp
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from ..memory.retry import is_out_of_memory
 from .collapse import collapse
 from .feed_forward import chunk_feed_forward
+from .patch import Forward, Lever
 
 REGIONS = (SpatioTemporalResBlock, BasicTransformerBlock, TemporalBasicTransformerBlock)
 """Blocks that are compiled: they repeat, and all element-wise work and norms between the large products of
@@ -26,54 +30,38 @@ HOPPER = (9, 0)
 
 ResultT = TypeVar("ResultT")
 
+logger = logging.getLogger(__name__)
 
-class ExactLevers:
+
+class ExactLevers(Lever):
     """Cross-attention over one token collapsed, temporal convolutions in two dimensions, feed-forward layers
     in parts; until `detach`."""
 
     def __init__(self, unet: nn.Module) -> None:
-        self.collapsed = collapse(unet)
-        self.convolutions = flatten_convolutions(unet)
+        super().__init__()
         self.feed_forward = chunk_feed_forward(unet, 1)
-
-    def detach(self) -> None:
-        """Give the UNet back as it was."""
-        self.collapsed.detach()
-        self.convolutions.detach()
-        self.feed_forward.detach()
+        for lever in (collapse(unet), flatten_convolutions(unet), self.feed_forward):
+            self.on_detach(lever.detach)
 
 
-class OverFrames(nn.Conv3d):
-    """A convolution over frames alone, run in two dimensions: frames, and all pixels as the other.
+def flatten_convolutions(network: nn.Module) -> Lever:
+    """Run the temporal convolutions of a diffusers UNet or VAE in two dimensions, until `detach`.
 
-    Libraries have better kernels for two, and pixels whose channels are last stay so.
+    The dimensions are frames, and all pixels as the other. Libraries have better kernels for two, and pixels
+    whose channels are last stay so.
     """
-
-    def forward(self, input: Tensor) -> Tensor:
-        """[B, C, F, H, W] -> [B, C', F, H, W]."""
-        kernel, padding = self.weight.flatten(3), (int(self.padding[0]), 0)
-        flat = nn.functional.conv2d(input.flatten(3), kernel, self.bias, padding=padding)
-        return flat.unflatten(3, input.shape[3:])
-
-
-class FlatConvolutions:
-    """Made by `flatten_convolutions`; `detach` gives the network back as it was."""
-
-    def __init__(self, network: nn.Module) -> None:
-        self._changed = [module for module in network.modules() if is_over_frames(module)]
-        for module in self._changed:
-            module.__class__ = OverFrames
-
-    def detach(self) -> None:
-        """Undo `flatten_convolutions`."""
-        for module in self._changed:
-            module.__class__ = nn.Conv3d
-        self._changed.clear()
+    lever = Lever()
+    for module in network.modules():
+        if is_over_frames(module):
+            lever.patch(module, lambda forward, module=module: MethodType(_convolve_frames, module))
+    return lever
 
 
-def flatten_convolutions(network: nn.Module) -> FlatConvolutions:
-    """Run the temporal convolutions of a diffusers UNet or VAE in two dimensions, until `detach`."""
-    return FlatConvolutions(network)
+def _convolve_frames(convolution: nn.Conv3d, input: Tensor) -> Tensor:
+    """[B, C, F, H, W] -> [B, C', F, H, W], by a convolution over frames alone."""
+    kernel, padding = convolution.weight.flatten(3), (int(convolution.padding[0]), 0)
+    flat = nn.functional.conv2d(input.flatten(3), kernel, convolution.bias, padding=padding)
+    return flat.unflatten(3, input.shape[3:])
 
 
 def is_over_frames(module: nn.Module) -> bool:
@@ -133,46 +121,55 @@ def runs(
             nn.functional.scaled_dot_product_attention(query, query, query)
             if device.type == "cuda":
                 torch.cuda.synchronize(device)
-    except RuntimeError:
-        return False
+    except RuntimeError as error:
+        return is_out_of_memory(error)  # which tells nothing of the kernel, and has an answer of its own
     return True
 
 
-class CompiledRegions:
-    """Made by `compile_regions`; `detach` gives the network back as it was."""
+class CompiledRegions(Lever):
+    """Made by `compile_regions`; `detach` gives the network back as it was, `enabled = False` pauses."""
 
-    def __init__(self, network: nn.Module, say: Callable[[str], None]) -> None:
-        self._say = say
-        self._changed: list[nn.Module] = [m for m in network.modules() if isinstance(m, REGIONS)]
-        for module in self._changed:
-            module.forward = torch.compile(module.forward, dynamic=False)
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.enabled = True
+        for module in network.modules():
+            if isinstance(module, REGIONS):
+                self.patch(module, self._compile)
+
+    def _compile(self, forward: Forward) -> Forward:
+        compiled = torch.compile(forward, dynamic=False)
+
+        def chosen(*args: Any, **kwargs: Any) -> Any:
+            return (compiled if self.enabled else forward)(*args, **kwargs)
+
+        return chosen
 
     def run(self, call: Callable[[], ResultT]) -> ResultT:
-        """call(); where the blocks cannot be compiled, say why and call once more without."""
+        """call(); where the blocks cannot be compiled, say why and call once more without.
+
+        Compilers fail in many ways (no headers, a cache that cannot be written, too many shapes), so any
+        error is taken for theirs once: one that is not comes again without them.
+        """
         from torch._dynamo import config
-        from torch._dynamo.exc import TorchDynamoException
 
         limit = "recompile_limit" if hasattr(config, "recompile_limit") else "cache_size_limit"
+        raises = "fail_on_recompile_limit_hit" if limit == "recompile_limit" else "fail_on_cache_limit_hit"
         try:
-            with config.patch({limit: REGION_SHAPES}):
+            with config.patch({limit: REGION_SHAPES, raises: True}):
                 return call()
-        except TorchDynamoException as error:
-            reason = " ".join(str(error).split())[:REASON_LENGTH]
+        except Exception as error:
+            if not self._undo or is_out_of_memory(error):
+                raise
+            reason = " ".join(f"{error}".split())[:REASON_LENGTH] or type(error).__name__
         self.detach()
-        self._say(f"nothing is compiled, which costs time and nothing else: {reason}")
+        logger.warning("nothing is compiled, which costs time and nothing else: %s", reason)
         return call()
 
-    def detach(self) -> None:
-        """Undo `compile_regions`."""
-        for module in self._changed:
-            del module.__dict__["forward"]
-        self._changed.clear()
 
-
-def compile_regions(network: nn.Module, say: Callable[[str], None]) -> CompiledRegions:
+def compile_regions(network: nn.Module) -> CompiledRegions:
     """Let torch.compile fuse the element-wise work of a diffusers network, block by block, until `detach`.
 
     Blocks of the same shape share their code, and torch keeps it on disk (TORCHINDUCTOR_CACHE_DIR), so only
     the first run of a machine waits. Whoever calls the network does it inside `CompiledRegions.run`.
     """
-    return CompiledRegions(network, say)
+    return CompiledRegions(network)

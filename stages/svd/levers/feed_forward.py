@@ -10,32 +10,27 @@ import torch
 from diffusers.models.attention import FeedForward
 from torch import Tensor, nn
 
+from .patch import Forward, Lever
 
-class ChunkedFeedForward:
+
+class ChunkedFeedForward(Lever):
     """Made by `chunk_feed_forward`; `parts` may be changed, `detach` gives the UNet back as it was."""
 
     def __init__(self, unet: nn.Module, parts: int) -> None:
+        super().__init__()
         self.parts = parts
-        self._changed = [module for module in unet.modules() if isinstance(module, FeedForward)]
-        for module in self._changed:
-            self._replace(module)
+        for module in unet.modules():
+            if isinstance(module, FeedForward):
+                self.patch(module, self._in_parts)
 
-    def _replace(self, module: nn.Module) -> None:
-        original = module.forward
-
+    def _in_parts(self, forward: Forward) -> Forward:
         def chosen(hidden_states: Tensor, *args: Any, **kwargs: Any) -> Tensor:
             if self.parts == 1:
-                return original(hidden_states, *args, **kwargs)
+                return forward(hidden_states, *args, **kwargs)
             parts = hidden_states.chunk(self.parts)  # along frames, or pixels in temporal blocks
-            return torch.cat([original(part, *args, **kwargs) for part in parts])
+            return torch.cat([forward(part, *args, **kwargs) for part in parts])
 
-        module.forward = chosen
-
-    def detach(self) -> None:
-        """Undo `chunk_feed_forward`."""
-        for module in self._changed:
-            del module.__dict__["forward"]
-        self._changed.clear()
+        return chosen
 
 
 def chunk_feed_forward(unet: nn.Module, parts: int) -> ChunkedFeedForward:

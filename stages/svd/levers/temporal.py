@@ -4,14 +4,14 @@ Every spatial block is followed by a temporal one (arXiv:2304.08818, section 3).
 first, without the temporal blocks, and motion afterwards.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import torch
 from diffusers.models.resnet import AlphaBlender, SpatioTemporalResBlock
 from diffusers.models.transformers.transformer_temporal import TransformerSpatioTemporalModel
 from torch import Tensor, nn
+
+from .patch import Lever
 
 TEMPORAL_NAMES = ("temporal", "time_mixer", "time_pos_embed", "time_conv_out")
 """What the names of parameters that see more than one frame contain."""
@@ -55,22 +55,15 @@ def _spatial(x_spatial: Tensor, x_temporal: Tensor, image_only_indicator: Tensor
     return x_spatial
 
 
-@contextmanager
-def without_temporal(model: nn.Module) -> Iterator[None]:
-    """While this is open, the temporal blocks of `model` are neither computed nor mixed in."""
-    skipped: list[nn.Module] = []
+def without_temporal(model: nn.Module) -> Lever:
+    """Neither compute the temporal blocks of `model` nor mix them in, until `detach`."""
+    lever = Lever()
     for module in model.modules():
         if isinstance(module, SpatioTemporalResBlock):
-            skipped.append(module.temporal_res_block)
+            lever.patch(module.temporal_res_block, lambda forward: _first)
         elif isinstance(module, TransformerSpatioTemporalModel):
-            skipped.extend(module.temporal_transformer_blocks)
-    blenders = [module for module in model.modules() if isinstance(module, AlphaBlender)]
-    try:
-        for module in skipped:
-            module.forward = _first
-        for blender in blenders:
-            blender.forward = _spatial
-        yield
-    finally:
-        for module in [*skipped, *blenders]:
-            vars(module).pop("forward", None)
+            for block in module.temporal_transformer_blocks:
+                lever.patch(block, lambda forward: _first)
+        elif isinstance(module, AlphaBlender):
+            lever.patch(module, lambda forward: _spatial)
+    return lever

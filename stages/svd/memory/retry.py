@@ -1,5 +1,6 @@
 """A device that runs out of memory gets one second chance, with smaller pieces."""
 
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
@@ -10,40 +11,55 @@ from ...errors import DeviceMemoryError
 
 ResultT = TypeVar("ResultT")
 
+logger = logging.getLogger(__name__)
+
+ALLOCATION_FAILURES = (
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED",
+    "CUDA error: out of memory",
+    "DefaultCPUAllocator",
+)
+"""What torch's plain RuntimeErrors say where a library of the device, or the CPU, has no memory left."""
 WHAT_TO_DO = "lower --window.size or --width and --height"
 
 
-def silent(line: str) -> None:
-    """Say nothing."""
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that the device has too little memory."""
+    if isinstance(error, torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(name in str(error) for name in ALLOCATION_FAILURES)
 
 
 def in_smaller_pieces(
-    run: Callable[[], ResultT], spare: Callable[[], object], what: str, say: Callable[[str], None] = silent
+    run: Callable[[], ResultT], use_less_memory: Callable[[], object], what: str
 ) -> ResultT:
-    """run(); if the device has too little memory, spare() and run() once more.
+    """run(); if the device has too little memory, use_less_memory() and run() once more.
 
     `what` names the work. DeviceMemoryError, in one line that says what to change, if that fails too.
     """
     try:
         return run()
-    except torch.OutOfMemoryError:
-        pass  # what the call held is freed with its traceback, here
-    say(f"out of memory for {what}: trying once more, and going on, in smaller pieces")
-    spare()
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+    # what the call held is freed with its traceback, here
+    logger.warning("out of memory for %s: trying once more, and going on, in smaller pieces", what)
+    use_less_memory()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
-    try:
+    with explain_out_of_memory(f"{what}, also in smaller pieces"):
         return run()
-    except torch.OutOfMemoryError as error:
-        raise out_of_memory(f"{what}, also in smaller pieces") from error
 
 
 @contextmanager
-def told_what_to_do(what: str) -> Iterator[None]:
+def explain_out_of_memory(what: str) -> Iterator[None]:
     """Running out of memory where there are no smaller pieces becomes the error that says what to change."""
     try:
         yield
-    except torch.OutOfMemoryError as error:
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
         raise out_of_memory(what) from error
 
 

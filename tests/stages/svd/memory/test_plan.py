@@ -137,22 +137,20 @@ class OutOfMemory:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
 
 
-def test_running_out_of_memory_is_caught_once_and_retried_in_smaller_pieces(tiny, frames):
+def test_running_out_of_memory_is_caught_once_and_retried_in_smaller_pieces(tiny, frames, caplog):
     settings = replace(tiny.settings(), steps=1)
     whole = tiny.denoise(frames[0], frames, settings)
-    notes = []
-    tiny.say = notes.append
     fault = OutOfMemory(tiny.unet.conv_out, limit=8, times=1)
     with tiny.sampler(frames[0], frames, settings) as sampler:
         sampler.predict(0, 0, torch.zeros(8, 4, 8, 8))
         assert sampler.feed_forward.parts == 4 and sampler.control.keep_bytes == 0
     assert fault.sizes == [8, 8, 8], "one call failed, was made again, and the other half after it"
     fault.left = 1
-    notes.clear()
+    caplog.clear()
     latents = tiny.denoise(frames[0], frames, settings)
     fault.handle.remove()
     assert same(latents, whole)
-    assert len(notes) == 1 and "smaller pieces" in notes[0]
+    assert len(caplog.messages) == 1 and "smaller pieces" in caplog.messages[0]
 
 
 def test_running_out_of_memory_again_ends_in_a_line_that_names_the_option(tiny, frames):
@@ -164,16 +162,15 @@ def test_running_out_of_memory_again_ends_in_a_line_that_names_the_option(tiny, 
     assert isinstance(error.value.__cause__, torch.OutOfMemoryError)
 
 
-def test_the_decoder_goes_on_with_half_the_chunk(tiny):
+def test_the_decoder_goes_on_with_half_the_chunk(tiny, caplog):
     latents = torch.randn(22, 4, 8, 8, generator=torch.Generator().manual_seed(0))
     whole = torch.stack(list(decode(tiny.vae, latents, 8, 2)))
     halves = torch.stack(list(decode(tiny.vae, latents, 4, 2)))
     # random weights mix frames more than trained ones; the pixels of the video have a deviation of 0.23
     assert (whole - halves).abs().mean() < 0.06
-    notes = []
     fault = OutOfMemory(tiny.vae.decoder.conv_in, limit=8, times=1)
-    assert torch.equal(torch.stack(list(decode(tiny.vae, latents, 8, 2, say=notes.append))), halves)
-    assert set(fault.sizes[1:]) == {4} and "4 at a time" in notes[0]
+    assert torch.equal(torch.stack(list(decode(tiny.vae, latents, 8, 2))), halves)
+    assert set(fault.sizes[1:]) == {4} and "4 at a time" in caplog.messages[0]
 
     fault.limit, fault.left = 99, 1
     frames = []
