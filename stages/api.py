@@ -11,6 +11,7 @@ from .errors import (
     PictureError,
     PosedanceError,
     PoseError,
+    TrainingDivergedError,
     VideoError,
     WeightsError,
 )
@@ -50,6 +51,7 @@ __all__ = [
     "PosedanceError",
     "Settings",
     "StoredFrames",
+    "TrainingDivergedError",
     "VideoError",
     "VideoInfo",
     "VideoWriter",

@@ -1,16 +1,20 @@
 """Everything posedance raises on purpose.
 
     PosedanceError
-    ├── ConfigError        an option or a config file that cannot be used
-    ├── DeviceMemoryError  more memory is needed than the device has
-    ├── PictureError       a picture that cannot be read
-    ├── VideoError         a video that cannot be read or written
-    ├── PoseError          no person, or a pose file that cannot be used
-    ├── WeightsError       weights that are missing, of the wrong shape, or unsafe to load
-    └── OutputError        an output that cannot be written
+    ├── ConfigError            an option or a config file that cannot be used
+    ├── DeviceMemoryError      more memory is needed than the device has
+    ├── PictureError           a picture that cannot be read
+    ├── VideoError             a video that cannot be read or written
+    ├── PoseError              no person, or a pose file that cannot be used
+    ├── WeightsError           weights that are missing, of the wrong shape, or unsafe to load
+    ├── OutputError            an output that cannot be written
+    └── TrainingDivergedError  a training whose numbers no step should follow
 
 Each carries one message that says what is wrong, which value, and what to do. The command line prints
 that message alone and exits with code 2. One string is the only argument, so every error survives pickling.
+
+Two more never reach a user. `LostWorker` (pipeline/workers/window_pool.py) tells a pool that a worker died:
+its calls go to another. `_AbandonedError` (stages/media/encode.py) gives up a file that was begun.
 """
 
 
@@ -44,3 +48,7 @@ class WeightsError(PosedanceError):
 
 class OutputError(PosedanceError):
     """An output cannot be written."""
+
+
+class TrainingDivergedError(PosedanceError):
+    """The loss or the gradient is no longer a number, or the loss far above where it was."""

@@ -3,15 +3,11 @@
 import math
 from pathlib import Path
 
-from ...stages.errors import ConfigError, PosedanceError
+from ...stages.errors import ConfigError, TrainingDivergedError
 from .checkpoints import checkpoints
 
 TOLERATED, FEW = 0.05, 10
 """The share of clips that may be unreadable; below a few there is no telling."""
-
-
-class TrainingDivergedError(PosedanceError):
-    """The loss or the gradient is no longer a number, or the loss far above where it was."""
 
 
 def check_numbers(

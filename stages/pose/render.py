@@ -213,31 +213,12 @@ def _dimmed(colour: tuple[int, int, int], factor: float) -> Colour:
     return b, g, r
 
 
-def draw_control_frame(
-    keypoints: np.ndarray,
-    scores: np.ndarray,
-    size: tuple[int, int],
-    width: int,
-    height: int,
-    *,
-    published: bool = False,
-) -> np.ndarray:
-    """One control frame, uint8 RGB [height, width, 3], of one person or more.
-
-    `keypoints` [133, 2] or [n, 133, 2] in pixels of `size` (width, height), `scores` to match. The pose is
-    stretched from `size` to the frame, as published; give both the same aspect to avoid it. `published`:
-    see `ControlCanvas`.
-    """
-    points = np.asarray(keypoints).reshape(-1, 133, 2)
-    people = openpose_people(points, np.asarray(scores).reshape(-1, 133), size)
-    return ControlCanvas(width, height, published=published).draw(people)
-
-
 def draw_control_frames(
     poses: PoseSequence, width: int, height: int, canvas: int = CANVAS_SHORT_SIDE, *, published: bool = False
 ) -> Iterator[np.ndarray]:
     """The control frames of a sequence, uint8 RGB [height, width, 3] each, drawn as they are asked for.
 
+    The pose is stretched to the frame, as published; give `poses.size` the frame's aspect to avoid it.
     `canvas` is the short side that is drawn at. On 2160, as published, the strokes are too thin for a small
     model's frames: such a model names a smaller one, which is reduced by averaging areas. `published`: see
     `ControlCanvas`.

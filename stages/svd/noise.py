@@ -1,7 +1,6 @@
 """How much noise a training sample gets."""
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -65,10 +64,3 @@ class CosineInterpolated:
         smallest = -2 * math.log(self.high / self.sigma_data) - shift
         start, stop = math.atan(math.exp(-largest / 2)), math.atan(math.exp(-smallest / 2))
         return -2 * (start + u * (stop - start)).tan().log() + shift
-
-
-SIGMA_DISTRIBUTIONS: dict[str, Callable[..., SigmaDistribution]] = {
-    "log-normal": LogNormal,
-    "cosine": CosineInterpolated,
-}
-"""By name; the keyword arguments are the fields."""

@@ -13,13 +13,12 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from posedance.pipeline.train.checkpoints import checkpoints
-from posedance.pipeline.train.checks import TrainingDivergedError
 from posedance.pipeline.train.data import make_shards
 from posedance.pipeline.train.latents import latents_folder
 from posedance.pipeline.train.loop import run_loop
 from posedance.pipeline.train.model import load_parts
 from posedance.pipeline.train.train import VideoTask, train
-from posedance.stages.errors import ConfigError
+from posedance.stages.errors import ConfigError, TrainingDivergedError
 
 RUN = """
 import os, sys

@@ -12,7 +12,6 @@ from pydantic import ValidationError
 from safetensors.torch import load_file
 
 from posedance.pipeline.train.checkpoints import checkpoints
-from posedance.pipeline.train.checks import TrainingDivergedError
 from posedance.pipeline.train.data import DataConfig, clip_order, make_shards, name_data
 from posedance.pipeline.train.encoder import EncoderConfig
 from posedance.pipeline.train.loop import LoopConfig, run_loop
@@ -20,7 +19,7 @@ from posedance.pipeline.train.optimizer import ema_decay_at, learning_rate_at
 from posedance.pipeline.train.ray import train_on_ray
 from posedance.pipeline.train.train import TrainConfig, VideoTask, train
 from posedance.pipeline.train.vae import VaeConfig
-from posedance.stages.errors import ConfigError
+from posedance.stages.errors import ConfigError, TrainingDivergedError
 from posedance.stages.media.video import probe
 from posedance.stages.models import load_generator
 

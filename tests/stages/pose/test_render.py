@@ -14,7 +14,6 @@ from posedance.stages.pose import skeleton
 from posedance.stages.pose.render import (
     ControlCanvas,
     OpenPosePeople,
-    draw_control_frame,
     draw_control_frames,
     draw_overlay,
     openpose_people,
@@ -96,13 +95,19 @@ def test_any_size_has_the_pixels_of_the_plain_drawing(width: int, height: int):
         assert np.array_equal(canvas.draw(people), draw_plainly(people, width, height))
 
 
+def alone(points, scores, size, width, height):
+    """The control frame of one pose by itself."""
+    pose = PoseSequence(points[None].astype(np.float32), scores[None].astype(np.float32), size, Fraction(30))
+    return next(draw_control_frames(pose, width, height))
+
+
 def test_frames_of_a_sequence_do_not_depend_on_each_other():
     poses = some_poses(3)
     frames = list(draw_control_frames(poses, 64, 96))
     assert all(frame.any() for frame in frames)
     for frame, points, scores in zip(frames, poses.keypoints, poses.scores, strict=True):
         assert frame.shape == (96, 64, 3) and frame.dtype == np.uint8
-        assert np.array_equal(frame, draw_control_frame(points, scores, poses.size, 64, 96))
+        assert np.array_equal(frame, alone(points, scores, poses.size, 64, 96))
 
 
 def test_frames_are_drawn_only_when_asked_for():
@@ -115,13 +120,13 @@ def test_frames_are_drawn_only_when_asked_for():
 
 
 def test_an_unseen_person_leaves_the_frame_black():
-    assert not draw_control_frame(np.zeros((133, 2)), np.zeros(133), (10, 10), 64, 64).any()
+    assert not alone(np.zeros((133, 2)), np.zeros(133), (10, 10), 64, 64).any()
 
 
 def test_keypoints_far_outside_do_not_break_the_drawing():
     points = np.full((133, 2), 1e30)
     points[::2] *= -1
-    assert draw_control_frame(points, np.ones(133), (10, 10), 64, 64).shape == (64, 64, 3)
+    assert alone(points, np.ones(133), (10, 10), 64, 64).shape == (64, 64, 3)
 
 
 def drawn(

@@ -5,12 +5,12 @@ import math
 import pytest
 import torch
 
-from posedance.stages.svd.noise import SIGMA_DISTRIBUTIONS, CosineInterpolated, LogNormal
+from posedance.stages.svd.noise import CosineInterpolated, LogNormal
 
 
-@pytest.mark.parametrize("name", SIGMA_DISTRIBUTIONS)
-def test_draws_are_positive_bounded_and_repeatable(name):
-    distribution = SIGMA_DISTRIBUTIONS[name](low=0.01, high=50.0)
+@pytest.mark.parametrize("kind", [LogNormal, CosineInterpolated])
+def test_draws_are_positive_bounded_and_repeatable(kind):
+    distribution = kind(low=0.01, high=50.0)
     first = distribution.sample(2000, torch.Generator().manual_seed(3))
     again = distribution.sample(2000, torch.Generator().manual_seed(3))
     assert torch.equal(first, again)
