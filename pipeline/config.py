@@ -119,7 +119,8 @@ class ClipConfig(Config):
     driving: Path | None = None
     """Driving video: the dance."""
     output: Annotated[Path, Parameter(alias="-o")] = Path("out")
-    """Folder for everything this job writes; run the same command again to resume it."""
+    """Folder for everything this job writes; run the same command again to resume it. `animate` also takes
+    the name of a video, NAME.mp4: its folder is then NAME.job."""
     stride: Annotated[int, Field(ge=1)] = 2
     """Use every STRIDE-th frame of the driving video."""
     start: Annotated[Seconds, Field(ge=0)] = Fraction(0)

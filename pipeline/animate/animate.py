@@ -19,6 +19,7 @@ from ...stages.windows import plan as plan_windows
 from ..config import AnimateConfig, write_yaml
 from ..job.inputs import with_local_inputs, with_whole_paths
 from ..job.job import Job, Key, key_of, open_job, write_text
+from ..job.output import copy_video, job_folder
 from ..job.publish import is_published, publish
 from ..job.storage import is_file, scratch_for, url_of
 from ..progress import say
@@ -37,7 +38,8 @@ def animate(config: AnimateConfig, workers: int | None = None, ray_address: str 
     """Make the video that `config` asks for; returns what was written, the result first.
 
     With `workers` the windows are spread over so many Ray actors, to the same bytes. Run again, it does only
-    what is not done yet. Where the output is a URL the files are made in a scratch folder and then published.
+    what is not done yet. Where the output is a URL the files are made in a scratch folder and then published;
+    where it names a video, the job's folder is beside that.
     Raises PosedanceError with one line for the user.
     """
     num_frames = check_request(config)
@@ -45,17 +47,16 @@ def animate(config: AnimateConfig, workers: int | None = None, ray_address: str 
         raise ConfigError(f"--ray-address {ray_address} without --workers: say how many share the video")
     config = with_usable_model(config)
     asked = config.output
-    url = url_of(asked)
-    if url is not None:
-        if workers is not None:
-            refuse_cluster(url, ray_address)
-        config = config.model_copy(update={"output": scratch_for(url)})
-    with open_job(config.output) as job:
+    folder = job_folder(asked, (config.driving, config.pose, config.reference, config.lora))
+    url = url_of(folder)
+    if url is not None and workers is not None:
+        refuse_cluster(url, ray_address)
+    with open_job(folder if url is None else scratch_for(url)) as job:
         config = with_demo_inputs(job, config)
         keys = step_keys(config)
         if url is not None and is_published(url, keys):
             say(f"everything in {url} is up to date")
-            return [asked / name for name in RESULTS]
+            return [folder / name for name in RESULTS]
         write_text(job.folder / "config.yaml", write_yaml(config))
         if all(job.is_done(name, key) for name, key in keys.items()):
             say(f"everything in {job.folder} is up to date")
@@ -68,7 +69,10 @@ def animate(config: AnimateConfig, workers: int | None = None, ray_address: str 
                 make(job, config, keys, num_frames, tools)
         if url is not None:
             publish(job, url, keys)
-        return [asked / name for name in RESULTS]
+        if folder == asked:
+            return [folder / name for name in RESULTS]
+        copy_video(job, "result", asked)
+        return [asked, *(folder / name for name in RESULTS)]
 
 
 def make(job: Job, config: AnimateConfig, keys: dict[str, Key], num_frames: int, tools: Tools) -> None:

@@ -7,6 +7,7 @@ from ...stages.errors import ConfigError
 from ...stages.pose.files import load_poses, save_poses
 from ..config import AnimateConfig, ClipConfig, write_yaml
 from ..job.job import open_job, write_text
+from ..job.output import refuse_video
 from . import decided
 from .graph import STEPS, Step, run, step_keys
 from .report import write_overlay
@@ -19,6 +20,7 @@ def pose(config: ClipConfig) -> list[Path]:
     """Write the poses of a driving video (.npz and .json) and a video that shows them; returns the paths."""
     if config.driving is None:
         raise ConfigError("--driving is missing: name a video")
+    refuse_video(config.output)
     video = AnimateConfig.model_validate(dict(config))
     keys = step_keys(video, POSE_GRAPH)
     with open_job(config.output) as job, closing(Tools()) as tools:

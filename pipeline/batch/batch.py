@@ -22,6 +22,7 @@ from ..animate.graph import GRAPH, STEPS
 from ..config import BatchConfig
 from ..interrupts import deferred_interrupts
 from ..job.job import Job, hold, make_folder, sweep, write_text
+from ..job.output import refuse_video
 from ..job.publish import publish
 from ..job.storage import put, scratch_for, url_of
 from ..progress import say
@@ -48,6 +49,7 @@ def batch(config: BatchConfig) -> int:
 
     Raises PosedanceError for a request that cannot be run.
     """
+    refuse_video(config.output)
     url = url_of(config.output)
     root = config.output.resolve() if url is None else scratch_for(url)
     if config.executor == "local" and config.ray_address is not None:

@@ -23,11 +23,10 @@ from pydantic import ValidationError
 from ...stages.errors import ConfigError
 from ..config import AnimateConfig, all_keys, explain, merge, unknown_keys
 from ..job.inputs import PATHS, with_whole_paths
+from ..job.output import VIDEOS
 from ..job.storage import files_of_folder, is_file, is_folder, localize
 from ..progress import say
 
-VIDEOS = frozenset({".avi", ".gif", ".m4v", ".mkv", ".mov", ".mp4", ".mpg", ".webm"})
-"""Names of driving videos in a folder end in these."""
 PICTURES = frozenset({".avif", ".bmp", ".heic", ".heif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 """Names of reference images in a folder end in these."""
 NAME_BYTES = 200

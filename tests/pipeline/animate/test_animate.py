@@ -12,7 +12,7 @@ from helpers import add_dance, add_picture, command, made_at, wait_for
 
 from posedance.pipeline.animate.animate import animate
 from posedance.pipeline.animate.graph import STEPS
-from posedance.pipeline.config import AnimateConfig, WindowConfig
+from posedance.pipeline.config import AnimateConfig, WindowConfig, resolve
 from posedance.stages.errors import PosedanceError, PoseError
 from posedance.stages.media.picture import read_picture, write_png
 from posedance.stages.media.video import probe
@@ -47,6 +47,19 @@ def command_of(dance: Path, output: Path, steps: int) -> list[str]:
         "--output": output,
     }
     return command("animate", options)
+
+
+def test_an_output_that_names_a_video_is_written_with_its_folder_beside_it(
+    dance: Path, tmp_path: Path
+) -> None:
+    asked = tmp_path / "dance.mp4"
+    written = animate(config(dance, asked, steps=1))
+    assert written[:2] == [asked, tmp_path / "dance.job" / "result.mp4"]
+    assert {path.name for path in tmp_path.iterdir()} == {"dance.mp4", "dance.job"}
+    assert asked.read_bytes() == written[1].read_bytes()
+    asked.unlink()
+    assert animate(resolve(AnimateConfig, AnimateConfig(), tmp_path / "dance.job" / "config.yaml")) == written
+    assert asked.is_file()
 
 
 def test_a_job_folder_holds_everything(dance: Path, tmp_path: Path) -> None:
