@@ -1,5 +1,6 @@
 """The sound that goes with a video: cut from a source, copied where mp4 can hold it, else coded as AAC."""
 
+import math
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -12,7 +13,7 @@ from av.container import InputContainer, OutputContainer
 from av.error import FFmpegError
 from av.packet import Packet
 
-from .container import has_video, open_container, packets, scan
+from .container import UNSEEKABLE_FORMATS, has_video, open_container, packets, scan
 
 COPIED_CODECS = frozenset({"aac", "mp3", "ac3", "eac3", "alac", "opus", "flac"})
 """Codecs that mp4 holds and players play: their packets are copied as they are."""
@@ -20,6 +21,9 @@ AAC_RATES = frozenset({8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48
 AAC_RATE = 48000
 """Sample rate of the AAC where the source's is none of AAC's."""
 AAC_BIT_RATE = 192_000
+
+SEEK_MARGIN = Fraction(1)
+"""Seconds before the cut that are sought: more than a packet, so that the one before the cut is read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +56,12 @@ class AudioTrack:
         if stream is None:
             return
         assert stream.time_base is not None
-        origin = scan(source.path).timeline.origin if has_video(container) else Fraction(0)
+        origin = scan(source.path).origin if has_video(container) else Fraction(0)
         if not has_video(container):
             origin = (stream.start_time or 0) * stream.time_base
         offset = origin + source.start
-        if source.start > 0:
-            container.seek(int(offset / stream.time_base), stream=stream)
+        if source.start > 0 and container.format.name not in UNSEEKABLE_FORMATS:
+            container.seek(math.floor((offset - SEEK_MARGIN) / stream.time_base), stream=stream)
         if stream.codec_context.codec.canonical_name in COPIED_CODECS:
             self._packets = _copied(container, stream, output.add_stream_from_template(stream), offset)
         else:

@@ -19,6 +19,9 @@ from .timeline import RATE_OF_ONE_FRAME, Timeline, make_timeline
 
 UNTIMED_FORMATS = frozenset({"avi"})
 """Containers without presentation times: those that FFmpeg gives are decode times. Frames are counted."""
+UNSEEKABLE_FORMATS = frozenset({"mpeg", "mpegts"})
+"""Containers (.mpg, .vob, .ts) where several frames share one packet and its time stamp: FFmpeg reckons the
+others' from those before, and after a seek there are none. They are read from the beginning."""
 CUT_OFF = Fraction(1, 2)
 """Seconds that a container may promise beyond its last packet before it counts as cut off."""
 
@@ -86,12 +89,16 @@ def packets(container: InputContainer, *streams: Stream) -> Iterator[Packet]:
 class Scan:
     """What the packets of a file say: its timeline; `missing` frames that it promises beyond its last packet.
 
-    Without `timed` the file has no time stamps, and the timeline counts frames. `aspect` is the width of a
-    pixel over its height. `notes` are lines on what it says of itself that was passed over.
+    Without `timed` the file has no time stamps, and the timeline counts frames; only where it is `seekable`
+    are they right after a seek. `aspect` is the width of a pixel over its height. `notes` are lines on what
+    the file says of itself that was passed over. `origin` is the time of the first frame by the file's own
+    clock, seconds.
     """
 
     timeline: Timeline
+    origin: Fraction
     timed: bool
+    seekable: bool
     missing: int
     has_audio: bool
     aspect: Fraction
@@ -130,12 +137,14 @@ def scan(path: str | os.PathLike[str]) -> Scan:
         timeline = make_timeline([pts for pts, _ in stamps], max(stamps)[1], tick, rates)
     else:
         timeline = make_timeline(range(len(kept)), 1, 1 / nominal, [nominal])
+    origin = min((pts for pts, _ in stamps), default=0) * tick
     missing = max(0, promised - len(kept) - discarded)
     if timed and not missing and promised_end - last_end > CUT_OFF:
-        done = timeline.origin + len(kept) / timeline.rate if timeline.constant else last_end
+        done = origin + len(kept) / timeline.rate if timeline.constant else last_end
         missing = max(0, round((promised_end - done) * timeline.rate))
     aspect, notes = pixel_aspect(given_aspect), ()
     if given_aspect and aspect != given_aspect:
         shape = f"{given_aspect.numerator}:{given_aspect.denominator}"
         notes = (f"{path} claims that its pixels are {shape}: taken as square",)
-    return Scan(timeline, timed, missing, has_audio, aspect, notes)
+    seekable = timed and container_format not in UNSEEKABLE_FORMATS
+    return Scan(timeline, origin, timed, seekable, missing, has_audio, aspect, notes)

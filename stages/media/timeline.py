@@ -54,11 +54,6 @@ class Timeline:
         """Length of the grid; the last frame is held to its end."""
         return max(self.slot(self.pts[-1]) + 1, self.slot(self.end))
 
-    @property
-    def origin(self) -> Fraction:
-        """Time of the first frame by the file's own clock, seconds."""
-        return self.pts[0] * self.tick
-
 
 def make_timeline(
     pts: Sequence[int], last_duration: int, tick: Fraction, rates: Sequence[Fraction]

@@ -210,7 +210,7 @@ def _frames_from(
     """
     goal = found.timeline.pts[target]
     last = None
-    for seek in (True, False) if target > 0 and found.timed else (False,):
+    for seek in (True, False) if target > 0 and found.seekable else (False,):
         try:
             with closing(_decode(path, found, goal if seek else None, ThreadType.AUTO)) as frames:
                 for pts, frame in frames:

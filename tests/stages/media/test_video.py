@@ -1,5 +1,6 @@
 """Videos that we read: exact frames of clips, time stamps, rotations, depths, odd sizes."""
 
+import math
 from fractions import Fraction
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from posedance.stages.media.video import (
     probe,
     read_frames,
 )
+from posedance.stages.types import VideoInfo
 
 NTSC = Fraction(30000, 1001)
 
@@ -55,6 +57,46 @@ def test_a_clip_is_cut_at_the_exact_frame(tmp_path, make_video, numbers, suffix,
     assert count_frames(info, clip) == len(range(first, stop, stride))
     assert clip_start(info, clip) == Fraction(first, 30)
     assert output_rate(info, clip) == Fraction(30, stride)
+
+
+SEEKING = {
+    "v.mp4": ("libx264", None),
+    "fragments.mp4": ("libx264", {"movflags": "frag_keyframe+empty_moov"}),
+    "v.mov": ("mpeg4", None),
+    "v.mkv": ("libx264", None),
+    "v.webm": ("libvpx-vp9", None),
+    "v.avi": ("mpeg4", None),
+    "v.flv": ("flv", None),
+    "v.wmv": ("wmv2", None),
+    "v.ts": ("libx264", None),
+    "mpeg2.ts": ("mpeg2video", None),
+    "v.mpg": ("mpeg1video", None),
+    "v.vob": ("mpeg2video", None),
+    "h264.vob": ("libx264", None),
+}
+
+
+@pytest.mark.parametrize("name", SEEKING)
+def test_a_clip_from_anywhere_is_what_reading_from_the_start_gives(tmp_path, make_video, numbers, name):
+    codec, muxing = SEEKING[name]
+    options = {"g": "12", "b": "4000000"} | ({} if codec in ("flv", "wmv2", "libvpx-vp9") else {"bf": "2"})
+    path = make_video(tmp_path / name, 60, Fraction(25), codec=codec, options=options, muxing=muxing)
+    whole = numbers(path)
+    assert whole == list(range(60))
+    for first in range(0, 60, 4):
+        clip = Clip(Fraction(first, 25), Fraction(2, 25))
+        assert numbers(path, clip) == whole[first : first + 2]
+
+
+@pytest.mark.parametrize("rate", [NTSC, Fraction(24000, 1001), Fraction(30), Fraction(60000, 1001)])
+def test_a_start_rounded_to_the_microsecond_is_the_frame_that_was_meant(rate):
+    info = VideoInfo(64, 64, rate, 1000, 1000 / rate, False)
+    for frame in range(1000):
+        time = frame / rate
+        down = Fraction(math.floor(time * 1_000_000), 1_000_000)
+        assert clip_start(info, Clip(down)) == time
+        if frame:
+            assert clip_start(info, Clip(down - Fraction(2, 1_000_000))) == (frame - 1) / rate
 
 
 @settings(max_examples=25, deadline=None)
