@@ -37,7 +37,7 @@ JsonFile = Annotated[Path | None, Parameter(name="--json")]
 
 
 StepName = Literal[
-    "size", "settings", "reference", "poses", "control", "latents", "result", "comparison"
+    "size", "settings", "reference", "placement", "poses", "control", "latents", "result", "comparison"
 ]  # fmt: skip
 """The steps of a video, as `animate/graph.py` lists them: a test compares."""
 
@@ -160,6 +160,8 @@ class AnimateConfig(ClipConfig):
     """Write preview.mp4, small and rough, into the output folder after every PREVIEW_EVERY-th step."""
     align: Literal["robust", "published", "none"] = "robust"
     """Fit the dancer's skeleton to the character's: `robust`, `published` (ControlNeXt's), or `none`."""
+    fit: Literal["crop", "pad"] = "crop"
+    """How the picture gets its size: `crop` around the character, or `pad` with bars, cut off at the end."""
     window: WindowConfig = WindowConfig()
     approximate: Annotated[ApproximateConfig, Rare] = ApproximateConfig()
     weights: Annotated[WeightsConfig, Rare] = WeightsConfig()

@@ -54,6 +54,11 @@ def poses(config: AnimateConfig) -> dict[str, Any]:
     }
 
 
+def placement(config: AnimateConfig) -> dict[str, Any]:
+    """Whether the picture is padded or cut, and whether around the character or, as published, blindly."""
+    return {"fit": config.fit, "blind": config.align == "published"}
+
+
 def control(config: AnimateConfig) -> dict[str, Any]:
     """How the dancer is fitted to the character."""
     return {"align": config.align}

@@ -1,8 +1,8 @@
 """The steps that make one video: what each reads and writes, and the key that decides whether it is done.
 
-driving video ── poses ───────┐
-reference ────── its pose ────┼── control frames ──┬── latents ── result.mp4 ── comparison.mp4, contact sheet
-model ────────── size ────────┘        settings ───┘
+driving video ── poses ────────────────┐
+reference ────── its pose ── placement ┼── control frames ──┬── latents ── result.mp4 ── comparison.mp4, ...
+model ────────── size ─────────────────┘        settings ───┘
 
 A step is one row of GRAPH. `animate` makes the rows one after the other, `batch` those of many videos on many
 workers, `replay` one of them.
@@ -79,6 +79,17 @@ GRAPH = (
         writes=(".work/reference.npz",),
         decided_by=decided.reference,
         make=steps.reference,
+        version=2,
+        shared=True,
+    ),
+    Step(
+        name="placement",
+        pool="draw",
+        reads=("size", "reference"),
+        inputs=(),
+        writes=(".work/placement.json",),
+        decided_by=decided.placement,
+        make=steps.placement,
         shared=True,
     ),
     Step(
@@ -89,21 +100,23 @@ GRAPH = (
         writes=("poses.npz",),
         decided_by=decided.poses,
         make=steps.poses,
+        version=2,
         shared=True,
     ),
     Step(
         name="control",
         pool="draw",
-        reads=("size", "reference", "poses"),
+        reads=("size", "reference", "placement", "poses"),
         inputs=(),
         writes=(".work/control.zip",),
         decided_by=decided.control,
         make=steps.control,
+        version=2,
     ),
     Step(
         name="latents",
         pool="denoise",
-        reads=("settings", "poses", "control"),
+        reads=("settings", "poses", "control", "placement"),
         inputs=("reference",),
         writes=(".work/latents.safetensors",),
         decided_by=decided.latents,
@@ -113,7 +126,7 @@ GRAPH = (
     Step(
         name="result",
         pool="decode",
-        reads=("settings", "poses", "latents"),
+        reads=("settings", "placement", "poses", "latents"),
         inputs=("driving",),
         writes=("result.mp4",),
         decided_by=decided.result,
@@ -122,7 +135,7 @@ GRAPH = (
     Step(
         name="comparison",
         pool="compare",
-        reads=("control", "result"),
+        reads=("placement", "control", "result"),
         inputs=("driving", "reference"),
         writes=("comparison.mp4", "contact_sheet.png"),
         decided_by=decided.nothing,

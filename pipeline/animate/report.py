@@ -9,7 +9,8 @@ import numpy as np
 
 from ...stages.media.encode import AudioSource, VideoWriter, side_by_side
 from ...stages.media.frames import StoredFrames
-from ...stages.media.picture import contact_sheet, fit_cover, read_picture, write_png
+from ...stages.media.picture import contact_sheet, place, read_picture, write_png
+from ...stages.media.placement import Placement
 from ...stages.media.video import Clip, probe, read_frames
 from ...stages.pose.files import load_poses
 from ...stages.pose.render import draw_overlay
@@ -29,6 +30,7 @@ def write_comparison(
     driving: tuple[Path, Clip] | None,
     control: Path,
     reference: Path,
+    placement: Placement,
     result: Path,
     folder: Path,
     audio: AudioSource | None,
@@ -36,14 +38,16 @@ def write_comparison(
 ) -> None:
     """Write comparison.mp4 and contact_sheet.png: driving | pose | reference | result.
 
-    `control` is the frame store with the reference's pose first. Without a driving video that panel is left
-    out. Frames are streamed.
+    `control` is the frame store with the reference's pose first; `placement` is where the reference lies in
+    its frames, of which the result is the part that it fills. Without a driving video that panel is left out.
+    Frames are streamed.
     """
     info = probe(result)
     drawn = StoredFrames(control)
-    still = fit_cover(read_picture(reference), info.width, info.height)
+    left, top, right, bottom = placement.inside
+    still = place(read_picture(reference), placement)[top:bottom, left:right]
     panels: dict[str, Iterator[np.ndarray]] = {
-        "pose": (drawn[i : i + 1][0] for i in range(1, len(drawn))),
+        "pose": (drawn[i : i + 1][0][top:bottom, left:right] for i in range(1, len(drawn))),
         "reference": repeat(still),
         "result": read_frames(result, Clip()),
     }

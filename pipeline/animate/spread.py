@@ -17,7 +17,8 @@ import numpy as np
 from ...stages.errors import ConfigError
 from ...stages.generate import Checkpoint, Settings
 from ...stages.media.frames import StoredFrames
-from ...stages.media.picture import fit_cover, read_picture
+from ...stages.media.picture import place, read_picture
+from ...stages.media.placement import Placement, centre_crop
 from ...stages.threads import limit_threads
 from ...stages.windows import plan
 from ..config import AnimateConfig
@@ -41,6 +42,8 @@ class Inputs:
     reference: Path
     control: Path
     settings: Settings
+    placement: Placement | None = None
+    """Where the reference image lies in the frames; None where it covers them with its middle."""
 
 
 class WindowWorker:
@@ -84,8 +87,8 @@ class WindowWorker:
             frames = StoredFrames(inputs.control)
             height, width = frames[0:1].shape[1:3]
             picture = read_picture(localize(inputs.reference, beside=".npz"))
-            published = inputs.settings.window_plan != "even"
-            image = fit_cover(picture, width, height, published=published)
+            placed = inputs.placement or centre_crop((picture.shape[1], picture.shape[0]), (width, height))
+            image = place(picture, placed, published=inputs.settings.window_plan != "even")
             kept = sum(video.control.kept_bytes for video in self._videos.values())
             self._generator.keep_control_bytes = max(0, self._keep_bytes - kept)
             self._videos[inputs] = self._generator.prepare(image, frames, inputs.settings)
@@ -159,6 +162,7 @@ def denoise(
     control_frames: "ControlFrames",
     settings: Settings,
     *,
+    placement: Placement | None = None,
     resume: Checkpoint | None = None,
     on_window: Callable[[int, int], None] | None = None,
     on_step: "Callable[[int, Tensor], None] | None" = None,
@@ -167,10 +171,11 @@ def denoise(
     """What `generator.denoise` makes of the other arguments, with the windows spread over `workers` actors.
 
     Actors read the model and the reference image of `config`, and the control frames from the file `control`.
+    `placement` is where that image lies in them; None where it covers them with its middle.
     """
     check_settings(settings)
     assert config.reference is not None
-    inputs = Inputs(config.reference, control.resolve(), settings)
+    inputs = Inputs(config.reference, control.resolve(), settings, placement)
     video = video_of(generator, inputs, resume, on_window, on_step, on_estimate)
     with open_pool(config, workers, ray_address) as pool:
         pool.run([video])

@@ -20,7 +20,8 @@ from ...stages.errors import PoseError
 from ...stages.generate import Checkpoint, Settings
 from ...stages.media.encode import AudioSource, VideoWriter
 from ...stages.media.frames import StoredFrames, write_frames
-from ...stages.media.picture import fit_cover, read_picture
+from ...stages.media.picture import place, read_picture
+from ...stages.media.placement import Placement, centre_crop, letterbox
 from ...stages.media.video import (
     Clip,
     DecodeReport,
@@ -30,7 +31,8 @@ from ...stages.media.video import (
     probe,
     read_frames,
 )
-from ...stages.pose.align import cover_alignment, fit_alignment
+from ...stages.pose.align import fit_alignment, placed_alignment
+from ...stages.pose.crop import in_frame, place_around_pose, share_inside
 from ...stages.pose.files import load_poses, save_poses
 from ...stages.pose.render import draw_control_frames
 from ...stages.pose.track import PoseReport, estimate_picture, estimate_poses
@@ -53,6 +55,8 @@ if TYPE_CHECKING:
 
 CUT_WORTH_SAYING = 0.2
 """Part of the reference picture that may be cut off at its sides without a word."""
+LEAST_INSIDE = 0.25
+"""Share of the visible body joints that must lie in the frames; head and shoulders are 0.4 of a dancer's."""
 CHECKPOINT = ".work/checkpoint.safetensors"
 """Where denoising keeps what it has come to."""
 
@@ -189,23 +193,66 @@ def pose_notes(report: PoseReport) -> Iterator[str]:
     )
 
 
+def placement(video: Video, tools: Tools) -> Facts:
+    """Where the reference picture lies in the frames -> `Placement` as JSON, for all steps that show it.
+
+    Cropped around the character, or padded with `--fit pad`; the alignment `published` cuts the middle out.
+    Refuses a frame that shows too little of the character.
+    """
+    size, own = load_size(video.read("size")), load_poses(video.read("reference"))
+    frame = (size.width, size.height)
+    if video.config.fit == "pad":
+        placed = letterbox(own.size, frame)
+    elif video.config.align == "published":
+        placed = centre_crop(own.size, frame)
+    else:
+        placed = place_around_pose(own, frame)
+    facts: Facts = {"notes": []}
+    if (cut := 1 - math.prod(frame) / math.prod(placed.scaled)) > CUT_WORTH_SAYING:
+        facts["notes"].append(
+            f"{cut:.0%} of the picture is cut away to fit {size.width}x{size.height}: "
+            "choose --width and --height nearer to its shape, or --fit pad"
+        )
+    if own.scores.any():
+        seen = PoseSequence(own.keypoints, own.scores * in_frame(own), own.size, own.fps)
+        facts["inside"] = share_inside(placed_alignment(placed).apply(seen))
+        if facts["inside"] < LEAST_INSIDE:
+            raise PoseError(
+                f"{size.width}x{size.height} shows {facts['inside']:.0%} of the joints of the character in "
+                f"{video.config.reference}: choose --width and --height nearer to the picture's shape, --fit "
+                "pad, or another --align than published"
+            )
+    write_text(video.output, json.dumps(asdict(placed)))
+    return facts
+
+
+def load_size(path: Path) -> Size:
+    """What step `size` wrote."""
+    return Size(**json.loads(path.read_text()))
+
+
+def load_placement(path: Path) -> Placement:
+    """What step `placement` wrote."""
+    return Placement(**{name: tuple(pair) for name, pair in json.loads(path.read_text()).items()})
+
+
 def control(video: Video, tools: Tools) -> Facts:
     """Align the driver to the character and draw the control frames -> frame store.
 
     Frame 0 is the reference's own pose, the driver's follow. A character without a pose of its own is taken
-    to stand in the driver's first.
+    to stand in the driver's first. Refuses a dancer of whom the frames would show too little.
     """
-    size = Size(**json.loads(video.read("size").read_text()))
+    size = load_size(video.read("size"))
     driver, own = load_poses(video.read("poses")), load_poses(video.read("reference"))
-    cover = cover_alignment(own.size, size.width, size.height)
-    own = cover.apply(own)
+    own = placed_alignment(load_placement(video.read("placement"))).apply(own)
     fit = fit_alignment(driver, own, video.config.align)
     aligned = fit.apply(driver)
     notes = [fit.note] if fit.note else []
-    if (cut := 1 - 1 / math.prod(cover.scale)) > CUT_WORTH_SAYING:
-        notes.append(
-            f"{cut:.0%} of the picture is cut away to fit {size.width}x{size.height}: "
-            "choose --width and --height nearer to its shape"
+    inside = share_inside(aligned)
+    if inside < LEAST_INSIDE:
+        raise PoseError(
+            f"{size.width}x{size.height} shows {inside:.0%} of the dancer's joints, which --align "
+            f"{video.config.align} fits to the character: choose another, or a picture that shows more of it"
         )
     if not own.scores.any():
         first = int(np.argmax(aligned.scores.any(1)))
@@ -216,7 +263,7 @@ def control(video: Video, tools: Tools) -> Facts:
         draw = partial(draw_control_frames, width=size.width, height=size.height, canvas=size.canvas)
         drawn = chain.from_iterable(draw(each, published=published) for each in (own, aligned))
         write_frames(video.output, counted(drawn, advance))
-    return {"notes": notes}
+    return {"notes": notes, "inside": inside}
 
 
 def latents(video: Video, tools: Tools) -> Facts:
@@ -232,9 +279,8 @@ def latents(video: Video, tools: Tools) -> Facts:
     assert config.reference is not None
     settings = load_settings(video.read("settings"), config.seed)
     frames = StoredFrames(video.read("control"))
-    height, width = frames[0:1].shape[1:3]
-    published = settings.window_plan != "even"
-    image = fit_cover(read_picture(config.reference), width, height, published=published)
+    placed = load_placement(video.read("placement"))
+    image = place(read_picture(config.reference), placed, published=settings.window_plan != "even")
     windows = len(plan(settings.window_plan, len(frames), settings.window_size, settings.window_overlap))
     checkpoint, shown = video.folder / CHECKPOINT, video.folder / "preview.mp4"
     resume = load_checkpoint(checkpoint, video.key)
@@ -254,7 +300,7 @@ def latents(video: Video, tools: Tools) -> Facts:
 
     denoise = generator.denoise
     if tools.denoise is not None:
-        denoise = partial(tools.denoise, generator, video.read("control"))
+        denoise = partial(tools.denoise, generator, video.read("control"), placement=placed)
     with stage("denoise", settings.steps * windows, "window") as advance:
         if resume is not None:
             say(f"denoise: going on after step {resume.step} of {settings.steps}")
@@ -299,14 +345,14 @@ def result(video: Video, tools: Tools) -> Facts:
     fps, audio = load_poses(video.read("poses")).fps, driving_audio(config)
     decoder = tools.decoder(config)
     frames = decoder.decode(tensor, load_settings(video.read("settings"), config.seed))
-    first = next(frames)
-    height, width = first.shape[:2]
+    left, top, right, bottom = load_placement(video.read("placement")).inside
+    size = (right - left, bottom - top)
     with (
         stage("decode", len(tensor) - 1) as advance,
-        VideoWriter(video.output, width, height, fps, audio, crf=encode.crf, preset=encode.preset) as writer,
+        VideoWriter(video.output, *size, fps, audio, crf=encode.crf, preset=encode.preset) as writer,
     ):
-        for frame in chain([first], frames):
-            writer.write(frame)
+        for frame in frames:
+            writer.write(np.ascontiguousarray(frame[top:bottom, left:right]))
             advance(1)
     return {}
 
@@ -325,7 +371,8 @@ def comparison(video: Video, tools: Tools) -> Facts:
     assert config.reference is not None
     driving = None if config.driving is None else (config.driving, clip_of(config))
     control, result, audio = video.read("control"), video.read("result"), driving_audio(config)
-    write_comparison(driving, control, config.reference, result, video.folder, audio, config.encode)
+    placed = load_placement(video.read("placement"))
+    write_comparison(driving, control, config.reference, placed, result, video.folder, audio, config.encode)
     return {}
 
 

@@ -15,6 +15,7 @@ from PIL import Image, ImageOps
 from ..atomic import atomic_path
 from ..errors import PictureError
 from .icc import to_srgb
+from .placement import Placement, centre_crop
 
 FORMATS = ("PNG", "JPEG", "WEBP", "AVIF", "BMP", "GIF", "TIFF", "PPM")
 """What is read, and HEIF. Pillow knows more, but some of those start other programs (EPS: Ghostscript)."""
@@ -104,26 +105,36 @@ def to_rgb(image: Image.Image, name: str, notes: list[str] | None = None) -> np.
 def fit_cover(image: np.ndarray, width: int, height: int, *, published: bool = False) -> np.ndarray:
     """Scale uint8 [H, W, 3] so that it covers `height` x `width`, then cut the centre out of it.
 
+    See `place`. An image with the target's size is returned as it is, pixel for pixel.
+    """
+    placement = centre_crop((image.shape[1], image.shape[0]), (width, height))
+    return place(image, placement, published=published)
+
+
+def place(image: np.ndarray, placement: Placement, *, published: bool = False) -> np.ndarray:
+    """Scale uint8 [H, W, 3] and lay it into a frame as `placement` says; what it does not fill is black.
+
     A larger image is shrunk with antialiasing (Lanczos), a smaller one enlarged bilinearly; no level is
     darker or brighter than the image's own. `published` is bilinear without antialiasing, as the published
-    pipelines bring the reference image to size: fine patterns become moire. An image with the target's size
-    is returned as it is, pixel for pixel.
+    pipelines bring the reference image to size: fine patterns become moire.
     """
-    if image.shape[:2] == (height, width):
-        return np.ascontiguousarray(image)  # 88 * (200 / 88) is more than 200: a row would be invented
-    ratio = image.shape[0] / image.shape[1]
-    if ratio < height / width:
-        size = (height, math.ceil(height / ratio))
-    else:
-        size = (math.ceil(width * ratio), width)
-    if published or size[0] > image.shape[0]:
+    size = (placement.scaled[1], placement.scaled[0])
+    if size == image.shape[:2]:
+        scaled = image
+    elif published or size[0] > image.shape[0]:
         scaled = _bilinear(image, size)
     else:
         whole = Image.fromarray(np.ascontiguousarray(image))
         shrunk = np.asarray(whole.resize((size[1], size[0]), Image.Resampling.LANCZOS))
         scaled = np.clip(shrunk, image.min(), image.max())  # the filter swings over at hard edges
-    top, left = round((size[0] - height) / 2), round((size[1] - width) / 2)
-    return np.ascontiguousarray(scaled[top : top + height, left : left + width])
+    x, y = placement.corner
+    left, top, right, bottom = placement.inside
+    filled = scaled[top - y : bottom - y, left - x : right - x]
+    if not placement.padded:
+        return np.ascontiguousarray(filled)
+    frame = np.zeros((placement.size[1], placement.size[0], 3), np.uint8)
+    frame[top:bottom, left:right] = filled
+    return frame
 
 
 def _bilinear(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import PoseError
+from ..media.placement import Placement, Size, centre_crop
 from ..types import PoseSequence
 from . import skeleton
 from .skeleton import BODY_LIMBS, VISIBLE
@@ -40,8 +41,6 @@ MIN_JOINTS = 3
 
 LIMB_TOLERANCE = 1.5
 """Limbs that come out longer or shorter than the reference's by more than this factor are reported."""
-
-Size = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,21 +167,15 @@ ALIGNMENTS: dict[str, Callable[[PoseSequence, PoseSequence], Alignment]] = {
 
 
 def cover_alignment(size: Size, width: int, height: int) -> Alignment:
-    """Where keypoints go when their picture of `size` is scaled to cover width x height and cropped.
+    """Where keypoints go when their picture of `size` is brought to width x height by `fit_cover`."""
+    return placed_alignment(centre_crop(size, (width, height)))
 
-    The scaled sizes and the crop are those of `fit_cover`, which does the same to the picture.
-    """
-    ratio = size[1] / size[0]
-    if size == (width, height):
-        scaled = size
-    elif ratio < height / width:
-        scaled = (math.ceil(height / ratio), height)
-    else:
-        scaled = (width, math.ceil(width * ratio))
-    left, top = round((scaled[0] - width) / 2), round((scaled[1] - height) / 2)
-    return Alignment(
-        (scaled[0] / width, scaled[1] / height), (-left / width, -top / height), (width, height), "cover"
-    )
+
+def placed_alignment(placement: Placement) -> Alignment:
+    """Where keypoints go when their picture is placed so (`stages.media.picture.place`)."""
+    (width, height), scaled, (x, y) = placement.size, placement.scaled, placement.corner
+    scale, offset = (scaled[0] / width, scaled[1] / height), (x / width, y / height)
+    return Alignment(scale, offset, placement.size, "placed")
 
 
 def weighted_median(values: np.ndarray, weights: np.ndarray) -> float:

@@ -3,6 +3,7 @@
 import json
 import signal
 import subprocess
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -10,13 +11,16 @@ import numpy as np
 import pytest
 from helpers import add_dance, add_picture, command, made_at, wait_for
 
+from posedance.datasets.puppets.render import make_character, reference_pose, render
 from posedance.pipeline.animate.animate import animate
 from posedance.pipeline.animate.graph import STEPS
 from posedance.pipeline.config import AnimateConfig, WindowConfig, resolve
 from posedance.stages.errors import PosedanceError, PoseError
+from posedance.stages.media.frames import StoredFrames
 from posedance.stages.media.picture import read_picture, write_png
 from posedance.stages.media.video import probe
-from posedance.stages.pose.files import load_poses
+from posedance.stages.pose.files import load_poses, save_poses
+from posedance.stages.types import PoseSequence
 
 FPS = Fraction(15)
 
@@ -100,7 +104,9 @@ def test_only_what_a_change_touches_is_done_again(dance: Path, tmp_path: Path) -
         return {step for step, at in made_at(output).items() if at != old[step]}
 
     assert redone(seed=1) == {"latents", "result", "comparison"}
-    assert redone(seed=1, align="none") == {"reference", "control", "latents", "result", "comparison"}
+    assert redone(seed=1, align="none") == {
+        "reference", "placement", "control", "latents", "result", "comparison"
+    }  # fmt: skip
     (output / "comparison.mp4").write_bytes(b"torn")
     assert redone(seed=1, align="none") == {"comparison"}
     (output / "result.mp4").unlink()
@@ -215,3 +221,50 @@ def test_a_real_clip_and_picture(samples: Path, tmp_path: Path) -> None:
     assert (info.width, info.height, info.fps, info.num_frames) == (64, 96, Fraction(15), 15)
     poses = load_poses(tmp_path / "out" / "poses.npz")
     assert poses.size == (576, 1024) and (poses.scores[:, :11] > 0.3).mean() > 0.9
+
+
+def wide_photo(folder: Path, centre: float) -> None:
+    """A landscape picture with the character at `centre` of its width, its keypoints, and a dance."""
+    add_dance(folder, "poses", 2, 3)
+    character = make_character(6)
+    framing = replace(character.framing, zoom=1.0, centre=centre)
+    still = render(character, reference_pose(6), 0, 320, 180, framing)
+    write_png(folder / "ref.png", still.image)
+    own = PoseSequence(still.keypoints[None], still.scores[None], (320, 180), Fraction(1))
+    save_poses(folder / "ref.npz", own)
+
+
+def test_a_character_at_the_side_of_a_wide_photo_is_kept(tmp_path: Path) -> None:
+    wide_photo(tmp_path, 0.15)
+    job = config(tmp_path, tmp_path / "out", steps=1)
+    animate(job)
+    drawn = StoredFrames(tmp_path / "out" / ".work" / "control.zip")[0:4]
+    assert (drawn.max((1, 2, 3)) > 0).all()
+    for step in ("placement", "control"):
+        record = json.loads((tmp_path / "out" / ".work" / "records" / f"{step}.json").read_text())
+        assert record["facts"]["inside"] > 0.9, step
+    assert probe(tmp_path / "out" / "result.mp4").width == 64
+    blind = job.model_copy(update={"align": "published", "output": tmp_path / "blind"})
+    with pytest.raises(PoseError, match=r"64x96 shows 0% of the joints .*ref\.png.*--fit pad"):
+        animate(blind)
+    assert not (tmp_path / "blind" / ".work" / "latents.safetensors").exists()
+
+
+def test_a_padded_picture_is_whole_and_the_result_has_its_shape(tmp_path: Path) -> None:
+    wide_photo(tmp_path, 0.2)
+    animate(config(tmp_path, tmp_path / "out", steps=1, fit="pad"))
+    info = probe(tmp_path / "out" / "result.mp4")
+    assert (info.width, info.height) == (64, 36)
+    drawn = StoredFrames(tmp_path / "out" / ".work" / "control.zip")[0:1][0]
+    assert drawn.shape == (96, 64, 3)
+    assert probe(tmp_path / "out" / "comparison.mp4").num_frames == 3
+
+
+def test_a_dancer_who_would_not_be_seen_is_refused_before_the_model_runs(tmp_path: Path) -> None:
+    wide_photo(tmp_path, 0.5)
+    dance = load_poses(tmp_path / "poses.npz")
+    away = PoseSequence(dance.keypoints + np.array([dance.size[0], 0]), dance.scores, dance.size, dance.fps)
+    save_poses(tmp_path / "poses.npz", away)
+    with pytest.raises(PoseError, match=r"64x96 shows 0% of the dancer's joints, which --align none fits"):
+        animate(config(tmp_path, tmp_path / "out", align="none"))
+    assert not (tmp_path / "out" / ".work" / "latents.safetensors").exists()
