@@ -10,11 +10,12 @@ from .config import ConfigFile, resolve
 from .evaluate.claims.claims import ClaimsConfig, evaluate_claims
 from .evaluate.model import EvaluateConfig, evaluate_model
 from .evaluate.pose import EvaluatePoseConfig, evaluate_pose
+from .train.config import TrainConfig
 from .train.data import DataConfig, make_shards
 from .train.encoder import EncoderConfig, train_encoder
 from .train.plan import plan
 from .train.ray import train_on_ray
-from .train.train import TrainConfig, train
+from .train.train import train
 from .train.vae import VaeConfig, train_vae
 
 train_app = App(name="train", help="Train ControlNeXt, or one of the small networks around it.")

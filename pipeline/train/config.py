@@ -9,7 +9,7 @@ from ...stages.svd.denoiser import Dropout
 from ...stages.svd.noise import CosineInterpolated, LogNormal, SigmaDistribution
 from ..config import Config
 from .data import DataConfig
-from .loop import LoopConfig
+from .loop_config import LoopConfig
 from .model import ModelConfig
 
 

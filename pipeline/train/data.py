@@ -17,7 +17,7 @@ from ...datasets.video_clips import VideoClips, folder_sources, published_source
 from ...stages.errors import ConfigError
 from ..config import Config
 from ..progress import say, stage
-from .loop import LoopConfig
+from .loop_config import LoopConfig
 
 HELD_OUT_CLIPS = 8
 """Of a set of files, at most."""

@@ -25,7 +25,8 @@ from ...stages.svd.conditioning import clip_pixels
 from ..config import Config
 from .data import DataConfig, clip_batches, held_out_clips, seeded
 from .log import Log
-from .loop import LoopConfig, run_loop
+from .loop import run_loop
+from .loop_config import LoopConfig
 
 VALIDATION_CLIPS = 16
 
@@ -129,7 +130,7 @@ def presence(clip: Clip, frame: int) -> np.ndarray:
 def train_encoder(config: EncoderConfig) -> Path:
     """Train an image encoder; returns the folder `OUTPUT/image_encoder`, with the averaged weights."""
     task = EncoderTask(config)
-    averaged = run_loop(task, config.loop, config.output, config.model_dump(mode="json"))
+    averaged = run_loop(task, config.loop, config.output, config.model_dump(mode="json"), task.validate)
     if not PartialState().is_main_process:
         return config.output / "image_encoder"
     averaged.swap()

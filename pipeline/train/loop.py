@@ -9,26 +9,25 @@ gradients: they learn what one process would.
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any, Literal, Protocol
+from typing import Any, Protocol
 
 import torch
 from accelerate import Accelerator, InitProcessGroupKwargs
-from pydantic import Field
 from torch import Tensor, nn
 from tqdm import tqdm
 
 from ...datasets.records import BadRecord
 from ...stages.errors import ConfigError
-from ..config import Config
 from ..interrupts import deferred_interrupts
 from ..progress import LOG_INTERVAL_S, say
 from .checkpoints import Averaged, Position, prune, restore, save_checkpoint
 from .checks import check_data, check_numbers
 from .log import Log, Means
+from .loop_config import LoopConfig
 from .optimizer import AUTOCAST, ema_decay_at, learning_rate_at, make_optimizer, sum_gradients, summed
 
 SMALLEST_SCALE = 1.0
@@ -37,43 +36,8 @@ PATIENCE = timedelta(hours=2)
 """How long processes wait for one another: the main one also validates."""
 
 
-class LoopConfig(Config):
-    """How long and how fast to learn, and what to keep."""
-
-    steps: Annotated[int, Field(ge=1)] = 3000
-    """Optimizer steps."""
-    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
-    """Decides data, noise and initial weights."""
-    learning_rate: Annotated[float, Field(gt=0)] = 1e-5
-    """AdamW's, after the warm-up."""
-    warmup: Annotated[int, Field(ge=0)] = 500
-    """Steps over which the learning rate rises from 0."""
-    cooldown: Annotated[int, Field(ge=0)] = 0
-    """Last steps, over which it falls linearly to 0."""
-    betas: tuple[float, float] = (0.9, 0.999)
-    """AdamW's."""
-    weight_decay: Annotated[float, Field(ge=0)] = 0.01
-    """AdamW's."""
-    eight_bit: bool = False
-    """AdamW's moments in 8 bits (needs bitsandbytes)."""
-    clip: Annotated[float, Field(gt=0)] = 1.0
-    """Largest norm of the gradient."""
-    accumulation: Annotated[int, Field(ge=1)] = 1
-    """Batches whose gradients make one step, over all processes: a multiple of their number."""
-    ema: Annotated[float, Field(ge=0, lt=1)] = 0.999
-    """Decay of the averaged weights that are exported; early steps use (1 + step) / (10 + step)."""
-    precision: Literal["no", "bf16", "fp16"] = "no"
-    """Automatic mixed precision; fp16 scales the loss against underflow."""
-    divergence: Annotated[float, Field(gt=1)] = 50.0
-    """The run stops when the loss exceeds this many times its running mean."""
-    checkpoint_every: Annotated[int, Field(ge=1)] = 100
-    """Steps between checkpoints."""
-    keep: Annotated[int, Field(ge=1)] = 2
-    """Checkpoints that stay."""
-    log_every: Annotated[int, Field(ge=1)] = 10
-    """Steps between log entries."""
-    validate_every: Annotated[int, Field(ge=1)] = 500
-    """Steps between validations."""
+Validate = Callable[[int, Log], Mapping[str, float]]
+"""(steps done, log) -> figures of the averaged weights; pictures and videos go to the log."""
 
 
 class Task(Protocol):
@@ -98,10 +62,6 @@ class Task(Protocol):
         """
         ...
 
-    def validate(self, step: int, log: Log) -> dict[str, float]:
-        """Figures of the averaged weights; pictures and videos go to `log`."""
-        ...
-
 
 def processes() -> Accelerator:
     """This process among those that train together. What else asks accelerate for it must come later."""
@@ -113,6 +73,7 @@ def run_loop(
     config: LoopConfig,
     folder: Path,
     identity: Mapping[str, Any],
+    validate: Validate,
 ) -> Averaged:
     """Train `task` in `folder` until `config.steps`, from its last checkpoint if there is one.
 
@@ -212,7 +173,7 @@ def run_loop(
                 log.write(done, values | means.take())
             if done % config.validate_every == 0 or done == config.steps:
                 averaged.swap()
-                log.write(done, task.validate(done, log))
+                log.write(done, validate(done, log))
                 averaged.swap()
             ends = stopped() and done < config.steps
             if done % config.checkpoint_every == 0 or done == config.steps or ends:

@@ -26,9 +26,9 @@ from ...stages.svd.files.norms import set_norm_groups
 from ...stages.svd.files.record import RECORD, read_json
 from ...stages.svd.generator import SvdGenerator
 from ...stages.svd.schedule import SVD_SCHEDULER
-from ...stages.svd.start import start_unet_as_reference
 from ..config import Config
 from .card import licence_of, model_card
+from .start import start_unet_as_reference
 
 DIFFUSERS_GROUPS = 32
 """Groups of every norm unless a model folder says otherwise."""

@@ -1,23 +1,21 @@
 """AdamW in 32 or 8 bits, its learning rate, and its gradients over several processes."""
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
 from ...stages.errors import ConfigError
-
-if TYPE_CHECKING:
-    from .loop import LoopConfig
+from .loop_config import LoopConfig
 
 BUCKET = 1 << 25
 """Gradient elements that one message carries: 128 MiB, as large as torch's DistributedDataParallel's few."""
 AUTOCAST = {"no": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
-def make_optimizer(config: "LoopConfig", parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
+def make_optimizer(config: LoopConfig, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
     """AdamW, Loshchilov and Hutter 2017 (arXiv:1711.05101); with 8-bit moments, Dettmers et al. 2021
     (arXiv:2110.02861), where the config asks for them."""
     options: dict[str, Any] = {
@@ -37,7 +35,7 @@ def make_optimizer(config: "LoopConfig", parameters: list[nn.Parameter]) -> torc
     return bitsandbytes.optim.AdamW8bit(parameters, **options)
 
 
-def learning_rate_at(step: int, config: "LoopConfig") -> float:
+def learning_rate_at(step: int, config: LoopConfig) -> float:
     """Linear warm-up, constant, linear cool-down."""
     rise = min((step + 1) / config.warmup, 1.0) if config.warmup else 1.0
     fall = min((config.steps - step) / config.cooldown, 1.0) if config.cooldown else 1.0

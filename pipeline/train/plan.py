@@ -1,17 +1,14 @@
 """What a training will do and need, before its first step and without any weights."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from torch import nn
 
 from ...stages.svd.files.lora import is_lora
+from .activations import activation_bytes, meta_parts
 from .config import TrainConfig
 from .data import describe_data
-from .meta import activation_bytes, meta_parts
-
-if TYPE_CHECKING:
-    from .train import VideoTask
+from .task import VideoTask
 
 EIGHT_BIT = 2 + 2 * 4 / 256
 """Bytes of both moments in bitsandbytes' blocks of 256, each with a scale of 4 bytes."""
@@ -36,8 +33,6 @@ class MemoryPlan:
 
 def plan(config: TrainConfig) -> str:
     """Lines for the user: what learns, from what, for how long, and the memory that each device needs."""
-    from .train import VideoTask  # which calls this
-
     parts = meta_parts(config.model)
     task = VideoTask(config.model_copy(update={"latents": None, "gradient_checkpointing": False}), parts)
     counts = dict.fromkeys(task.modules, 0)
@@ -71,7 +66,7 @@ def _notes(config: TrainConfig) -> list[str]:
     ]
 
 
-def memory_plan(task: "VideoTask") -> MemoryPlan:
+def memory_plan(task: VideoTask) -> MemoryPlan:
     """Counted on a task on the meta device."""
     config, parts = task.config, task.parts
     networks: dict[str, nn.Module] = {

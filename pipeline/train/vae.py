@@ -1,6 +1,6 @@
 """Train a small VAE on puppets: `run.py train vae --config configs/train/demo_vae.yaml`.
 
-Unmodified diffusers' AutoencoderKLTemporalDecoder, started as a linear codec (stages/svd/start.py). Its
+Unmodified diffusers' AutoencoderKLTemporalDecoder, started as a linear codec (start.py). Its
 temporal layers are skipped and stay the identity.
 """
 
@@ -26,12 +26,13 @@ from ...stages.pixels import to_signed
 from ...stages.quality import decibels
 from ...stages.svd.files.norms import set_norm_groups
 from ...stages.svd.levers.temporal import is_temporal, without_temporal
-from ...stages.svd.start import start_vae_as_linear_codec
 from ..config import Config
 from .data import DataConfig, clip_batches, held_out_clips, readable, seeded
 from .log import Log
-from .loop import LoopConfig, run_loop
+from .loop import run_loop
+from .loop_config import LoopConfig
 from .model import loaded, recorded
+from .start import start_vae_as_linear_codec
 
 START_CLIPS = 8
 """Clips whose principal components start the codec."""
@@ -184,7 +185,7 @@ def train_vae(config: VaeConfig) -> Path:
     `posedance.json` in the output folder records the norms' groups.
     """
     task = VaeTask(config)
-    averaged = run_loop(task, config.loop, config.output, config.model_dump(mode="json"))
+    averaged = run_loop(task, config.loop, config.output, config.model_dump(mode="json"), task.validate)
     if not PartialState().is_main_process:
         return config.output / "vae"
     averaged.swap()

@@ -1,10 +1,7 @@
 """Figures of a training in progress: losses at fixed noise levels, and pictures made in one step."""
 
-from __future__ import annotations
-
 from fractions import Fraction
 from itertools import pairwise
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -21,10 +18,8 @@ from ...stages.svd.schedule import SVD_SCHEDULER, euler_step, initial_deviation,
 from .data import held_out_clips, seeded
 from .latents import Kept
 from .log import Log
+from .task import VideoTask
 from .vae import decoded_by
-
-if TYPE_CHECKING:
-    from .train import VideoTask
 
 VALIDATION_CLIPS = 8
 VALIDATION_VIDEOS = 2

@@ -11,7 +11,7 @@ from helpers import add_dance, add_picture
 from posedance.pipeline.train.config import TrainConfig
 from posedance.pipeline.train.data import DataConfig
 from posedance.pipeline.train.encoder import EncoderConfig, train_encoder
-from posedance.pipeline.train.loop import LoopConfig
+from posedance.pipeline.train.loop_config import LoopConfig
 from posedance.pipeline.train.vae import VaeConfig, train_vae
 from posedance.pipeline.workers.ray_pool import start_ray
 

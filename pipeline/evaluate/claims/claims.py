@@ -27,15 +27,16 @@ from pydantic import Field
 
 from ....stages.errors import ConfigError
 from ....stages.models import load_generator
-from ....stages.svd.start import start_unet_as_reference
 from ...config import Config, Hidden, JsonFile
 from ...progress import say, stage
 from ...train.config import DropoutConfig, LossWeights, SigmaConfig, TrainConfig
 from ...train.data import DataConfig
 from ...train.latents import Kept
 from ...train.log import LOG, read_log
-from ...train.loop import LoopConfig, run_loop
+from ...train.loop import run_loop
+from ...train.loop_config import LoopConfig
 from ...train.model import ControlNeXtConfig, ModelConfig, Parts, UnetConfig, new_controlnext, new_unet
+from ...train.start import start_unet_as_reference
 from ..bench.compare import medians
 from ..figures import write_figures
 from ..model import Held, held_out
@@ -201,7 +202,7 @@ def run(
     task.kept = kept
     identity = training.model_dump(mode="json", exclude={"output": True, "data": {"cache"}})
     identity |= {"method": method, "base_steps": config.base_steps}
-    run_loop(task, training.loop, training.output, identity).swap()
+    run_loop(task, training.loop, training.output, identity, task.validate).swap()
     return task
 
 

@@ -24,7 +24,7 @@ from ...train.data import seeded
 from ...train.learning import learning_of, unused
 from ...train.log import Log
 from ...train.model import Parts
-from ...train.train import VideoTask
+from ...train.task import VideoTask
 from ...train.vae import decoded_by, posterior
 from ..model import Held, measure
 from .controlnet import HINT_CHANNELS, ControlNet

@@ -11,8 +11,9 @@ import yaml
 from torch import nn
 
 from posedance.datasets.puppets.render import make_character, reference_pose, render
+from posedance.pipeline.train.config import TrainConfig
 from posedance.pipeline.train.encoder import EncoderConfig, train_encoder
-from posedance.pipeline.train.train import TrainConfig, train
+from posedance.pipeline.train.train import train
 from posedance.pipeline.train.vae import VaeConfig, train_vae
 from posedance.stages.models import load_generator
 from posedance.stages.svd.files.folder import load_network

@@ -17,13 +17,15 @@ from posedance.pipeline.train.data import make_shards
 from posedance.pipeline.train.latents import latents_folder
 from posedance.pipeline.train.loop import run_loop
 from posedance.pipeline.train.model import load_parts
-from posedance.pipeline.train.train import VideoTask, train
+from posedance.pipeline.train.task import VideoTask
+from posedance.pipeline.train.train import train
 from posedance.stages.errors import ConfigError, TrainingDivergedError
 
 RUN = """
 import os, sys
 os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
-from posedance.pipeline.train.train import TrainConfig, train
+from posedance.pipeline.train.config import TrainConfig
+from posedance.pipeline.train.train import train
 train(TrainConfig.model_validate_json(open(sys.argv[1]).read()))
 """
 
@@ -158,10 +160,10 @@ def test_ctrl_c_ends_the_step_and_keeps_it_and_a_second_one_does_not(base, confi
     stopped = whole.model_copy(update={"output": tmp_path / "stopped"})
     loop, identity = whole.loop.model_copy(update={"checkpoint_every": 100}), stopped.model_dump(mode="json")
     with pytest.raises(KeyboardInterrupt):
-        run_loop(interrupted(VideoTask(stopped), 2), loop, stopped.output, identity)
+        run_loop(interrupted(VideoTask(stopped), 2), loop, stopped.output, identity, lambda *_: {})
     assert not checkpoints(stopped.output)
     with pytest.raises(KeyboardInterrupt):
-        run_loop(interrupted(VideoTask(stopped), 1), loop, stopped.output, identity)
+        run_loop(interrupted(VideoTask(stopped), 1), loop, stopped.output, identity, lambda *_: {})
     assert [path.name for path in checkpoints(stopped.output)] == ["checkpoint-0000002"]
     train(stopped)
     assert losses(stopped.output)[-3:] == pytest.approx(losses(whole.output)[-3:], abs=1e-6)

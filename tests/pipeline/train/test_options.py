@@ -10,10 +10,11 @@ from pydantic import ValidationError
 from safetensors.torch import load_file
 
 from posedance.pipeline.cli import main
+from posedance.pipeline.train.activations import activation_bytes, meta_parts
 from posedance.pipeline.train.checkpoints import checkpoints, differences
-from posedance.pipeline.train.meta import activation_bytes, meta_parts
 from posedance.pipeline.train.plan import memory_plan, plan
-from posedance.pipeline.train.train import VideoTask, train
+from posedance.pipeline.train.task import VideoTask
+from posedance.pipeline.train.train import train
 from posedance.stages.errors import ConfigError
 from posedance.stages.models import load_generator
 from posedance.stages.svd.files.lora import load_lora
@@ -136,7 +137,7 @@ def test_latents_in_a_folder_are_made_once(base, config, tmp_path, losses, monke
     (folder,) = (tmp_path / "latents").iterdir()
     assert len(list(folder.rglob("latents-*"))) == 9  # three clips of three frames
     calls = []
-    monkeypatch.setattr("posedance.pipeline.train.train.posterior", lambda *args: calls.append(args))
+    monkeypatch.setattr("posedance.pipeline.train.task.posterior", lambda *args: calls.append(args))
     task = VideoTask(kept.model_copy(update={"model": kept.model.model_copy(update={"noise_aug": 0.0})}))
     assert torch.isfinite(task.loss(0, 0, next(iter(task.batches(0, 1, range(1)))))[0])
     assert not calls

@@ -12,12 +12,15 @@ from pydantic import ValidationError
 from safetensors.torch import load_file
 
 from posedance.pipeline.train.checkpoints import checkpoints
+from posedance.pipeline.train.config import TrainConfig
 from posedance.pipeline.train.data import DataConfig, clip_order, make_shards, name_data
 from posedance.pipeline.train.encoder import EncoderConfig
-from posedance.pipeline.train.loop import LoopConfig, run_loop
+from posedance.pipeline.train.loop import run_loop
+from posedance.pipeline.train.loop_config import LoopConfig
 from posedance.pipeline.train.optimizer import ema_decay_at, learning_rate_at
 from posedance.pipeline.train.ray import train_on_ray
-from posedance.pipeline.train.train import TrainConfig, VideoTask, train
+from posedance.pipeline.train.task import VideoTask
+from posedance.pipeline.train.train import train
 from posedance.pipeline.train.vae import VaeConfig
 from posedance.stages.errors import ConfigError, TrainingDivergedError
 from posedance.stages.media.video import probe
@@ -105,7 +108,7 @@ def test_a_loss_that_is_no_number_stops_with_the_last_good_checkpoint(base, conf
 
     task.loss = broken
     with pytest.raises(TrainingDivergedError, match=r"step 3 is nan.*checkpoint-0000002"):
-        run_loop(task, settings.loop, tmp_path, settings.model_dump(mode="json"))
+        run_loop(task, settings.loop, tmp_path, settings.model_dump(mode="json"), lambda *_: {})
 
 
 def test_pictures_leave_the_temporal_layers_at_rest(base, config, tmp_path):
@@ -188,7 +191,8 @@ def test_clips_come_shuffled_and_whole_whatever_the_start():
 PROCESS = """
 import sys, torch
 torch.set_num_threads(1)
-from posedance.pipeline.train.train import TrainConfig, train
+from posedance.pipeline.train.config import TrainConfig
+from posedance.pipeline.train.train import train
 train(TrainConfig.model_validate_json(open(sys.argv[1]).read()))
 from accelerate import PartialState
 print("one of", PartialState().num_processes)

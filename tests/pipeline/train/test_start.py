@@ -4,15 +4,15 @@ import pytest
 import torch
 from diffusers import AutoencoderKLTemporalDecoder, UNetSpatioTemporalConditionModel
 
-from posedance.stages.errors import ConfigError, WeightsError
-from posedance.stages.svd.files.norms import norm_groups, set_norm_groups
-from posedance.stages.svd.levers.temporal import is_temporal, silence_temporal, without_temporal
-from posedance.stages.svd.start import (
+from posedance.pipeline.train.start import (
     principal_blocks,
     silence_residuals,
     start_unet_as_reference,
     start_vae_as_linear_codec,
 )
+from posedance.stages.errors import ConfigError, WeightsError
+from posedance.stages.svd.files.norms import norm_groups, set_norm_groups
+from posedance.stages.svd.levers.temporal import is_temporal, silence_temporal, without_temporal
 
 
 def small_vae(widths=(32, 64, 64), latents=6):

@@ -15,8 +15,8 @@ from diffusers.models.unets.unet_spatio_temporal_condition import UNetSpatioTemp
 from einops import rearrange
 from torch import Tensor, nn
 
-from ..errors import ConfigError
-from .levers.temporal import silence_temporal
+from ...stages.errors import ConfigError
+from ...stages.svd.levers.temporal import silence_temporal
 
 SIGNAL = 1.0
 """How large a signal of unit deviation enters a norm."""

@@ -1,13 +1,14 @@
-"""A training's networks without weights, on the meta device, and what their activations would take.
+"""How many bytes the activations of a training step take, counted on networks without weights.
 
-Nothing is computed: shapes alone say which tensors a step keeps for its backward pass.
+The networks are on the meta device and nothing is computed: shapes alone say which tensors a step keeps for
+its backward pass.
 """
 
 import json
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from diffusers.models.autoencoders.autoencoder_kl_temporal_decoder import AutoencoderKLTemporalDecoder
@@ -25,9 +26,7 @@ from ...stages.svd.levers.temporal import without_temporal
 from ...stages.svd.sizes import SVD_IMAGE_ENCODER, SVD_UNET, SVD_VAE
 from .model import DIFFUSERS_GROUPS, ModelConfig, Parts, new_controlnext, new_unet
 from .optimizer import AUTOCAST
-
-if TYPE_CHECKING:
-    from .train import VideoTask
+from .task import VideoTask
 
 HALF = {F.linear, F.conv2d, F.conv3d, F.scaled_dot_product_attention}
 FULL = {F.group_norm, F.layer_norm}
@@ -68,7 +67,7 @@ def sizes(folder: Path | None, published: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in found.items() if not key.startswith("_")}
 
 
-def activation_bytes(task: "VideoTask") -> tuple[int, int]:
+def activation_bytes(task: VideoTask) -> tuple[int, int]:
     """Bytes that a batch's forward pass keeps for the backward pass: without and with gradient checkpointing.
 
     `task` must be on the meta device and without it. With checkpointing, the largest block is counted too,
@@ -81,7 +80,7 @@ def activation_bytes(task: "VideoTask") -> tuple[int, int]:
     return whole, checkpointed + largest
 
 
-def _kept(task: "VideoTask") -> tuple[int, int]:
+def _kept(task: VideoTask) -> tuple[int, int]:
     """Bytes that a forward pass keeps, and those of the UNet's block that keeps most."""
     weights = {p.untyped_storage()._cdata for n in task.modules.values() for p in n.parameters()}
     kept: dict[int, Tensor] = {}
@@ -118,7 +117,7 @@ def _kept(task: "VideoTask") -> tuple[int, int]:
     return total, largest
 
 
-def forward(task: "VideoTask") -> Tensor:
+def forward(task: VideoTask) -> Tensor:
     """The loss of a batch of empty clips on the meta device."""
     config, parts = task.config, task.parts
     videos = config.batch if config.video else config.batch * config.targets
