@@ -1,7 +1,8 @@
 """Clips in tar files, laid out as webdataset reads them: files of a clip share the name before the first dot.
 
-    000017.json         {"frames": 21}
-    000017.frames.png   the clip's frames below one another, RGB; .jpg where they come from a video
+    000017.json         {"frames": 21, "columns": 1}
+    000017.frames.png   the clip's frames below one another, RGB; .jpg where they come from a video. More than
+                        JPEG's height holds go on in the next column; places that are left over are black
     000017.control.png  its control frames, in the same way
     000017.parts.png    its parts
     000017.palette.npy  its palette
@@ -12,6 +13,7 @@ the tar, so that any clip can be had at any time: an exact resume needs that.
 
 import io
 import json
+import math
 import tarfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -28,6 +30,9 @@ from .records import BadRecord
 
 JPEG_QUALITY = 95
 """Of frames that come from a video, which has lost more already."""
+
+LARGEST_SIDE = 65500
+"""Pixels of a JPEG's side, as libjpeg and so OpenCV write it."""
 
 Places = dict[str, tuple[int, int]]
 """Offset and size of a clip's files in its tar, by what follows the first dot of their names."""
@@ -73,18 +78,25 @@ def encode_clip(clip: Clip, lossless: bool) -> dict[str, bytes]:
     palette = io.BytesIO()
     np.save(palette, clip.palette)
     end, options = (".png", []) if lossless else (".jpg", [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
+    count, height = clip.frames.shape[:2]
+    columns = math.ceil(count / (LARGEST_SIDE // height))
     return {
-        "json": json.dumps({"frames": len(clip.frames)}).encode(),
-        f"frames{end}": _picture(clip.frames[..., ::-1], end, options),
-        "control.png": _picture(clip.control[..., ::-1], ".png", []),
-        "parts.png": _picture(clip.parts, ".png", []),
+        "json": json.dumps({"frames": count, "columns": columns}).encode(),
+        f"frames{end}": _picture(clip.frames[..., ::-1], columns, end, options),
+        "control.png": _picture(clip.control[..., ::-1], columns, ".png", []),
+        "parts.png": _picture(clip.parts, columns, ".png", []),
         "palette.npy": palette.getvalue(),
     }
 
 
-def _picture(stack: np.ndarray, end: str, options: list[int]) -> bytes:
-    """uint8 [F, H, W, ...], BGR where it has colours, below one another."""
-    _, data = cv2.imencode(end, np.concatenate(list(stack)), options)
+def _picture(stack: np.ndarray, columns: int, end: str, options: list[int]) -> bytes:
+    """uint8 [F, H, W, ...], BGR where it has colours, below one another in columns."""
+    count, height, width, *colours = stack.shape
+    rows = math.ceil(count / columns)
+    places = np.zeros((columns * rows, height, width, *colours), np.uint8)
+    places[:count] = stack
+    sheet = places.reshape(columns, rows * height, width, *colours)
+    _, data = cv2.imencode(end, np.concatenate(list(sheet), axis=1), options)
     return data.tobytes()
 
 
@@ -93,13 +105,15 @@ def decode_clip(files: Mapping[str, bytes], number: int) -> Clip:
 
     ValueError, TypeError, KeyError or cv2.error where they are not what `encode_clip` makes.
     """
-    count = json.loads(files["json"])["frames"]
-    if not isinstance(count, int) or count < 1:
-        raise ValueError(f"frames is {count!r}: expected how many there are")
+    facts = json.loads(files["json"])
+    for name in ("frames", "columns"):
+        if not isinstance(facts[name], int) or facts[name] < 1:
+            raise ValueError(f"{name} is {facts[name]!r}: expected how many there are")
+    count, columns = facts["frames"], facts["columns"]
     pictures = files["frames.png"] if "frames.png" in files else files["frames.jpg"]
-    frames = _stack(pictures, cv2.IMREAD_COLOR, count)[..., ::-1]
-    control = _stack(files["control.png"], cv2.IMREAD_COLOR, count)[..., ::-1]
-    parts = _stack(files["parts.png"], cv2.IMREAD_GRAYSCALE, count)
+    frames = _stack(pictures, cv2.IMREAD_COLOR, count, columns)[..., ::-1]
+    control = _stack(files["control.png"], cv2.IMREAD_COLOR, count, columns)[..., ::-1]
+    parts = _stack(files["parts.png"], cv2.IMREAD_GRAYSCALE, count, columns)
     palette = np.load(io.BytesIO(files["palette.npy"]), allow_pickle=False)
     if not frames.shape == control.shape == (*parts.shape, 3):
         raise ValueError(f"frames are {frames.shape}, control {control.shape} and parts {parts.shape}")
@@ -108,13 +122,18 @@ def decode_clip(files: Mapping[str, bytes], number: int) -> Clip:
     return Clip(number, np.ascontiguousarray(frames), np.ascontiguousarray(control), parts, palette)
 
 
-def _stack(data: bytes, flags: int, count: int) -> np.ndarray:
+def _stack(data: bytes, flags: int, count: int, columns: int) -> np.ndarray:
+    """The frames that `_picture` laid out, uint8 [F, H, W, ...]."""
     picture = cv2.imdecode(np.frombuffer(data, np.uint8), flags) if data else None
     if picture is None:
         raise ValueError("a picture is damaged")
-    if len(picture) % count:
-        raise ValueError(f"{len(picture)} rows are no {count} frames")
-    return picture.reshape(count, len(picture) // count, *picture.shape[1:])
+    rows = math.ceil(count / columns)
+    if len(picture) % rows or picture.shape[1] % columns:
+        height, width = picture.shape[:2]
+        raise ValueError(f"{width}x{height} pixels are no {count} frames in {columns} columns")
+    height = len(picture) // rows
+    places = [part.reshape(rows, height, *part.shape[1:]) for part in np.split(picture, columns, axis=1)]
+    return np.concatenate(places)[:count]
 
 
 class ShardClips(Dataset[Clip | BadRecord]):

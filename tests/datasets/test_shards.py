@@ -52,6 +52,20 @@ def test_frames_of_videos_lose_little(clips, tmp_path):
     assert 0 < error.mean() < 4
 
 
+@pytest.mark.parametrize("lossless", [True, False])
+@pytest.mark.parametrize(("count", "height"), [(73, 1024), (64, 1024), (131, 1000), (3, 64)])
+def test_a_clip_may_be_higher_than_jpeg(tmp_path, count, height, lossless):
+    shape = (count, height, 4)
+    levels = np.broadcast_to((np.arange(count, dtype=np.uint8) + 20)[:, None, None, None], (*shape, 3)).copy()
+    parts = np.broadcast_to(np.arange(count, dtype=np.uint8)[:, None, None] % 18, shape).copy()
+    clip = Clip(0, levels, 255 - levels, parts, np.zeros((18, 4), np.float32))
+    assert write_shards([clip], tmp_path, 1, lossless) == (1, [])
+    read = ShardClips(tmp_path, 4, height, count)[0]
+    assert isinstance(read, Clip), read
+    assert np.array_equal(read.control, clip.control) and np.array_equal(read.parts, parts)
+    assert np.abs(read.frames.astype(int) - levels).max() <= (0 if lossless else 3)
+
+
 def test_webdataset_reads_them(clips, tmp_path):
     write_shards(clips, tmp_path, 3, lossless=True)
     samples = list(webdataset.WebDataset(str(tmp_path / "shard-00000.tar"), shardshuffle=False))
@@ -94,8 +108,10 @@ def png(picture):
         ("json", b"{}", "frames is missing"),
         ("json", b"no json", "Expecting value"),
         ("json", b"[]", "list indices"),
-        ("json", b'{"frames": 0}', "frames is 0"),
-        ("json", b'{"frames": null}', "frames is None"),
+        ("json", b'{"frames": 0, "columns": 1}', "frames is 0"),
+        ("json", b'{"frames": null, "columns": 1}', "frames is None"),
+        ("json", b'{"frames": 3, "columns": 0}', "columns is 0"),
+        ("json", b'{"frames": 3, "columns": 5}', "no 3 frames in 5 columns"),
         ("palette.npy", npy(np.zeros((3, 4), np.float32)), r"palette is (3, 4)"),
         ("parts.png", png(np.full((192, 36), 200, np.uint8)), "last part 200 of 18"),
         ("palette.npy", b"\x80\x04K\x01.", "pickle"),
