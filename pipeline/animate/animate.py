@@ -23,7 +23,7 @@ from ..job.output import copy_video, job_folder
 from ..job.publish import is_published, publish
 from ..job.storage import is_file, scratch_for, url_of
 from ..progress import say
-from ..workers.ray_pool import refuse_cluster
+from ..workers.ray_actor import refuse_cluster
 from .graph import GRAPH, run, step_keys
 from .settings import Size, notes_on, settings_of, size_of
 from .spread import denoise as denoise_spread

@@ -300,7 +300,7 @@ def latents(video: Video, tools: Tools) -> Facts:
 
     denoise = generator.denoise
     if tools.denoise is not None:
-        denoise = partial(tools.denoise, generator, video.read("control"), placement=placed)
+        denoise = partial(tools.denoise, generator, video.read("control"))
     with stage("denoise", settings.steps * windows, "window") as advance:
         if resume is not None:
             say(f"denoise: going on after step {resume.step} of {settings.steps}")

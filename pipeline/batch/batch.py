@@ -28,7 +28,8 @@ from ..job.storage import put, scratch_for, url_of
 from ..progress import say
 from ..workers.executor import Executor, InProcess, Outcome, Task
 from ..workers.machines import Machine, machines_of_ray
-from ..workers.ray_pool import OnRay, Pool, refuse_cluster, start_ray
+from ..workers.ray_actor import refuse_cluster, start_ray
+from ..workers.ray_pool import OnRay, Pool
 from ..workers.resources import Shares, describe, share_out
 from ..workers.scheduler import Scheduler
 from .log import Log

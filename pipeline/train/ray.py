@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from ...stages.errors import ConfigError, PosedanceError
-from ..workers.ray_pool import start_ray
+from ..workers.ray_actor import start_ray
 from .config import TrainConfig
 from .loop import PATIENCE
 from .train import train

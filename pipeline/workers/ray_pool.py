@@ -21,6 +21,7 @@ from ...stages.errors import ConfigError, PosedanceError
 from ...stages.threads import limit_threads
 from ..progress import observed
 from .executor import Outcome, Task, attempt
+from .ray_actor import end_actor, one_line, start_actor
 
 POLL_S = 1.0
 """How often stalled workers are looked for, in seconds."""
@@ -28,10 +29,6 @@ BEAT_S = 1.0
 """A worker that goes on says so at most this often, in seconds."""
 ROOM_S = 10.0
 """A worker that waits this long for free cores, in seconds, gets those of an idle one of another stage."""
-OBJECT_STORE_BYTES = 100_000_000
-"""Tasks pass files on, so Ray's store holds next to nothing on one machine."""
-
-TOKEN_HINT = "a cluster that has a token wants RAY_AUTH_MODE=token and that token here too"
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,17 +168,7 @@ class OnRay:
         self._started[stage] += 1
         resources, beat = pool.stage.resources, self._beats / f"{stage}-{number}.json"
         beat.unlink(missing_ok=True)
-        actor = (
-            self._ray.remote(Worker)
-            .options(
-                num_cpus=resources.cpus,
-                num_gpus=resources.gpus,
-                max_restarts=0,
-                max_task_retries=0,
-                runtime_env={"env_vars": {"OMP_WAIT_POLICY": "PASSIVE"}},
-            )
-            .remote(pool.stage, beat)
-        )
+        actor = start_actor(Worker, resources, pool.stage, beat)
         self._handles.append(ActorHandle(stage, actor, beat, actor.setup.remote(), began=time.time()))
 
     def _ended(self, handle: ActorHandle) -> list[tuple[Task, Outcome]]:
@@ -192,7 +179,7 @@ class OnRay:
             outcome: Outcome = self._ray.get(call)
         except self._ray.exceptions.RayError as error:
             self._remove(handle)
-            reason = " ".join(str(error).split())
+            reason = one_line(error)
             if handle.stalled:
                 reason = f"no progress for {self._timeout_s:g} s: the worker was killed"
             elif isinstance(error, self._ray.exceptions.RayActorError):
@@ -215,7 +202,7 @@ class OnRay:
             )
 
     def _remove(self, handle: ActorHandle) -> None:
-        self._ray.kill(handle.actor, no_restart=True)
+        end_actor(handle.actor)
         handle.beat.unlink(missing_ok=True)
         self._handles = [other for other in self._handles if other is not handle]
 
@@ -250,39 +237,4 @@ class OnRay:
                 continue
             if now - max(handle.began, handle.beat.stat().st_mtime) > self._timeout_s:
                 handle.stalled = True
-                self._ray.kill(handle.actor, no_restart=True)
-
-
-def cluster_address(address: str | None) -> str | None:
-    """The cluster that is meant: `address`, else what RAY_ADDRESS names, as inside a job submitted to one."""
-    return address or os.environ.get("RAY_ADDRESS")
-
-
-def refuse_cluster(url: str, address: str | None) -> None:
-    """ConfigError where outputs for a URL would be made on a cluster: they are made on one machine."""
-    cluster = cluster_address(address)
-    if cluster is not None:
-        raise ConfigError(
-            f"-o {url} is for one machine, not for the Ray cluster {cluster}: name a folder that all its "
-            "machines see"
-        )
-
-
-def start_ray(address: str | None) -> bool:
-    """Connect to the cluster that is meant, or start Ray here. Returns whether it was not connected."""
-    import ray
-    import ray.exceptions
-
-    if ray.is_initialized():
-        return False
-    address = cluster_address(address)
-    options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
-    if address is None:
-        options |= {"include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES}
-    try:
-        ray.init(address=address or "local", **options)
-    except (ConnectionError, ValueError, RuntimeError, ray.exceptions.AuthenticationError) as error:
-        where = f"connect to Ray at {address}" if address else "start Ray"
-        hint = f" ({TOKEN_HINT})" if address else ""
-        raise ConfigError(f"cannot {where}: {' '.join(str(error).split())}{hint}") from error
-    return True
+                end_actor(handle.actor)

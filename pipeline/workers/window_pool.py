@@ -1,8 +1,7 @@
-"""Windows of videos on a pool of workers: who predicts what, at every step of every video.
+"""The windows of one video on a pool of workers: who predicts what, at every step.
 
-The first video has precedence, and of a video the earlier step. Windows whose frames are ready for the next
-step do not wait for the others. Where a worker would have nothing to do, windows of the next video fill the
-hole. A worker that dies costs the windows that it had. How workers are reached is not known here: see
+Earlier steps have precedence, but windows whose frames are ready for the next step do not wait for the
+others. A worker that dies costs the windows that it had. How workers are reached is not known here: see
 `Workers`.
 """
 
@@ -52,15 +51,13 @@ def parts_of(step: int, window: int, windows: int, workers: int) -> list[Part]:
 
 
 @dataclass(slots=True)
-class Video:
-    """One video in a pool.
+class WindowQueue:
+    """The windows of a video: which can be handed out, and what has come back of them.
 
-    `inputs` is what a worker opens it from. `guidance_at` tells the guidance scale [F] of (step, window's
-    length) or None. `on_window` receives (step, window) after each prediction, `on_step` (steps done,
-    latents) after each step; copy what you keep.
+    `guidance_at` tells the guidance scale [F] of (step, window's length) or None. `on_window` receives (step,
+    window) after each prediction, `on_step` (steps done, latents) after each step; copy what you keep.
     """
 
-    inputs: Any
     denoising: "Denoising"
     guidance_at: "Callable[[int, int], Tensor | None]"
     on_window: Callable[[int, int], None] | None = None
@@ -104,18 +101,14 @@ class Video:
 
 
 class Workers(Protocol):
-    """How a pool reaches its workers: on Ray in `spread.py`."""
+    """How a pool reaches its workers, which know the video: on Ray in `spread.py`."""
 
     def start(self) -> tuple[Any, Any]:
         """A new worker, and the call that sets it up."""
         ...
 
-    def predict(self, worker: Any, video: Video, part: Part) -> Any:
-        """Send a worker a part of a video; returns the call."""
-        ...
-
-    def forget(self, worker: Any, video: Video) -> None:
-        """Tell a worker that a video is done."""
+    def predict(self, worker: Any, part: Part, latents: "Tensor") -> Any:
+        """Send a worker a part of the video, and the latents [F, 4, h, w] of its window; returns the call."""
         ...
 
     def wait(self, calls: list[Any]) -> Any:
@@ -137,51 +130,34 @@ class Seat:
 
     number: int
     worker: Any
-    calls: dict[Any, tuple[Video, Part] | None]
+    calls: dict[Any, Part | None]
     since: int = 0
     """When it began its oldest call, in calls that the pool has sent or received."""
 
 
 class WindowPool:
-    """At most `size` workers, and who does what."""
+    """At most `size` workers, and who of them does what of the windows in `queue`."""
 
-    def __init__(self, workers: Workers, size: int) -> None:
+    def __init__(self, workers: Workers, size: int, queue: WindowQueue) -> None:
         self.seats: list[Seat] = []
-        self._workers, self._size = workers, size
-        self._live: list[Video] = []
+        self._workers, self._size, self._queue = workers, size, queue
         self._losses = self._count = 0
 
-    def run(self, videos: Iterable[Video]) -> None:
-        """Until all videos are denoised. One more is begun whenever a worker has nothing to do."""
-        waiting = iter(videos)
-        more = True
-        while more or self._live:
-            while more and self._wants_more():
-                video = next(waiting, None)
-                more = video is not None
-                if video is not None:
-                    self._begin(video)
+    def run(self) -> None:
+        """Until the video is denoised."""
+        queue = self._queue
+        queue.begin(self._size)
+        for number in range(min(self._size, len(queue.ready))):
+            self._fill(number)
+        while not queue.denoising.done:
             self._hand_out()
-            if self._live:
-                self._collect()
+            self._collect()
 
     def close(self) -> None:
         """End all workers at once."""
         for seat in self.seats:
             self._workers.stop(seat.worker)
         self.seats.clear()
-
-    def _wants_more(self) -> bool:
-        """Whether a worker would be without work, or could be started."""
-        idle = sum(not seat.calls for seat in self.seats) + self._size - len(self.seats)
-        return idle > sum(len(video.ready) for video in self._live)
-
-    def _begin(self, video: Video) -> None:
-        self._live.append(video)
-        video.begin(self._size)
-        wanted = sum(len(video.ready) for video in self._live)
-        for number in range(len(self.seats), min(self._size, wanted)):
-            self._fill(number)
 
     def _fill(self, number: int) -> None:
         worker, setup = self._workers.start()
@@ -194,22 +170,22 @@ class WindowPool:
                 seat for seat in self.seats if len(seat.calls) == depth and None not in seat.calls.values()
             ]
             for seat in sorted(seats, key=lambda seat: seat.since):
-                video = next((video for video in self._live if video.ready), None)
-                if video is None:
+                if not self._queue.ready:
                     return
-                self._send(seat, video)
+                self._send(seat)
 
-    def _send(self, seat: Seat, video: Video) -> None:
+    def _send(self, seat: Seat) -> None:
         """Of the earliest step: the seat's own first, whose control features it keeps, or else any."""
-        step = video.ready[0].step
-        parts = [part for part in video.ready if part.step == step]
+        ready, denoising = self._queue.ready, self._queue.denoising
+        parts = [part for part in ready if part.step == ready[0].step]
         part = min(parts, key=lambda part: part.window % self._size != seat.number)
-        call = self._workers.predict(seat.worker, video, part)
-        video.ready.remove(part)
+        latents = denoising.window_latents(part.step, part.window)
+        call = self._workers.predict(seat.worker, part, latents)
+        ready.remove(part)
         if not seat.calls:
             self._count += 1
             seat.since = self._count
-        seat.calls[call] = (video, part)
+        seat.calls[call] = part
 
     def _collect(self) -> None:
         """Wait for one call and take what it brings; the parts of a worker that died are ready again."""
@@ -221,38 +197,28 @@ class WindowPool:
         except LostWorker as error:
             self._lose(seat, error)
             return
-        work = seat.calls.pop(call)
+        part = seat.calls.pop(call)
         self._count += 1
         seat.since = self._count
-        if work is None or v is None:
+        if part is None or v is None:
             return
         self._losses = 0
-        video, part = work
-        step = video.denoising.step
-        video.add(video.take(part, v), self._size)
-        if video.denoising.step > step:
-            self._end_step(video)
-
-    def _end_step(self, video: Video) -> None:
-        """Send the windows that are ready first: `on_step` may take its time."""
-        denoising = video.denoising
-        if denoising.done:
-            self._live.remove(video)
-            for seat in self.seats:
-                self._workers.forget(seat.worker, video)
-        self._hand_out()
-        if video.on_step is not None:
-            video.on_step(denoising.step, denoising.step_latents())
+        queue = self._queue
+        step = queue.denoising.step
+        queue.add(queue.take(part, v), self._size)
+        if queue.denoising.step > step:
+            self._hand_out()  # first the windows that are ready: `on_step` may take its time
+            if queue.on_step is not None:
+                queue.on_step(queue.denoising.step, queue.denoising.step_latents())
 
     def _lose(self, seat: Seat, error: LostWorker) -> None:
         """Replace a worker that died."""
         self._losses += 1
         if self._losses > MAX_LOSSES:
             raise PosedanceError(f"{self._losses} workers died one after the other: {error}") from error
-        for work in seat.calls.values():
-            if work is not None:
-                video, part = work
-                insort(video.ready, part)
+        for part in seat.calls.values():
+            if part is not None:
+                insort(self._queue.ready, part)
         self._workers.stop(seat.worker)
         self.seats.remove(seat)
         self._fill(seat.number)

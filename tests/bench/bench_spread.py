@@ -2,7 +2,6 @@
 
     python tests/bench/bench_spread.py                            # up to 64 workers: threads
     python tests/bench/bench_spread.py --on ray --workers 2 4 8   # real actors, real messages
-    python tests/bench/bench_spread.py --videos 2                 # windows of another video fill the holes
 
 The pool, its order of work, the blending and the stepping are those of `animate --workers`, on latents of
 576x1024; only the UNet is missing. With `--on threads` a worker is a thread of this process and a message a
@@ -27,7 +26,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from posedance.pipeline.workers.window_pool import Part, Video, WindowPool
+from posedance.pipeline.workers.window_pool import Part, WindowPool, WindowQueue
 from posedance.stages.svd.denoising import Denoising
 from posedance.stages.windows import plan
 
@@ -60,10 +59,9 @@ class Messages:
     def __init__(self) -> None:
         self.bytes = 0
 
-    def latents(self, video: Video, part: Part) -> np.ndarray:
-        latents = video.denoising.window_latents(part.step, part.window).numpy()
+    def count(self, latents: torch.Tensor) -> np.ndarray:
         self.bytes += 2 * latents.nbytes
-        return latents
+        return latents.numpy()
 
 
 class SleepingActors(Messages):
@@ -80,12 +78,9 @@ class SleepingActors(Messages):
         actor = self.remote.remote()
         return actor, actor.setup.remote()
 
-    def predict(self, worker: Any, video: Video, part: Part) -> Any:
+    def predict(self, worker: Any, part: Part, latents: torch.Tensor) -> Any:
         half = part.half is not None
-        return worker.predict.remote(part.step, half, self.latents(video, part))
-
-    def forget(self, worker: Any, video: Video) -> None:
-        pass
+        return worker.predict.remote(part.step, half, self.count(latents))
 
     def wait(self, calls: list[Any]) -> Any:
         return self.ray.wait(calls, num_returns=1)[0][0]
@@ -124,12 +119,9 @@ class SleepingThreads(Messages):
             self.results[call] = predict(*arguments)
             self.ended.put(call)
 
-    def predict(self, worker: Any, video: Video, part: Part) -> Any:
+    def predict(self, worker: Any, part: Part, latents: torch.Tensor) -> Any:
         half = part.half is not None
-        return self._send(worker, (part.step, half, self.latents(video, part)))
-
-    def forget(self, worker: Any, video: Video) -> None:
-        pass
+        return self._send(worker, (part.step, half, self.count(latents)))
 
     def wait(self, calls: list[Any]) -> Any:
         return self.ended.get()
@@ -155,14 +147,11 @@ class ClockWorkers:
         self.free[worker], self.calls[call] = self.now, (self.now, None)
         return worker, call
 
-    def predict(self, worker: Any, video: Video, part: Part) -> Any:
+    def predict(self, worker: Any, part: Part, latents: torch.Tensor) -> Any:
         call, seconds = object(), CALL_S if part.half is None else CALL_S / 2
         self.free[worker] = max(self.now, self.free[worker]) + (seconds if part.step else 0)
-        self.calls[call] = self.free[worker], video.denoising.window_latents(part.step, part.window)
+        self.calls[call] = self.free[worker], latents
         return call
-
-    def forget(self, worker: Any, video: Video) -> None:
-        pass
 
     def wait(self, calls: list[Any]) -> Any:
         call = min(calls, key=lambda call: self.calls[call][0])
@@ -177,36 +166,32 @@ class ClockWorkers:
 
 
 def run(
-    workers: Any, frames: int, latent: tuple[int, ...], count: int, steps: int, videos: int, now: Any
+    workers: Any, frames: int, latent: tuple[int, ...], count: int, steps: int, now: Any
 ) -> tuple[float, float]:
     """Seconds by `now`, and processor seconds, of a step."""
     windows = plan("even", frames + 1, WINDOW, OVERLAP)
-    times: list[list[tuple[float, float]]] = [[] for _ in range(videos)]
-
-    def video(ended: list[tuple[float, float]]) -> Video:
-        denoising = Denoising(torch.zeros(frames + 1, *latent), torch.linspace(1, 0.1, steps + 2), windows)
-        return Video(
-            None, denoising, lambda step, slots: GUIDANCE,
-            on_step=lambda step, latents: ended.append((now(), time.thread_time())),
-        )  # fmt: skip
-
-    pool = WindowPool(workers, count)
-    pool.run(map(video, times))
+    ended: list[tuple[float, float]] = []
+    denoising = Denoising(torch.zeros(frames + 1, *latent), torch.linspace(1, 0.1, steps + 2), windows)
+    queue = WindowQueue(
+        denoising, lambda step, slots: GUIDANCE,
+        on_step=lambda step, latents: ended.append((now(), time.thread_time())),
+    )  # fmt: skip
+    pool = WindowPool(workers, count, queue)
+    pool.run()
     pool.close()
-    begun, ended = min(each[0] for each in times), max(each[-1] for each in times)
-    step_s, cpu_s = ((b - a) / steps / videos for a, b in zip(begun, ended, strict=True))
+    step_s, cpu_s = ((b - a) / steps for a, b in zip(ended[0], ended[-1], strict=True))
     return step_s, cpu_s
 
 
-def measure(workers: Any, frames: int, count: int, steps: int, videos: int) -> tuple[float, ...]:
+def measure(workers: Any, frames: int, count: int, steps: int) -> tuple[float, ...]:
     """Efficiency, the two of theory, seconds of a step beyond the second, processor seconds, MB."""
     windows = len(plan("even", frames + 1, WINDOW, OVERLAP))
-    step_s, cpu_s = run(workers, frames, LATENT, count, steps, videos, time.perf_counter)
+    step_s, cpu_s = run(workers, frames, LATENT, count, steps, time.perf_counter)
     clock = ClockWorkers()
-    clock_s, _ = run(clock, frames, (4, 1, 1), count, steps, videos, lambda: clock.now)
+    clock_s, _ = run(clock, frames, (4, 1, 1), count, steps, lambda: clock.now)
     rounds_s = math.ceil(2 * windows / count) * CALL_S / 2
     efficiency, in_rounds, on_clock = (windows * CALL_S / count / s for s in (step_s, rounds_s, clock_s))
-    megabytes = workers.bytes / (steps + 1) / videos / 1e6
+    megabytes = workers.bytes / (steps + 1) / 1e6
     return efficiency, in_rounds, on_clock, step_s - clock_s, cpu_s / windows, megabytes
 
 
@@ -218,20 +203,19 @@ def main() -> None:
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2, 4, 8, 16, 32, 64])
     parser.add_argument("--frames", type=int, nargs="+", default=[240, 1200, 3600])
     parser.add_argument("--steps", type=int, default=25)
-    parser.add_argument("--videos", type=int, default=1)
     options = parser.parse_args()
     if options.on == "ray":
         import ray
 
         ray.init(address="local", include_dashboard=False, log_to_driver=False, logging_level="ERROR")
     torch.set_num_threads(1)
-    print(f"{os.cpu_count()} cores, workers are {options.on}, {options.videos} videos at once")  # noqa: T201
+    print(f"{os.cpu_count()} cores, workers are {options.on}")  # noqa: T201
     print("frames windows workers efficiency in rounds on clock missing s/step, part ms/window MB/step")  # noqa: T201
     for frames in options.frames:
         windows = len(plan("even", frames + 1, WINDOW, OVERLAP))
         for count in options.workers:
             workers = SleepingActors() if options.on == "ray" else SleepingThreads()
-            found = measure(workers, frames, count, options.steps, options.videos)
+            found = measure(workers, frames, count, options.steps)
             efficiency, in_rounds, on_clock, extra_s, cpu_s, megabytes = found
             print(  # noqa: T201
                 f"{frames:6} {windows:7} {count:7} {efficiency:10.3f} {in_rounds:9.3f} {on_clock:8.3f}"

@@ -13,7 +13,7 @@ from posedance.pipeline.train.data import DataConfig
 from posedance.pipeline.train.encoder import EncoderConfig, train_encoder
 from posedance.pipeline.train.loop_config import LoopConfig
 from posedance.pipeline.train.vae import VaeConfig, train_vae
-from posedance.pipeline.workers.ray_pool import start_ray
+from posedance.pipeline.workers.ray_actor import start_ray
 
 
 @pytest.fixture(scope="session")

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import closing
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -17,9 +18,10 @@ import torch
 from posedance.datasets.puppets.render import make_character, reference_pose, render
 from posedance.pipeline.animate.animate import animate
 from posedance.pipeline.animate.settings import settings_of
-from posedance.pipeline.animate.spread import Inputs, actor_options, denoise, open_pool, video_of
+from posedance.pipeline.animate.spread import RayWorkers, denoise, share_of, windows_of
 from posedance.pipeline.config import AnimateConfig, write_yaml
 from posedance.pipeline.models import open_generator
+from posedance.pipeline.workers.window_pool import WindowPool
 from posedance.stages.errors import ConfigError
 from posedance.stages.generate import Checkpoint
 from posedance.stages.media.frames import StoredFrames, write_frames
@@ -50,36 +52,29 @@ def test_the_same_bits_for_any_number_of_workers_also_when_one_is_killed(
     generator = open_generator(config)
     settings = replace(settings_of(generator, config), guidance_scale=3.0)
     control = tmp_path / "control.zip"
-    arguments = (
-        generator,
-        control,
-        fit_cover(read_picture(tmp_path / "ref.png"), 64, 96),
-        StoredFrames(control),
-    )
+    image, frames = fit_cover(read_picture(tmp_path / "ref.png"), 64, 96), StoredFrames(control)
     kept: list[torch.Tensor] = []
     alone = generator.denoise(
-        *arguments[2:], settings, on_step=lambda step, latents: kept.append(latents.clone())
+        image, frames, settings, on_step=lambda step, latents: kept.append(latents.clone())
     )
 
-    resumed = denoise(config, 1, None, *arguments, settings, resume=Checkpoint(1, kept[0]))
+    start = Checkpoint(1, kept[0])
+    resumed = denoise(config, 1, None, generator, control, image, frames, settings, resume=start)
     assert torch.equal(resumed, alone), "one worker, from a checkpoint"
-    with open_pool(config, 4) as pool:  # two windows: in halves
-        told, inputs = [], Inputs(tmp_path / "ref.png", control, settings)
+    told: list[tuple[int, int]] = []
 
-        def on_window(step: int, window: int) -> None:
-            told.append((step, window))
-            if len(told) == 3:
-                kill_worker(ray_here, pool.seats[0].worker)
+    def on_window(step: int, window: int) -> None:
+        told.append((step, window))
+        if len(told) == 3:
+            kill_worker(ray_here, pool.seats[0].worker)
 
-        other = replace(settings, seed=1)
-        videos = [
-            video_of(generator, inputs, on_window=on_window),
-            video_of(generator, replace(inputs, settings=other)),
-        ]
-        pool.run(iter(videos))
-        assert sorted(told) == sorted(set(told)) and len(told) == 2 * 3
-    assert torch.equal(videos[0].denoising.latents, alone)
-    assert torch.equal(videos[1].denoising.latents, generator.denoise(*arguments[2:], other))
+    queue = windows_of(generator, frames, settings, on_window=on_window)
+    threads = torch.get_num_threads()
+    actors = RayWorkers(share_of({"CPU": 2}, 4, "cpu"), config, image, control, settings, threads)
+    with closing(WindowPool(actors, 4, queue)) as pool:  # two windows: in halves
+        pool.run()
+    assert sorted(told) == sorted(set(told)) and len(told) == 2 * 3
+    assert torch.equal(queue.denoising.latents, alone)
 
 
 @pytest.mark.slow
@@ -119,8 +114,8 @@ def test_a_driver_killed_amid_a_video_goes_on_after_its_last_step(
 
 
 def test_workers_take_a_gpu_each_or_share_the_cores() -> None:
-    assert actor_options({"CPU": 16, "GPU": 4}, 4, "auto")["num_gpus"] == 1
-    assert actor_options({"CPU": 2}, 4, "auto")["num_cpus"] == 0.5
-    assert actor_options({"CPU": 16, "GPU": 4}, 8, "cpu")["num_gpus"] == 0
+    assert share_of({"CPU": 16, "GPU": 4}, 4, "auto").gpus == 1
+    assert share_of({"CPU": 2}, 4, "auto").cpus == 0.5
+    assert share_of({"CPU": 16, "GPU": 4}, 8, "cpu").gpus == 0
     with pytest.raises(ConfigError, match="--workers 8: Ray has 4 GPUs"):
-        actor_options({"CPU": 16, "GPU": 4}, 8, "auto")
+        share_of({"CPU": 16, "GPU": 4}, 8, "auto")

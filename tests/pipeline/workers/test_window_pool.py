@@ -10,7 +10,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from posedance.pipeline.workers.window_pool import MAX_LOSSES, LostWorker, Part, Video, WindowPool, parts_of
+from posedance.pipeline.workers.window_pool import (
+    MAX_LOSSES,
+    LostWorker,
+    Part,
+    WindowPool,
+    WindowQueue,
+    parts_of,
+)
 from posedance.stages.errors import PosedanceError
 from posedance.stages.svd.denoiser import guide
 from posedance.stages.svd.denoising import Denoising, denoise
@@ -28,7 +35,6 @@ class ClockWorkers:
         self.made: dict[int, Any] = {}
         self.free: dict[int, int] = {}
         self.asked: Counter[Any] = Counter()
-        self.forgotten: Counter[Any] = Counter()
         self.started = 0
 
     def start(self) -> tuple[int, int]:
@@ -38,17 +44,13 @@ class ClockWorkers:
         self.made[call] = None
         return worker, call
 
-    def predict(self, worker: int, video: Video, part: Part) -> int:
+    def predict(self, worker: int, part: Part, latents: torch.Tensor) -> int:
         call = next(self.calls)
-        self.asked[video.inputs, part] += 1
+        self.asked[part] += 1
         self.free[worker] = max(self.now, self.free[worker]) + (2 if part.half is None else 1)
         self.ends[call] = self.free[worker]
-        latents = video.denoising.window_latents(part.step, part.window)
-        self.made[call] = predicted(video.inputs, part, latents)
+        self.made[call] = predicted(part, latents)
         return call
-
-    def forget(self, worker: int, video: Video) -> None:
-        self.forgotten[video.inputs] += 1
 
     def wait(self, calls: list[int]) -> int:
         call = min(calls, key=lambda call: (self.ends[call], call))
@@ -67,28 +69,28 @@ class ClockWorkers:
 SCALE = torch.full((5,), 3.0)
 
 
-def predicted(name: str, part: Part, latents: torch.Tensor) -> torch.Tensor:
+def predicted(part: Part, latents: torch.Tensor) -> torch.Tensor:
     """What a model would make of it: a guided prediction or half of one."""
-    uncond, cond = latents.sin() * (1 + part.step), (latents + len(name)).cos() + part.window
+    uncond, cond = latents.sin() * (1 + part.step), (latents + 1).cos() + part.window
     return guide(uncond, cond, SCALE) if part.half is None else cond if part.half else uncond
 
 
-def video(name: str, frames: int, told: list[Any] | None = None) -> Video:
+def queue_of(frames: int, told: list[Any] | None = None) -> WindowQueue:
     start = torch.randn(frames, 4, 2, 2, generator=torch.Generator().manual_seed(frames))
     denoising = Denoising(start, SIGMAS, even(frames, 5, 1))
     told = [] if told is None else told
-    return Video(
-        name, denoising, lambda step, slots: SCALE,
+    return WindowQueue(
+        denoising, lambda step, slots: SCALE,
         lambda step, window: told.append((step, window)),
         lambda step, latents: told.append(step),
     )  # fmt: skip
 
 
-def alone(name: str, frames: int) -> torch.Tensor:
-    new = video(name, frames).denoising
+def alone(frames: int) -> torch.Tensor:
+    new = queue_of(frames).denoising
     return denoise(
         new.latents, SIGMAS, new.windows,
-        lambda step, index, latents: predicted(name, Part(step, index), latents),
+        lambda step, index, latents: predicted(Part(step, index), latents),
     )  # fmt: skip
 
 
@@ -108,10 +110,10 @@ def test_a_step_takes_as_few_rounds_as_its_halves_allow(windows: int, workers: i
 @pytest.mark.parametrize("workers", [1, 2, 3, 4, 5, 8, 12])
 def test_any_number_of_workers_gives_the_same_bits_in_the_theoretical_time(workers: int) -> None:
     clock, told = ClockWorkers(), []
-    only = video("a", 21, told)
+    only = queue_of(21, told)
     windows = len(only.denoising.windows)
-    WindowPool(clock, workers).run([only])
-    assert torch.equal(only.denoising.latents, alone("a", 21))
+    WindowPool(clock, workers, only).run()
+    assert torch.equal(only.denoising.latents, alone(21))
     steps = len(SIGMAS) - 1
     assert 2 * windows * steps / workers <= clock.now <= steps * math.ceil(2 * windows / workers)
     assert clock.started <= min(workers, 2 * windows)
@@ -127,55 +129,23 @@ def test_any_number_of_workers_gives_the_same_bits_in_the_theoretical_time(worke
 def test_no_worker_waits_for_the_end_of_a_step(workers: int) -> None:
     """Nine windows leave idle workers at the end of each step that has to wait for the one before."""
     clock, sigmas = ClockWorkers(), torch.linspace(5, 0, 21)
-    only = video("a", 28)
+    only = queue_of(28)
     only.denoising = Denoising(only.denoising.latents, sigmas, even(28, 5, 1))
     windows, steps = len(only.denoising.windows), len(sigmas) - 1
     assert windows == 9
-    WindowPool(clock, workers).run([only])
+    WindowPool(clock, workers, only).run()
     busy = 2 * windows * steps / workers
     assert clock.now <= 1.05 * busy + 2
     if (2 * windows) % workers:
         assert clock.now < steps * math.ceil(2 * windows / workers)
 
 
-def test_windows_of_other_videos_fill_the_holes() -> None:
-    """Two windows on three workers leave one idle; of three such videos none may wait."""
-    clock = ClockWorkers()
-    videos = [video(name, 8) for name in ("a", "bb", "ccc")]
-    assert len(videos[0].denoising.windows) == 2
-    WindowPool(clock, 3).run(iter(videos))
-    for made in videos:
-        assert torch.equal(made.denoising.latents, alone(made.inputs, 8))
-    work = 3 * 2 * 2 * 2  # videos, windows, steps, ticks
-    one_by_one = 3 * 2 * math.ceil(2 * 2 / 3)
-    assert work / 3 <= clock.now < one_by_one
-    assert set(clock.forgotten) == {"a", "bb", "ccc"}
-
-
-def test_a_video_is_begun_when_a_worker_has_nothing_to_do() -> None:
-    begun = []
-
-    def lazily() -> Any:
-        for name in ("a", "bb", "ccc", "dddd"):
-            begun.append(name)
-            yield video(name, 33)
-
-    clock, seen = ClockWorkers(), []
-    pool = WindowPool(clock, 2)
-    send = clock.predict
-    clock.predict = lambda *args: (seen.append(len(begun)), send(*args))[1]
-    pool.run(lazily())
-    assert seen[0] == 1 and max(seen) == 4
-    windows = len(video("a", 33).denoising.windows)
-    assert set(seen[:windows]) == {1}, "the second waits until the first leaves a worker idle"
-
-
 def test_a_dead_worker_costs_what_it_had_and_nothing_else() -> None:
     clock = ClockWorkers(deadly={5})
-    only = video("a", 21)
-    pool = WindowPool(clock, 2)
-    pool.run([only])
-    assert torch.equal(only.denoising.latents, alone("a", 21))
+    only = queue_of(21)
+    pool = WindowPool(clock, 2, only)
+    pool.run()
+    assert torch.equal(only.denoising.latents, alone(21))
     assert clock.started == 3
     assert 1 <= sum(times - 1 for times in clock.asked.values()) <= 2
     pool.close()
@@ -185,4 +155,4 @@ def test_a_dead_worker_costs_what_it_had_and_nothing_else() -> None:
 def test_workers_that_all_die_are_given_up() -> None:
     clock = ClockWorkers(deadly=set(range(1000)))
     with pytest.raises(PosedanceError, match=f"{MAX_LOSSES + 1} workers died one after the other: killed"):
-        WindowPool(clock, 2).run([video("a", 21)])
+        WindowPool(clock, 2, queue_of(21)).run()
