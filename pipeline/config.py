@@ -5,7 +5,7 @@ user's YAML file, the command line. Later layers win.
 """
 
 import difflib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeGuard, TypeVar
@@ -250,6 +250,18 @@ def resolve(model: type[ConfigT], cli: Config, config_file: Path | None = None) 
         return model.model_validate(merged)
     except ValidationError as error:
         raise ConfigError(explain(error)) from error
+
+
+def refuse_idle(config: AnimateConfig, options: Collection[str]) -> None:
+    """ConfigError where one of `options` is set in `config` and changes nothing: the user expects it to."""
+    for name in ("start", "duration", "stride"):
+        default = ClipConfig.model_fields[name].default
+        if config.pose is not None and name in options and getattr(config, name) != default:
+            raise ConfigError(
+                f"--{name} is of a driving video: leave it out with --pose, which is taken whole"
+            )
+    if config.lora is None and "lora_scale" in options and config.lora_scale != 1:
+        raise ConfigError(f"--lora-scale {config.lora_scale:g} without weights: name them with --lora")
 
 
 def read_yaml(path: Path) -> Mapping[str, Any]:

@@ -7,6 +7,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ...datasets.puppets.render import DEMO_FRAMES, write_demo
 from ...stages.errors import ConfigError
@@ -16,7 +17,7 @@ from ...stages.media.video import count_frames, probe
 from ...stages.models import why_unusable
 from ...stages.pose.files import load_poses
 from ...stages.windows import plan as plan_windows
-from ..config import AnimateConfig, write_yaml
+from ..config import AnimateConfig, refuse_idle, write_yaml
 from ..job.inputs import with_local_inputs, with_whole_paths
 from ..job.job import Job, Key, key_of, open_job, write_text
 from ..job.output import copy_video, job_folder
@@ -29,6 +30,9 @@ from .settings import Size, notes_on, settings_of, size_of
 from .spread import denoise as denoise_spread
 from .steps import clip_of
 from .tools import Tools
+
+if TYPE_CHECKING:
+    from ...stages.svd.generator import SvdGenerator
 
 RESULTS = ("result.mp4", "comparison.mp4", "contact_sheet.png", "poses.npz")
 """What users come for, the result first."""
@@ -78,7 +82,7 @@ def animate(config: AnimateConfig, workers: int | None = None, ray_address: str 
 def make(job: Job, config: AnimateConfig, keys: dict[str, Key], num_frames: int, tools: Tools) -> None:
     """Say what will be made, and run the steps that are not done."""
     generator = tools.generator(config)
-    outline = outline_of(config, tools, num_frames)
+    outline = outline_of(generator, config, num_frames)
     say(
         f"{generator.name} on {generator.device}: {num_frames} frames of "
         f"{outline.size.width}x{outline.size.height} in {outline.windows} windows of "
@@ -97,9 +101,8 @@ class Outline:
     windows: int
 
 
-def outline_of(config: AnimateConfig, tools: Tools, num_frames: int) -> Outline:
+def outline_of(generator: "SvdGenerator", config: AnimateConfig, num_frames: int) -> Outline:
     """What will be made of a dance of so many frames. Raises ConfigError for what the model cannot make."""
-    generator = tools.generator(config)
     size, settings = size_of(generator, config.width, config.height), settings_of(generator, config)
     overlap = settings.window_overlap
     windows = plan_windows(settings.window_plan, 1 + num_frames, settings.window_size, overlap)
@@ -112,7 +115,7 @@ def plan(config: AnimateConfig) -> str:
     config = with_usable_model(config)
     with closing(Tools()) as tools:
         generator = tools.generator(config)
-        outline = outline_of(config, tools, num_frames)
+        outline = outline_of(generator, config, num_frames)
         (width, height), settings = (outline.size.width, outline.size.height), outline.settings
         memory = generator.plan_memory(1 + num_frames, width, height, settings).lines()
         overlap, calls = settings.window_overlap, settings.steps * outline.windows
@@ -136,12 +139,9 @@ def check_request(config: AnimateConfig) -> int:
         raise ConfigError("--reference is missing: name a picture of the character")
     if config.reference and not (config.driving or config.pose):
         raise ConfigError("--driving is missing: name a video of the dance, or a pose file with --pose")
-    if config.pose and (config.start or config.duration):
-        raise ConfigError("--start and --duration cut a driving video: leave them out with --pose")
     if config.lora is not None and not is_file(config.lora):
         raise ConfigError(f"there is no file {config.lora}: --lora names LoRA weights")
-    if config.lora is None and config.lora_scale != 1:
-        raise ConfigError(f"--lora-scale {config.lora_scale:g} without weights: name them with --lora")
+    refuse_idle(config, set(AnimateConfig.model_fields))
     if config.reference is None:
         return DEMO_FRAMES
     local = with_local_inputs(config)

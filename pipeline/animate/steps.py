@@ -64,15 +64,14 @@ CHECKPOINT = ".work/checkpoint.safetensors"
 def size(video: Video, tools: Tools) -> Facts:
     """What the model makes of the asked width and height -> `Size` as JSON."""
     config = video.config
-    write_text(
-        video.output, json.dumps(asdict(size_of(tools.generator(config), config.width, config.height)))
-    )
+    size = size_of(tools.any_generator(config), config.width, config.height)
+    write_text(video.output, json.dumps(asdict(size)))
     return {}
 
 
 def settings(video: Video, tools: Tools) -> Facts:
     """What the model makes of the options of sampling -> `Settings` as JSON, without the video's own seed."""
-    generator = tools.generator(video.config)
+    generator = tools.any_generator(video.config)
     settings = settings_of(generator, video.config)
     shared = asdict(settings)
     del shared["seed"]

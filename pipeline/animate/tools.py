@@ -69,6 +69,14 @@ class Tools:
             self._close_estimator()
             raise
 
+    def any_generator(self, config: AnimateConfig) -> "SvdGenerator":
+        """The generator that the config asks for, with any LoRA weights: for what they do not decide."""
+        from ...stages.svd.generator import SvdGenerator
+
+        if isinstance(self._model, SvdGenerator) and self._is_of_model(config):
+            return self._model
+        return self.generator(config.model_copy(update={"lora": None, "lora_scale": 1.0}))
+
     def generator(self, config: AnimateConfig) -> "SvdGenerator":
         """The generator that the config asks for, with its LoRA weights."""
         from ...stages.svd.generator import SvdGenerator
@@ -82,18 +90,20 @@ class Tools:
 
     def decoder(self, config: AnimateConfig) -> "SvdGenerator | Decoder":
         """What decodes the model's latents: its generator where that is open, else its decoder alone."""
-        options = config.model_dump(include=DECODER_OPTIONS)
-        of_model = {name: self._model_options.get(name) for name in DECODER_OPTIONS}
-        if self._model is None or options != of_model:
+        if self._model is None or not self._is_of_model(config):
             self._model = None
             self._model = open_decoder(config, self._gpu_part)
-            self._opened(options)
+            self._opened(config.model_dump(include=DECODER_OPTIONS))
         return self._model
 
     def close(self) -> None:
         """Release both."""
         self._close_estimator()
         self._model = None
+
+    def _is_of_model(self, config: AnimateConfig) -> bool:
+        options = config.model_dump(include=DECODER_OPTIONS)
+        return options == {name: self._model_options.get(name) for name in DECODER_OPTIONS}
 
     def _opened(self, options: dict[str, Any]) -> None:
         self._model_options = options

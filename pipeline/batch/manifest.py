@@ -21,7 +21,7 @@ import yaml
 from pydantic import ValidationError
 
 from ...stages.errors import ConfigError
-from ..config import AnimateConfig, all_keys, explain, merge, unknown_keys
+from ..config import AnimateConfig, all_keys, explain, merge, refuse_idle, unknown_keys
 from ..job.inputs import PATHS, with_whole_paths
 from ..job.output import VIDEOS
 from ..job.storage import files_of_folder, is_file, is_folder, localize
@@ -166,6 +166,10 @@ def configure(where: str, merged: Row, options: Row) -> AnimateConfig:
         raise ConfigError(f"{where}: {explain(error)}") from error
     if bool(config.driving) == bool(config.pose):
         raise ConfigError(f"{where}: name either driving or pose")
+    try:
+        refuse_idle(config, options)
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}") from error
     if config.reference is None:
         raise ConfigError(f"{where}: reference is missing: name a picture of the character")
     for path in (config.driving, config.pose, config.reference, config.lora):

@@ -16,7 +16,7 @@ import yaml
 
 from ..progress import say
 from .job import Job, Key, read_record, write_text
-from .storage import get_text, put, size_of, url_of
+from .storage import get_text, put, remove, size_of, url_of
 
 PUBLISHED = "published.json"
 
@@ -48,8 +48,12 @@ def is_public(name: str) -> bool:
 
 
 def publish(job: Job, url: str, keys: Mapping[str, Key]) -> None:
-    """Copy a finished job to `url`, its records last. What lies there of other records is replaced."""
+    """Copy a finished job to `url`, its records last. What lies there of other records is replaced.
+
+    The old records go first, so that they never stand over files of another job.
+    """
     records = {step: record for step in keys if (record := read_record(job.record_path(step))) is not None}
+    remove(f"{url}/{PUBLISHED}")
     names = {name for record in records.values() for name in record["files"] if is_public(name)}
     for name in sorted(names):
         put(job.folder / name, f"{url}/{name}")

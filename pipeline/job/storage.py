@@ -139,6 +139,13 @@ def put(source: Path, target: str) -> None:
             os.replace(place, name)
 
 
+def remove(url: str) -> None:
+    """Remove a URL's file, where there is one."""
+    with store_of(url) as (store, name):
+        if store.isfile(name):
+            store.rm_file(name)
+
+
 def get_text(url: str) -> str | None:
     """The text of a URL's file; None where there is none."""
     with store_of(url) as (store, name):

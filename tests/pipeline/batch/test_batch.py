@@ -287,3 +287,18 @@ def test_each_row_keeps_its_own_seed_and_shares_the_rest(inputs: Path, tmp_path:
         latents = ".work/latents.safetensors"
         assert (output / name / latents).read_bytes() == (tmp_path / name / latents).read_bytes()
     assert (output / "a/result.mp4").read_bytes() != (output / "b/result.mp4").read_bytes()
+
+
+def test_a_model_that_cannot_be_opened_costs_its_own_videos_alone(inputs: Path, tmp_path: Path) -> None:
+    (inputs / "bad.safetensors").write_bytes(b"no weights")
+    manifest = inputs / "loras.csv"
+    rows = [
+        "name,pose,reference,lora",
+        "bad,dance1.npz,ref6.png,bad.safetensors",
+        "good,dance1.npz,ref6.png,",
+    ]
+    manifest.write_text("\n".join(rows))
+    assert batch(small_batch(manifest, tmp_path / "out", steps=1)) == 3
+    states = {state.name: state for state in states_of(tmp_path / "out")}
+    assert states["good"].status == "done"
+    assert states["bad"].status == "quarantined" and "bad.safetensors" in states["bad"].error

@@ -82,6 +82,9 @@ def test_a_row_that_asks_for_the_same_is_made_once(inputs: Path) -> None:
         ("m.csv", "reference\nanna.png\n", "row 1: name either driving or pose"),
         ("m.csv", "driving,reference,seed\nwalk.mp4,anna.png,x\n", "row 1: seed = x"),
         ("m.csv", "driving,reference,output\nwalk.mp4,anna.png,x\n", "row 1: output is decided"),
+        ("m.csv", "pose,reference,start\nwave.npz,anna.png,2\n", "row 1: --start is of a driving video"),
+        ("m.csv", "pose,reference,stride\nwave.npz,anna.png,3\n", "row 1: --stride is of a driving video"),
+        ("m.csv", "driving,reference,lora_scale\nwalk.mp4,anna.png,0.5\n", "row 1: --lora-scale 0.5 without"),
         ("m.csv", "driving,reference,name\nwalk.mp4,anna.png,a\nspin.mov,anna.png,a-x\n", None),
         ("m.jsonl", "{", "cannot be parsed"),
         ("m.jsonl", "3", "must be a list of mappings"),
@@ -129,3 +132,19 @@ def test_rows_name_their_own_lora_weights(inputs: Path) -> None:
     assert (styled.lora, styled.lora_scale) == (inputs / "style.safetensors", 0.5)
     with pytest.raises(ConfigError, match=r"row 2: there is no file .*other"):
         items_of(inputs, "m.csv", text.replace("style.", "other."))
+
+
+def test_what_the_command_line_says_of_driving_videos_may_meet_rows_with_poses(inputs: Path) -> None:
+    rows = [{"driving": "walk.mp4", "reference": "anna.png"}, {"pose": "wave.npz", "reference": "anna.png"}]
+    base = AnimateConfig(output=inputs / "out", stride=3, lora_scale=0.5)
+    assert [item.config.stride for item in make_items(rows, base, "x", inputs)] == [3, 3]
+
+
+def test_a_folder_called_demo_is_not_the_model(inputs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (inputs / "demo").mkdir()
+    (inputs / "mine").mkdir()
+    monkeypatch.chdir(inputs)
+    models = "driving,reference,model\nwalk.mp4,anna.png,demo\nwalk.mp4,anna.png,\nwalk.mp4,anna.png,mine\n"
+    (_, named), (_, own) = items_of(inputs, "m.csv", models)
+    assert named.model == "demo", "both rows that mean it"
+    assert own.model == str(inputs / "mine")

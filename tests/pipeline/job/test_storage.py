@@ -11,12 +11,13 @@ import pytest
 from helpers import add_dance, add_picture
 
 from posedance.pipeline.animate.animate import animate, check_request
+from posedance.pipeline.animate.graph import step_keys
 from posedance.pipeline.animate.pose import pose
 from posedance.pipeline.batch.batch import batch
 from posedance.pipeline.batch.status import events, states_of
 from posedance.pipeline.config import AnimateConfig, BatchConfig, ClipConfig
 from posedance.pipeline.job.job import Job, Key, open_job, source_digest
-from posedance.pipeline.job.publish import publish
+from posedance.pipeline.job.publish import is_published, publish
 from posedance.pipeline.job.storage import (
     files_of_folder,
     get_text,
@@ -125,6 +126,26 @@ def test_animate_from_and_to_urls(
     assert localize(made[0]).read_bytes() == local[0].read_bytes(), (
         "what is missing is made and published again"
     )
+
+
+def test_published_anew_by_halves_is_not_published(inputs: Path, tmp_path: Path, machine: Path) -> None:
+    store = tmp_path / "store"
+    config = AnimateConfig.model_validate(
+        {
+            "pose": inputs / "dance.npz",
+            "reference": inputs / "character.png",
+            "model": "tiny-random",
+            "steps": 1,
+            "output": f"file://{store}",
+        }
+    )
+    animate(config)
+    assert is_published(f"file://{store}", step_keys(config))
+    (store / "result.mp4").unlink()
+    (store / "result.mp4").mkdir()  # the last of the files that are copied
+    with pytest.raises(OutputError, match=r"result\.mp4"):
+        animate(config.model_copy(update={"seed": 1}))
+    assert not (store / "published.json").exists(), "the records of one job over the files of another"
 
 
 def test_lora_weights_may_be_in_a_store(inputs: Path, tmp_path: Path) -> None:
