@@ -81,7 +81,8 @@ def forget_from(root: Path, item: Item, keys: dict[str, str], name: str) -> None
             forget(job, step)
             if step.shared:
                 with open_job(shared_folder(root, step.name, keys[step.name]), float("inf")) as shared:
-                    forget(shared, step)
+                    for copied in following(name):
+                        forget(shared, copied)
 
 
 def tasks_of(

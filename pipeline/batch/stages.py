@@ -56,12 +56,12 @@ class StepStage:
 
     def __call__(self, work: Work) -> bool:
         step, config, keys = STEPS[work.step], work.config, work.keys
+        folder, patience_s = config.output, PATIENCE_S
         if step.shared:
-            folder = shared_folder(work.root, step.name, keys[step.name])
-            with open_job(folder, patience_s=float("inf")) as job:
-                return run(job, step, config, keys, self.tools)
-        with open_job(config.output, PATIENCE_S) as job:
-            write_text(job.folder / "config.yaml", write_yaml(config))
+            folder, patience_s = shared_folder(work.root, step.name, keys[step.name]), float("inf")
+        with open_job(folder, patience_s) as job:
+            if not step.shared:
+                write_text(job.folder / "config.yaml", write_yaml(config))
             for name in step.reads:
                 if STEPS[name].shared:
                     take(job, STEPS[name], work.root, keys[name])
@@ -72,7 +72,7 @@ class StepStage:
 
 
 def take(job: Job, step: Step, root: Path, key: Key) -> None:
-    """Copy what videos share into the job folder of one, with what was recorded of it."""
+    """Copy what videos share into a job folder where it is read, with what was recorded of it."""
     store = Job(shared_folder(root, step.name, key))
     if not store.holds(step.name, key):
         return  # the step that reads it makes it

@@ -15,10 +15,11 @@ from posedance.pipeline.config import AnimateConfig, all_keys, merge
 from posedance.stages.models import load_generator, save_generator
 from posedance.stages.pose.estimators import ESTIMATORS
 
-MODEL = {"size", "settings", "control", "latents", "result", "comparison"}
+MODEL = {"size", "settings", "placement", "control", "latents", "result", "comparison"}
 SETTINGS = {"settings", "latents", "result", "comparison"}
 DANCE = {"poses", "control", "latents", "result", "comparison"}
-CHARACTER = {"reference", "control", "latents", "result", "comparison"}
+CHARACTER = {"reference", "placement", "control", "latents", "result", "comparison"}
+PLACEMENT = {"placement", "control", "latents", "result", "comparison"}
 LATENTS = {"latents", "result", "comparison"}
 RESULT = {"result", "comparison"}
 NOTHING: set[str] = set()
@@ -49,6 +50,7 @@ OPTIONS: dict[str, tuple[Any, set[str]]] = {
     "lora_scale": (0.5, LATENTS),
     "preview_every": (1, NOTHING),
     "align": ("none", CHARACTER),
+    "fit": ("pad", PLACEMENT),
     "window.size": (6, SETTINGS),
     "window.overlap": (1, SETTINGS),
     "window.plan": ("published", SETTINGS),
@@ -121,6 +123,7 @@ def test_the_tables_know_every_option() -> None:
 
 @pytest.mark.parametrize("option", list(OPTIONS))
 def test_an_option_changes_these_keys_and_no_others(given: Path, option: str) -> None:
+    value: Any
     value, steps = OPTIONS[option]
     if isinstance(value, str) and (given / value).is_file():
         value = given / value
@@ -159,7 +162,7 @@ def test_the_keypoints_beside_a_picture_count_when_they_appear(given: Path, tmp_
 
 
 def test_a_raised_version_of_a_step_makes_it_and_what_follows_again(given: Path) -> None:
-    raised = tuple(replace(step, version=2) if step.name == "control" else step for step in GRAPH)
+    raised = tuple(replace(step, version=9) if step.name == "control" else step for step in GRAPH)
     one, other = step_keys(config(given)), step_keys(config(given), raised)
     assert {step for step in one if one[step] != other[step]} == {"control", *LATENTS}
 

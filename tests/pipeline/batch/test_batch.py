@@ -51,7 +51,7 @@ def test_each_item_is_a_job_folder_and_what_items_share_is_made_once(whole: Path
     done = [event["task"] for event in events(whole) if event["event"] == "done"]
     assert sum(task.startswith("poses-") for task in done) == 2, "once for each dance, not for each video"
     assert sum(task.startswith("reference-") for task in done) == 2
-    assert len(done) == len(set(done)) == 2 + 2 + 1 + 1 + 4 * 4
+    assert len(done) == len(set(done)) == 2 + 2 + 2 + 1 + 1 + 4 * 4
     assert [state.status for state in states_of(whole)] == ["done"] * 4
     told = status(whole)
     assert "4 done, 0 given up" in told and "not running" in told
@@ -61,7 +61,7 @@ def test_each_item_is_a_job_folder_and_what_items_share_is_made_once(whole: Path
     assert heading == ["stage", "workers", "queued", "running", "done", "failed", "per", "s"]
     assert {row[0]: row[1:6] for row in rows} == {
         "pose": ["0", "0", "0", "4", "0"],
-        "draw": ["0", "0", "0", "4", "0"],
+        "draw": ["0", "0", "0", "6", "0"],
         "denoise": ["0", "0", "0", "10", "0"],
         "compare": ["0", "0", "0", "4", "0"],
     }
@@ -107,10 +107,11 @@ def test_a_step_is_forced_with_what_follows_from_it(inputs: Path, whole: Path) -
         "size",
         "settings",
         "reference",
+        "placement",
     }
-    assert len(ended) == 8 and made(whole) == before
+    assert len(ended) == 9 and made(whole) == before
     summary = json.loads((whole / "summary.json").read_text())
-    assert summary["skipped"] == {"videos": 0, "steps": 3}
+    assert summary["skipped"] == {"videos": 0, "steps": 4}
     assert set(summary["steps"]) == again and all(row["seconds"] > 0 for row in summary["steps"].values())
 
 
@@ -147,7 +148,7 @@ def test_a_damaged_file_of_the_shared_store_is_made_again(inputs: Path, tmp_path
     assert batch(small_batch(manifest, tmp_path, limit=1)) == 0
     shared = tmp_path / ".work" / "shared"
     torn = list(shared.rglob("*.npz"))
-    assert len(torn) == 2
+    assert len(torn) >= 2
     for path in torn:
         path.write_bytes(b"torn")
     (record,) = shared.glob("size-*/.work/records/size.json")
