@@ -167,6 +167,9 @@ class AnimateConfig(ClipConfig):
     weights: Annotated[WeightsConfig, Rare] = WeightsConfig()
     device: Annotated[str, Rare] = "auto"
     """auto, cpu, cuda or cuda:N."""
+    precision: Annotated[Literal["bf16", "fp16", "fp32"] | None, Rare] = None
+    """Precision of the model's weights and of its work; latents and noise levels are always float32 [default:
+    fp32 on a CPU that has the memory, else bf16, or fp16 on a GPU without it]."""
     memory_limit: Annotated[float | None, Field(gt=0, allow_inf_nan=False), Rare] = None
     """GiB of the device's memory that the model may take [default: all that is free]. With less the same
     video is made in smaller pieces; `--dry-run` shows them."""

@@ -31,9 +31,10 @@ def open_decoder(config: AnimateConfig, gpu_part: float = 1.0) -> "Decoder":
 
 
 def device_options(config: AnimateConfig, gpu_part: float) -> dict[str, Any]:
-    """Where a model is loaded, within how many bytes, and whether it is compiled."""
+    """Where a model is loaded, in which precision, within how many bytes, and whether it is compiled."""
     import torch
 
+    from ..stages.controlnext.convert import DTYPES
     from ..stages.svd.memory.plan import part_of
 
     best = "cuda" if torch.cuda.is_available() else "cpu"
@@ -44,6 +45,7 @@ def device_options(config: AnimateConfig, gpu_part: float) -> dict[str, Any]:
         limits.append(part_of(device, gpu_part))
     return {
         "device": device,
+        "dtype": None if config.precision is None else DTYPES[config.precision],
         "memory_limit": min(limits, default=None),
         "compile": on_gpu if config.compile is None else config.compile,
     }

@@ -87,13 +87,14 @@ def load_decoder(
     name: str,
     *,
     device: str | torch.device = "cpu",
+    dtype: torch.dtype | None = None,
     memory_limit: int | None = None,
     compile: bool = False,
     **files: str | Path | None,
 ) -> Decoder:
     """What `decode` of a generator needs, without its other networks: to the same frames.
 
-    See `load_generator`, also for the errors.
+    See `load_generator`, also for the errors; `dtype` is by default float32 on a CPU, bfloat16 elsewhere.
     """
     import torch
 
@@ -108,7 +109,7 @@ def load_decoder(
         vae = _vae_of(Path(name))
     else:
         raise _unknown(name)
-    return Decoder(name, vae, torch.device(device), memory_limit, compile)
+    return Decoder(name, vae, torch.device(device), dtype, memory_limit, compile)
 
 
 def save_generator(generator: SvdGenerator, folder: str | Path) -> None:

@@ -65,9 +65,9 @@ def control(config: AnimateConfig) -> dict[str, Any]:
 
 
 def latents(config: AnimateConfig) -> dict[str, Any]:
-    """The seed, the LoRA weights and the device. The model and the settings are decided with `settings`."""
+    """Seed, LoRA weights, device and precision. The model and the settings are decided with `settings`."""
     lora = None if config.lora is None else [source_digest(config.lora), config.lora_scale]
-    return {"seed": config.seed, "lora": lora, "device": config.device}
+    return {"seed": config.seed, "lora": lora, "device": config.device, "precision": config.precision}
 
 
 def result(config: AnimateConfig) -> dict[str, Any]:

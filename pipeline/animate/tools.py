@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ...stages.svd.decoder import Decoder
     from ...stages.svd.generator import SvdGenerator
 
-DECODER_OPTIONS = {"model", "weights", "device", "memory_limit", "compile"}
+DECODER_OPTIONS = {"model", "weights", "device", "precision", "memory_limit", "compile"}
 """Options with which a decoder is opened: where one differs, it is opened anew."""
 MODEL_OPTIONS = {*DECODER_OPTIONS, "lora", "lora_scale"}
 """The same of the whole generator."""

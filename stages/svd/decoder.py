@@ -23,6 +23,8 @@ class Decoder:
     name: str
     vae: AutoencoderKLTemporalDecoder
     device: torch.device
+    dtype: torch.dtype | None = None
+    """Of its weights; by default that of `device_dtype`."""
     memory_limit: int | None = None
     """Bytes of the device that may be taken, weights included; None for all that is free."""
     compile: bool = False
@@ -31,7 +33,7 @@ class Decoder:
 
     def __post_init__(self) -> None:
         self.vae.eval().requires_grad_(False)
-        nn.Module.to(self.vae, device=self.device, dtype=device_dtype(self.device))
+        nn.Module.to(self.vae, device=self.device, dtype=self.dtype or device_dtype(self.device))
         if self.device.type == "cuda":
             convolve_channels_last(self.vae)
 

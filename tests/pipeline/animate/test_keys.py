@@ -63,6 +63,7 @@ OPTIONS: dict[str, tuple[Any, set[str]]] = {
     "weights.unet": ("other.npz", MODEL),
     "weights.mimicmotion": ("other.npz", MODEL),
     "device": ("cpu", LATENTS),
+    "precision": ("fp16", LATENTS),
     "memory_limit": (2.0, NOTHING),
     "compile": (True, NOTHING),
 }

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from helpers import add_dance, add_picture, command, small_batch, wait_for
 
 from posedance.pipeline.animate.animate import animate
@@ -253,13 +254,15 @@ def test_named_shares_hold() -> None:
 
 
 @pytest.mark.parametrize("kind", ["generator", "decoder"])
-def test_a_video_with_another_memory_limit_does_not_get_the_last_one_s(kind: str) -> None:
+def test_a_video_with_another_limit_or_precision_does_not_get_the_last_one_s(kind: str) -> None:
     plain = AnimateConfig(model="tiny-random")
     open_model = getattr(Tools(Resources(1)), kind)
     first = open_model(plain)
     assert open_model(plain) is first
     assert open_model(plain.model_copy(update={"memory_limit": 2.0})).memory_limit == 2 << 30
     assert open_model(plain.model_copy(update={"compile": True})).compile
+    assert open_model(plain).vae.dtype == torch.float32
+    assert open_model(plain.model_copy(update={"precision": "fp16"})).vae.dtype == torch.float16
 
 
 def test_a_window_that_the_model_does_not_know_is_told_once(
