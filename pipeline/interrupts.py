@@ -1,12 +1,13 @@
 """Ctrl-C that lets running steps end: the first is noted, the second stops at once."""
 
+import logging
 import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from .progress import say
+logger = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -22,7 +23,7 @@ def deferred_interrupts() -> Iterator[Callable[[], bool]]:
         if came:
             raise KeyboardInterrupt
         came = True
-        say("stopping after the steps that run; once more stops at once")
+        logger.info("stopping after the steps that run; once more stops at once")
 
     numbers = (signal.SIGINT, signal.SIGTERM)
     if threading.current_thread() is not threading.main_thread():

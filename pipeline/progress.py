@@ -1,4 +1,4 @@
-"""What a run says while it works: plain lines, and one bar for each stage."""
+"""What a run shows while it works: the lines that it logs, and one bar for each stage."""
 
 import logging
 import sys
@@ -15,16 +15,19 @@ LOG_INTERVAL_S = 10.0
 Observer = Callable[[str, int, int | None], None]
 """Told (stage, units done, units in all) whenever a stage goes on."""
 
+LOGGER = logging.getLogger("posedance")
 _observer: ContextVar[Observer | None] = ContextVar("observer", default=None)
 
 
 @contextmanager
 def observed(observer: Observer) -> Iterator[None]:
     """Within this, stages report to `observer` and show nothing: what a worker of a batch does."""
-    token = _observer.set(observer)
+    token, quiet = _observer.set(observer), logging.NullHandler()
+    LOGGER.addHandler(quiet)  # without any handler Python itself would show warnings
     try:
         yield
     finally:
+        LOGGER.removeHandler(quiet)
         _observer.reset(token)
 
 
@@ -32,22 +35,15 @@ class ProgressHandler(logging.Handler):
     """Shows log records above the bars, on standard error so that standard output stays for results."""
 
     def emit(self, record: logging.LogRecord) -> None:
+        """Write the line of a record, but nothing within `observed`."""
         if _observer.get() is None:
             tqdm.write(self.format(record), file=sys.stderr)
 
 
 def show_log() -> None:
     """Show what posedance logs, from INFO on, as plain lines: what the command line does, once."""
-    logger = logging.getLogger("posedance")
-    logger.setLevel(logging.INFO)
-    logger.handlers = [ProgressHandler()]
-
-
-def say(line: str) -> None:
-    """One line for the user, on standard error so that standard output stays for results."""
-    if _observer.get() is not None:
-        return
-    tqdm.write(line, file=sys.stderr)
+    LOGGER.setLevel(logging.INFO)
+    LOGGER.handlers = [ProgressHandler()]
 
 
 @contextmanager

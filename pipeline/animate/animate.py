@@ -3,6 +3,7 @@
 The steps are in `graph.py`. Each runs only if its inputs changed since it last ran.
 """
 
+import logging
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -23,7 +24,6 @@ from ..job.job import Job, Key, key_of, open_job, write_text
 from ..job.output import copy_video, job_folder
 from ..job.publish import is_published, publish
 from ..job.storage import is_file, scratch_for, url_of
-from ..progress import say
 from ..workers.ray_actor import refuse_cluster
 from .graph import GRAPH, run, step_keys
 from .settings import Size, notes_on, settings_of, size_of
@@ -33,6 +33,8 @@ from .tools import Tools
 
 if TYPE_CHECKING:
     from ...stages.svd.generator import SvdGenerator
+
+logger = logging.getLogger(__name__)
 
 RESULTS = ("result.mp4", "comparison.mp4", "contact_sheet.png", "poses.npz")
 """What users come for, the result first."""
@@ -59,11 +61,11 @@ def animate(config: AnimateConfig, workers: int | None = None, ray_address: str 
         config = with_demo_inputs(job, config)
         keys = step_keys(config)
         if url is not None and is_published(url, keys):
-            say(f"everything in {url} is up to date")
+            logger.info(f"everything in {url} is up to date")
             return [folder / name for name in RESULTS]
         write_text(job.folder / "config.yaml", write_yaml(config))
         if all(job.is_done(name, key) for name, key in keys.items()):
-            say(f"everything in {job.folder} is up to date")
+            logger.info(f"everything in {job.folder} is up to date")
         else:
             denoise = None
             if workers is not None:
@@ -83,7 +85,7 @@ def make(job: Job, config: AnimateConfig, keys: dict[str, Key], num_frames: int,
     """Say what will be made, and run the steps that are not done."""
     generator = tools.generator(config)
     outline = outline_of(generator, config, num_frames)
-    say(
+    logger.info(
         f"{generator.name} on {generator.device}: {num_frames} frames of "
         f"{outline.size.width}x{outline.size.height} in {outline.windows} windows of "
         f"{outline.settings.window_size}, {outline.settings.steps} steps"
@@ -167,7 +169,7 @@ def with_demo_inputs(job: Job, config: AnimateConfig) -> AnimateConfig:
     folder.mkdir(exist_ok=True)
 
     def draw() -> None:
-        say("drawing two dancers: one drives, one is animated")
+        logger.info("drawing two dancers: one drives, one is animated")
         write_demo(folder)
 
     job.run("inputs", key_of("inputs", version=1), files, draw)
@@ -179,5 +181,5 @@ def with_usable_model(config: AnimateConfig) -> AnimateConfig:
     reason = why_unusable(config.model) if config.model == "demo" else ""
     if not reason:
         return config
-    say(f"the model demo is missing ({reason}): tiny-random is used, and its pictures are noise")
+    logger.warning(f"the model demo is missing ({reason}): tiny-random is used, and its pictures are noise")
     return config.model_copy(update={"model": "tiny-random"})

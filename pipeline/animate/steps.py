@@ -5,6 +5,7 @@ writes its outputs whole or not at all and returns facts about them.
 """
 
 import json
+import logging
 import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
@@ -42,7 +43,7 @@ from ..config import ClipConfig, EstimatorConfig
 from ..doctor import environment
 from ..job.inputs import file_beside
 from ..job.job import write_text
-from ..progress import say, stage
+from ..progress import stage
 from .decided import weights_of
 from .preview import Preview
 from .report import write_comparison
@@ -52,6 +53,8 @@ from .video import Facts, Video
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+logger = logging.getLogger(__name__)
 
 CUT_WORTH_SAYING = 0.2
 """Part of the reference picture that may be cut off at its sides without a word."""
@@ -302,7 +305,7 @@ def latents(video: Video, tools: Tools) -> Facts:
         denoise = partial(tools.denoise, generator, video.read("control"))
     with stage("denoise", settings.steps * windows, "window") as advance:
         if resume is not None:
-            say(f"denoise: going on after step {resume.step} of {settings.steps}")
+            logger.info(f"denoise: going on after step {resume.step} of {settings.steps}")
             advance(resume.step * windows)
         latents = denoise(
             image,
@@ -331,7 +334,7 @@ def load_checkpoint(path: Path, key: str) -> Checkpoint | None:
                 return None
             return Checkpoint(int(facts["step"]), file.get_tensor("latents"))
     except SafetensorError as error:
-        say(f"denoise: {path} is damaged ({error}): starting over")
+        logger.warning(f"denoise: {path} is damaged ({error}): starting over")
         return None
 
 

@@ -11,6 +11,7 @@ What there is to do is found in `plan.py`; the scheduler of `workers/` runs it.
 """
 
 import json
+import logging
 import os
 import shutil
 from collections.abc import Iterator
@@ -25,7 +26,6 @@ from ..job.job import Job, hold, make_folder, sweep, write_text
 from ..job.output import refuse_video
 from ..job.publish import publish
 from ..job.storage import put, scratch_for, url_of
-from ..progress import say
 from ..workers.executor import Executor, InProcess, Outcome, Task
 from ..workers.machines import Machine, machines_of_ray
 from ..workers.ray_actor import refuse_cluster, start_ray
@@ -36,6 +36,8 @@ from .log import Log
 from .plan import Plan, find_items, forget_from, plan_items, shard_of, tasks_of
 from .stages import StepStage, shared_folder
 from .status import BEATS, quarantine_path, state_of, states_of, write_index
+
+logger = logging.getLogger(__name__)
 
 LIVE_PER_WORKER = 2
 """Videos that are begun and not finished, for each worker: bounds the disk that intermediate files take."""
@@ -70,7 +72,7 @@ def batch(config: BatchConfig) -> int:
         if config.force is not None:
             for item in plan.todo:
                 forget_from(root, item, plan.keys[item.name], config.force)
-        say(
+        logger.info(
             f"{len(items)} videos: {len(plan.done)} done before, {len(plan.todo)} to make"
             + (f", {len(plan.quarantined)} given up before (--retry-quarantined)" if plan.quarantined else "")
             + (f", {len(plan.later)} beyond --limit" if plan.later else "")
@@ -91,7 +93,7 @@ def batch(config: BatchConfig) -> int:
                     put(root / name, f"{url}/{copy.stem}{part}{copy.suffix}")
                 put(root / f"summary{part}.json", f"{url}/summary{part}.json")
     for line in lines:
-        say(line)
+        logger.info(line)
     return QUARANTINED if any(state.status == "quarantined" for state in states) else 0
 
 
@@ -111,7 +113,7 @@ def run_tasks(root: Path, plan: Plan, config: BatchConfig, log: "Log", url: str 
     for item in plan.todo:
         quarantine_path(root, item.name).unlink(missing_ok=True)
     executor, shares = make_executor(root, config)
-    say(describe(shares))
+    logger.info(describe(shares))
     keys = plan.keys
 
     failed: list[str] = []
@@ -126,12 +128,12 @@ def run_tasks(root: Path, plan: Plan, config: BatchConfig, log: "Log", url: str 
         if ended and step.shared and not step.inputs:  # of the options alone: said once for all videos
             key = task.work.keys[step.name]
             for note in Job(shared_folder(root, step.name, key)).facts(step.name).get("notes", ()):
-                say(note)
+                logger.info(note)
         if url is not None and ended and task.item is not None and step is GRAPH[-1]:
             try:
                 copy(task.item, url)
             except OutputError as error:  # the other videos are made all the same
-                say(f"{error}: tried again at the end")
+                logger.warning(f"{error}: tried again at the end")
                 uncopied.append(task.item)
         if event == "quarantine":
             failed[:] = [task.name]

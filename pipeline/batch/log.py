@@ -1,6 +1,7 @@
 """What a batch says while it runs: a bar, a table, a line for what fails, events.jsonl, and a summary."""
 
 import json
+import logging
 import sys
 import time
 from collections import Counter, defaultdict
@@ -12,9 +13,11 @@ from tqdm import tqdm
 
 from ..animate.graph import GRAPH
 from ..job.job import write_text
-from ..progress import LOG_INTERVAL_S, say
+from ..progress import LOG_INTERVAL_S
 from ..workers.executor import Outcome, Task
 from .status import EVENTS, ItemState, progress_path, states_of, table, write_index
+
+logger = logging.getLogger(__name__)
 
 PROGRESS_S = 1.0
 """The file that `status` reads, and the table, are written at most this often, in seconds."""
@@ -91,7 +94,7 @@ class Log:
             counts["failed"] += 1
             self._retries += event == "retry"
             end = "failed" if event == "retry" else "was the last one: given up"
-            say(f"{task.name}: attempt {tries} {end}: {outcome.error}")
+            logger.warning(f"{task.name}: attempt {tries} {end}: {outcome.error}")
         if step == GRAPH[-1].name and event in ("done", "skip"):
             self._bar.update()
 

@@ -9,6 +9,7 @@ import difflib
 import hashlib
 import io
 import json
+import logging
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,7 +26,8 @@ from ..config import AnimateConfig, all_keys, explain, merge, refuse_idle, unkno
 from ..job.inputs import PATHS, with_whole_paths
 from ..job.output import VIDEOS
 from ..job.storage import files_of_folder, is_file, is_folder, localize
-from ..progress import say
+
+logger = logging.getLogger(__name__)
 
 PICTURES = frozenset({".avif", ".bmp", ".heic", ".heif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 """Names of reference images in a folder end in these."""
@@ -114,7 +116,7 @@ def files_in(path: Path, suffixes: frozenset[str], what: str) -> tuple[list[Path
     others = Counter(file.suffix for file in files if file not in found and file.suffix != ".npz")
     if others:
         named = ", ".join(f"{count} {suffix or 'without suffix'}" for suffix, count in others.items())
-        say(f"{path}: {others.total()} files are no {what} and left out ({named})")
+        logger.warning(f"{path}: {others.total()} files are no {what} and left out ({named})")
     if not found:
         raise ConfigError(f"there is no {what} in {path}: its name must end in {', '.join(sorted(suffixes))}")
     return found, others.total()
@@ -139,7 +141,9 @@ def make_items(rows: Sequence[Row], base: AnimateConfig, source: str, folder: Pa
         seen[identity] = number
         wanted.append((where, readable_name(row, config), config))
     if len(wanted) < len(rows):
-        say(f"{source}: {len(rows) - len(wanted)} rows ask for what an earlier row does and are left out")
+        logger.warning(
+            f"{source}: {len(rows) - len(wanted)} rows ask for what an earlier row does and are left out"
+        )
     counts = Counter(name for _, name, _ in wanted)
     items = {}
     for where, name, config in wanted:

@@ -1,18 +1,20 @@
 """What a command that measures leaves: its figures as a table for the user, and as JSON where asked."""
 
 import json
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from ..job.job import write_text
-from ..progress import say
+
+logger = logging.getLogger(__name__)
 
 
 def tell(figures: Mapping[str, Any]) -> None:
     """One line for each figure."""
     for name, value in figures.items():
-        say(f"{name:<28}{value:.3f}" if isinstance(value, float) else f"{name:<28}{value}")
+        logger.info(f"{name:<28}{value:.3f}" if isinstance(value, float) else f"{name:<28}{value}")
 
 
 def write_figures(path: Path | None, figures: Mapping[str, Any]) -> None:

@@ -13,6 +13,7 @@ half-written file, a changed option or a changed input is never taken for finish
 import fcntl
 import hashlib
 import json
+import logging
 import os
 import tempfile
 import time
@@ -25,8 +26,9 @@ from typing import Any
 
 from ...stages.atomic import atomic_path
 from ...stages.errors import ConfigError, OutputError
-from ..progress import say
 from .storage import content_key, url_of
+
+logger = logging.getLogger(__name__)
 
 Key = str
 """SHA-256, in hex, of what decides a step's result."""
@@ -100,7 +102,7 @@ class Job:
             facts = make()
             self.commit(step, key, files, facts)
         for note in self.facts(step).get("notes", ()):
-            say(f"{step}: {note}")
+            logger.info(f"{step}: {note}")
         return needed
 
 

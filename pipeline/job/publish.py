@@ -8,15 +8,17 @@ a stopped run goes on from there; on another one a job that is not published beg
 """
 
 import json
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from ..progress import say
 from .job import Job, Key, read_record, write_text
 from .storage import get_text, put, remove, size_of, url_of
+
+logger = logging.getLogger(__name__)
 
 PUBLISHED = "published.json"
 
@@ -62,7 +64,7 @@ def publish(job: Job, url: str, keys: Mapping[str, Key]) -> None:
         copy = job.work / name
         write_text(copy, text)
         put(copy, f"{url}/{name}")
-    say(f"published {url}")
+    logger.info(f"published {url}")
 
 
 def own_config(job: Job, url: str) -> str:

@@ -1,5 +1,6 @@
 """What a training learns from: clips by number, in an order that (seed, step) alone decides."""
 
+import logging
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
@@ -16,8 +17,10 @@ from ...datasets.shards import ShardClips, write_shards
 from ...datasets.video_clips import VideoClips, folder_sources, published_sources
 from ...stages.errors import ConfigError
 from ..config import Config
-from ..progress import say, stage
+from ..progress import stage
 from .loop_config import LoopConfig
+
+logger = logging.getLogger(__name__)
 
 HELD_OUT_CLIPS = 8
 """Of a set of files, at most."""
@@ -199,6 +202,6 @@ def make_shards(data: DataConfig, folder: Path, per_shard: int) -> int:
 
         written, unread = write_shards(each(), folder, per_shard, lossless=data.drawn())
     for bad in (*left_out, *unread):
-        say(f"left out: {bad}")
-    say(f"{written} clips in {folder}, {len(left_out) + len(unread)} records left out")
+        logger.warning(f"left out: {bad}")
+    logger.info(f"{written} clips in {folder}, {len(left_out) + len(unread)} records left out")
     return 3 if left_out or unread else 0

@@ -1,6 +1,7 @@
 """What a training writes while it runs: numbers as JSON lines and tensorboard's curves, clips as videos."""
 
 import json
+import logging
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
@@ -14,7 +15,8 @@ from torch import Tensor
 
 from ...datasets.records import BadRecord
 from ...stages.media.encode import VideoWriter
-from ..progress import say
+
+logger = logging.getLogger(__name__)
 
 LOG = "log.jsonl"
 """The numbers of a run, in its folder."""
@@ -63,7 +65,7 @@ class Log:
         for record in records:
             if record.name not in self.named:
                 self.named.add(record.name)
-                say(f"step {step} goes without {record}")
+                logger.warning(f"step {step} goes without {record}")
             line = json.dumps({"step": step, "name": record.name, "reason": record.reason})
             with (self.folder / "left_out.jsonl").open("a", encoding="utf-8") as file:
                 file.write(line + "\n")

@@ -7,6 +7,7 @@ Several processes, started by `accelerate launch` or by Ray Train, share the bat
 gradients: they learn what one process would.
 """
 
+import logging
 import math
 import time
 from collections.abc import Callable, Mapping
@@ -23,12 +24,14 @@ from tqdm import tqdm
 from ...datasets.records import BadRecord
 from ...stages.errors import ConfigError
 from ..interrupts import deferred_interrupts
-from ..progress import LOG_INTERVAL_S, say
+from ..progress import LOG_INTERVAL_S
 from .checkpoints import Averaged, Position, prune, restore, save_checkpoint
 from .checks import check_data, check_numbers
 from .log import Log, Means
 from .loop_config import LoopConfig
 from .optimizer import AUTOCAST, ema_decay_at, learning_rate_at, make_optimizer, sum_gradients, summed
+
+logger = logging.getLogger(__name__)
 
 SMALLEST_SCALE = 1.0
 """fp16's loss scale starts at 65536 and halves at every overflow; below this the numbers are bad."""
@@ -95,9 +98,11 @@ def run_loop(
     position = restore(named, optimizer, averaged, scaler, folder, identity)
     start, mean_loss = position.step, position.mean_loss
     if start:
-        say(f"resuming from step {start} in {folder}")
+        logger.info(f"resuming from step {start} in {folder}")
     total = sum(p.numel() for p in parameters)
-    say(f"learning {total:,} parameters in {len(parameters)} tensors, {config.steps - start} steps to go")
+    logger.info(
+        f"learning {total:,} parameters in {len(parameters)} tensors, {config.steps - start} steps to go"
+    )
     if start >= config.steps:
         return averaged
     micros = range(accelerator.process_index, config.accumulation, accelerator.num_processes)

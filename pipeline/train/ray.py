@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from ...stages.errors import ConfigError, PosedanceError
+from ..progress import show_log
 from ..workers.ray_actor import start_ray
 from .config import TrainConfig
 from .loop import PATIENCE
@@ -61,6 +62,7 @@ def work(settings: dict[str, Any]) -> None:
 
     if not torch.cuda.is_available():
         os.environ["ACCELERATE_USE_CPU"] = "true"  # else accelerate would take each worker to be alone
+    show_log()
     os.chdir(settings["folder"])
     train(TrainConfig.model_validate_json(settings["config"]))
 

@@ -4,13 +4,13 @@ The small model and the full one differ only in their configs. ControlNeXt, its 
 whose loss is minimized are the very objects that `animate` samples with.
 """
 
+import logging
 from functools import partial
 from pathlib import Path
 
 import torch
 
 from ...stages.svd.files.lora import merge_lora, save_lora
-from ..progress import say
 from .card import training_notes
 from .config import TrainConfig
 from .data import name_data
@@ -20,6 +20,8 @@ from .plan import plan
 from .task import VideoTask
 from .validation import validate
 
+logger = logging.getLogger(__name__)
+
 
 def train(config: TrainConfig) -> Path:
     """Train; returns the folder OUTPUT/model with the averaged weights, ready for `animate --model`.
@@ -28,7 +30,7 @@ def train(config: TrainConfig) -> Path:
     """
     main = processes().is_main_process
     if main:
-        say(plan(config))
+        logger.info(plan(config))
     task = VideoTask(config)
     identity = config.model_dump(mode="json")
     averaged = run_loop(task, config.loop, config.output, identity, partial(validate, task))

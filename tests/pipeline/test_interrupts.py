@@ -11,14 +11,15 @@ from posedance.pipeline.interrupts import deferred_interrupts
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_the_first_is_noted_and_the_second_stops_at_once(
-    number: signal.Signals, capsys: pytest.CaptureFixture[str]
+    number: signal.Signals, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level("INFO", "posedance")
     before = [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)]
     with pytest.raises(KeyboardInterrupt), deferred_interrupts() as stopped:
         assert not stopped()
         os.kill(os.getpid(), number)
         assert stopped()
-        assert capsys.readouterr().err.count("once more stops at once") == 1
+        assert caplog.text.count("once more stops at once") == 1
         os.kill(os.getpid(), number)
         raise AssertionError("the second was deferred too")
     assert [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)] == before

@@ -25,6 +25,7 @@ Left out: the temporal blend folded into the convolution before it (torch.compil
 estimators), and a small decoder for previews (latents as colours need no download).
 """
 
+import logging
 import os
 import platform
 import tempfile
@@ -45,13 +46,14 @@ from ....stages.models import load_generator, why_unusable
 from ...animate.settings import settings_of
 from ...config import AnimateConfig, EncodeConfig
 from ...doctor import devices, versions
-from ...progress import say
 from ..figures import write_figures
 from .compare import Comparison
 from .drawing import compare_drawing
 
 if TYPE_CHECKING:
     from ....stages.svd.generator import SvdGenerator
+
+logger = logging.getLogger(__name__)
 
 Comparisons = dict[str, Comparison]
 
@@ -61,14 +63,14 @@ DECODE_S = 0.1
 SCHEDULE, CONTROL, DRAW, ENCODE = "denoising loop", "control module", "drawing", "encoding, waited for"
 
 
-def bench(json_file: Path | None = None, say: Callable[[str], None] = say) -> str:
+def bench(json_file: Path | None = None) -> str:
     """Measure everything and return the table; also write it to `json_file` if one is named."""
     from . import svd as measure
 
     comparisons: dict[str, Comparison] = {}
 
     def compared(name: str, compare: Callable[[], Comparison]) -> None:
-        say(f"bench: {name}")
+        logger.info(f"bench: {name}")
         comparisons[name] = compare()
 
     with one_thread():
@@ -78,17 +80,17 @@ def bench(json_file: Path | None = None, say: Callable[[str], None] = say) -> st
     frames = dancing_frames(48)
     compared(ENCODE, lambda: compare_encoding(frames))
     compared("encoding, processor time", lambda: compare_encoding(frames, 0, time.process_time))
-    say("bench: one forward pass, counted")
+    logger.info("bench: one forward pass, counted")
     tflop = measure.forward_tflop()
     generators = {"random weights": measure.small_generator()}
     if not why_unusable("demo"):
         generators["demo"] = load_generator("demo")
     approximations: dict[str, Comparison] = {}
     for name, generator in generators.items():
-        say(f"bench: approximations, {name}")
+        logger.info(f"bench: approximations, {name}")
         levers = measure.compare_approximations(generator) | preset_rows(generator) | preview_row(generator)
         approximations |= {f"{lever}, {name}": comparison for lever, comparison in levers.items()}
-    on_gpu = gpu_rows(say)
+    on_gpu = gpu_rows()
 
     report = {
         "schedule_ratio": comparisons[SCHEDULE].ratio,
@@ -206,7 +208,7 @@ def compare_encoding(
     return Comparison(published_s, ours_s, difference)
 
 
-def gpu_rows(say: Callable[[str], None]) -> dict[str, Comparison]:
+def gpu_rows() -> dict[str, Comparison]:
     """One guided window of the full networks, with random bfloat16 weights, where there is a GPU."""
     import torch
 
@@ -214,5 +216,5 @@ def gpu_rows(say: Callable[[str], None]) -> dict[str, Comparison]:
         return {}
     from .svd import compare_windows, full_generator
 
-    say("bench: the full networks on the GPU")
+    logger.info("bench: the full networks on the GPU")
     return {"one window at one step, bfloat16, GPU": compare_windows(full_generator())}

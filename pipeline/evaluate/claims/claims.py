@@ -17,6 +17,7 @@ same UNet is controlled in each way, with the same data, noise, steps and seed.
   steps too few colours are right for them.
 """
 
+import logging
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -28,7 +29,7 @@ from pydantic import Field
 from ....stages.errors import ConfigError
 from ....stages.models import load_generator
 from ...config import Config, Hidden, JsonFile
-from ...progress import say, stage
+from ...progress import stage
 from ...train.config import DropoutConfig, LossWeights, SigmaConfig, TrainConfig
 from ...train.data import DataConfig
 from ...train.latents import Kept
@@ -43,6 +44,8 @@ from ..model import Held, held_out
 from .report import draw_plot, table
 from .size import published_size
 from .task import APART, BASE, METHODS, ClaimsTask, thinned, training_step
+
+logger = logging.getLogger(__name__)
 
 SHARES = (0.05, 0.1, 0.2, 0.5, 1.0)
 """When pose error is taken, as shares of the steps: at 100, 200, 400, 1000 and 2000 of 2000."""
@@ -182,7 +185,7 @@ def evaluate_claims(config: ClaimsConfig) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "config": config.model_dump(mode="json", exclude={"output", "json_file"}),
     }
-    say(table(figures))
+    logger.info(table(figures))
     draw_plot(figures, config.output / "claims.png")
     write_figures(config.json_file, figures)
     return figures
@@ -196,7 +199,7 @@ def run(
     `kept` holds latents that all tasks share.
     """
     training = config.training(method)
-    say(f"{method}: {training.loop.steps} steps")
+    logger.info(f"{method}: {training.loop.steps} steps")
     moments = frozenset(() if method == BASE else config.measured_at)
     task = ClaimsTask(method, training, new_parts(config, base), held, moments)
     task.kept = kept

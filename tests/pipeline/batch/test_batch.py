@@ -16,6 +16,7 @@ from posedance.pipeline.batch.batch import batch
 from posedance.pipeline.batch.plan import find_items, plan_items, tasks_of
 from posedance.pipeline.batch.status import events, states_of, status
 from posedance.pipeline.config import AnimateConfig, PoolsConfig, WindowConfig, resolve
+from posedance.pipeline.progress import show_log
 from posedance.pipeline.workers.machines import Machine, smallest_gpu
 from posedance.pipeline.workers.resources import share_out
 from posedance.stages.errors import ConfigError, OutputError
@@ -71,12 +72,11 @@ def test_each_item_is_a_job_folder_and_what_items_share_is_made_once(whole: Path
     assert not list(whole.rglob("*.tmp"))
 
 
-def test_animate_takes_a_folder_of_a_batch_for_its_own(
-    whole: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_animate_takes_a_folder_of_a_batch_for_its_own(whole: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "posedance")
     folder = whole / "dance1--ref6"
     animate(resolve(AnimateConfig, AnimateConfig(), folder / "config.yaml"))
-    assert "is up to date" in capsys.readouterr().err
+    assert "is up to date" in caplog.text
 
 
 def test_nothing_is_done_twice(inputs: Path, whole: Path) -> None:
@@ -268,6 +268,7 @@ def test_a_video_with_another_limit_or_precision_does_not_get_the_last_one_s(kin
 def test_a_window_that_the_model_does_not_know_is_told_once(
     inputs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    show_log()
     manifest = inputs / "two.csv"
     manifest.write_text("pose,reference\ndance1.npz,ref6.png\ndance1.npz,ref7.png\n")
     job = small_batch(manifest, tmp_path / "out", steps=1, window=WindowConfig(size=6))

@@ -103,8 +103,9 @@ def test_what_is_missing_is_one_line(tmp_path: Path) -> None:
 
 
 def test_animate_from_and_to_urls(
-    inputs: Path, tmp_path: Path, machine: Path, capsys: pytest.CaptureFixture[str]
+    inputs: Path, tmp_path: Path, machine: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level("INFO", "posedance")
     own = {"pose": inputs / "dance.npz", "reference": inputs / "character.png"}
     urls = {"pose": Path("memory://in/dance.npz"), "reference": Path("memory://in/character.png")}
     options = {"model": "tiny-random", "steps": 2}
@@ -117,9 +118,9 @@ def test_animate_from_and_to_urls(
     assert "output: memory://out/job" in saved and "pose: memory://in/dance.npz" in saved
 
     shutil.rmtree(scratch_for("memory://out/job"))
-    capsys.readouterr()
+    caplog.clear()
     assert animate(config) == made
-    assert "everything in memory://out/job is up to date" in capsys.readouterr().err
+    assert "everything in memory://out/job is up to date" in caplog.messages
 
     fsspec.filesystem("memory").rm("/out/job/result.mp4")
     animate(config)
@@ -186,7 +187,7 @@ def test_a_batch_to_a_url_goes_on_on_another_machine(inputs: Path, tmp_path: Pat
 
 @pytest.mark.parametrize("failures", [1, 9])
 def test_a_copy_that_fails_holds_no_other_video_up(
-    inputs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], failures: int
+    inputs: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, failures: int
 ) -> None:
     left = failures
 
@@ -209,7 +210,7 @@ def test_a_copy_that_fails_holds_no_other_video_up(
     else:
         with pytest.raises(OutputError, match="memory://out/a"):
             batch(config)
-    assert "cannot reach memory://out/a: TimeoutError: tried again at the end" in capsys.readouterr().err
+    assert "cannot reach memory://out/a: TimeoutError: tried again at the end" in caplog.messages
     assert [state.status for state in states_of(scratch_for("memory://out"))] == ["done", "done"]
     assert get_text("memory://out/b/published.json") is not None
     assert (get_text("memory://out/a/published.json") is not None) == (failures == 1)

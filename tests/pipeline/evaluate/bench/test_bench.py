@@ -75,7 +75,7 @@ def test_bench_writes_what_it_prints(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(bench, "compare_drawing", lambda: Comparison(5.0, 1.0, 0.0))
     monkeypatch.setattr(bench, "compare_encoding", lambda *_: Comparison(7.0, 1.0, 0.1))
     monkeypatch.setattr(bench, "dancing_frames", lambda _: [])
-    printed = bench.bench(tmp_path / "bench.json", say=lambda _: None)
+    printed = bench.bench(tmp_path / "bench.json")
     report = json.loads((tmp_path / "bench.json").read_text())
     assert report.keys() >= KEYS
     assert [report[key] for key in ("schedule_ratio", "control_ratio", "draw_ratio")] == [3, 4, 5]
