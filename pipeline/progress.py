@@ -46,6 +46,12 @@ def show_log() -> None:
     LOGGER.handlers = [ProgressHandler()]
 
 
+def still_here(title: str) -> None:
+    """Tell the observer, if there is one, that a stage waits and is not stuck."""
+    if (observer := _observer.get()) is not None:
+        observer(title, 0, None)
+
+
 @contextmanager
 def stage(title: str, total: int | None, unit: str = "frame") -> Iterator[Callable[[int], object]]:
     """Show a bar while a stage works. Yields a function to call with the number of units just done."""

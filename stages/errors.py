@@ -8,6 +8,7 @@
     ├── PoseError              no person, or a pose file that cannot be used
     ├── WeightsError           weights that are missing, of the wrong shape, or unsafe to load
     ├── OutputError            an output that cannot be written
+    │   └── UnavailableError   a store or a folder that cannot be had now, and perhaps soon
     └── TrainingDivergedError  a training whose numbers no step should follow
 
 Each carries one message that says what is wrong, which value, and what to do. The command line prints
@@ -48,6 +49,10 @@ class WeightsError(PosedanceError):
 
 class OutputError(PosedanceError):
     """An output cannot be written."""
+
+
+class UnavailableError(OutputError):
+    """A store cannot be reached, or another run holds a folder: it may be had a little later."""
 
 
 class TrainingDivergedError(PosedanceError):

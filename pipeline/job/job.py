@@ -25,7 +25,8 @@ from pathlib import Path
 from typing import Any
 
 from ...stages.atomic import atomic_path
-from ...stages.errors import ConfigError, OutputError
+from ...stages.errors import ConfigError, OutputError, UnavailableError
+from ..progress import still_here
 from .storage import content_key, url_of
 
 logger = logging.getLogger(__name__)
@@ -144,7 +145,7 @@ def make_folder(folder: Path) -> None:
 def hold(folder: Path, path: Path, patience_s: float = 0, shared: bool = False) -> Iterator[None]:
     """Hold the lock file `path` that guards `folder`, alone or with others who hold it `shared`.
 
-    Raises OutputError when another process holds it for longer than `patience_s` seconds.
+    Raises UnavailableError when another process holds it for longer than `patience_s` seconds.
     """
     deadline = time.monotonic() + patience_s
     with path.open("a+") as lock:
@@ -154,10 +155,11 @@ def hold(folder: Path, path: Path, patience_s: float = 0, shared: bool = False) 
                 break
             except BlockingIOError as error:
                 if time.monotonic() < deadline:
+                    still_here("waiting")
                     time.sleep(LOCK_POLL_S)
                     continue
                 lock.seek(0)
-                raise OutputError(
+                raise UnavailableError(
                     f"output folder {folder} is in use by process {lock.read().strip() or '?'}: "
                     "wait for it, or name another with --output"
                 ) from error

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from ...stages.atomic import atomic_path
-from ...stages.errors import ConfigError, OutputError, PosedanceError
+from ...stages.errors import ConfigError, OutputError, PosedanceError, UnavailableError
 
 FOLDED = re.compile(r"([a-z][a-z0-9+]+):/+(.*)", re.DOTALL)
 """A URL in a Path. A scheme has two letters or more, so a drive of Windows is none."""
@@ -63,7 +63,9 @@ def store_of(url: str) -> Iterator[tuple[Any, str]]:
         raise ConfigError(f"{url}: {error}: try pip install 'posedance[cloud]'") from error
     except Exception as error:  # stores raise errors of their own libraries
         what = " ".join(f"{type(error).__name__}: {error}".split())
-        raise OutputError(f"cannot reach {url}: {what}: check the address and your credentials") from error
+        refused = isinstance(error, (PermissionError, ValueError))  # a wrong address or no right to it
+        kind = OutputError if refused else UnavailableError
+        raise kind(f"cannot reach {url}: {what}: check the address and your credentials") from error
 
 
 def is_file(path: Path) -> bool:

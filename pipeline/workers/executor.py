@@ -4,6 +4,7 @@ No executor holds frames: tasks pass files on to each other.
 """
 
 import errno
+import math
 import time
 import traceback
 from collections.abc import Callable, Mapping
@@ -11,12 +12,36 @@ from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 from ...stages.base import Stage
-from ...stages.errors import ConfigError, PictureError, PoseError, VideoError, WeightsError
+from ...stages.errors import (
+    ConfigError,
+    PictureError,
+    PoseError,
+    UnavailableError,
+    VideoError,
+    WeightsError,
+)
 from ...stages.threads import limit_threads
 from ..progress import observed
 
 NOT_RETRIED = (ConfigError, PictureError, PoseError, VideoError, WeightsError)
 """Errors of the input: another attempt ends the same."""
+FULL = {errno.ENOSPC, errno.EDQUOT}
+TRANSIENT = {
+    errno.EIO,
+    errno.ESTALE,
+    errno.ETIMEDOUT,
+    errno.ECONNABORTED,
+    errno.ECONNREFUSED,
+    errno.ECONNRESET,
+    errno.EHOSTUNREACH,
+    errno.ENETDOWN,
+    errno.ENETUNREACH,
+}
+"""What the system says while a disk or a network is away, whatever was being read or written."""
+POLL_S = 1.0
+"""How long nothing is looked at, in seconds, while there is nothing to do but wait."""
+
+Verdict = Literal["done", "failed", "trouble", "final", "full"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +62,13 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How one attempt at a task ended. `final`: another ends the same; `full`: there is no space left.
+    """How one attempt at a task ended. `made` is False where there was nothing to do.
 
-    `made` is False where there was nothing to do.
+    `failed` is for the task's own sake; `trouble` comes from what it needs of others: a disk, a store, a
+    process that lives. `final`: another attempt ends the same; `full`: there is no space left.
     """
 
-    verdict: Literal["done", "failed", "final", "full"]
+    verdict: Verdict
     seconds: float = 0.0
     error: str = ""
     trace: str = ""
@@ -64,8 +90,11 @@ class Executor(Protocol):
         """Whether a task is under way."""
         ...
 
-    def wait(self) -> list[tuple[Task, Outcome]]:
-        """Attempts that ended; waits for one, or returns empty-handed when workers became free."""
+    def wait(self, at_most_s: float = math.inf) -> list[tuple[Task, Outcome]]:
+        """Attempts that ended; waits for one, or returns empty-handed when workers became free or it is time.
+
+        With nothing under way and a limit it waits for no more than POLL_S.
+        """
         ...
 
     def workers(self) -> Mapping[str, int]:
@@ -85,14 +114,24 @@ def attempt(call: Callable[[], object]) -> Outcome:
     began = time.monotonic()
     try:
         made = call() is not False
-    except NOT_RETRIED as error:
-        return Outcome("final", time.monotonic() - began, str(error), traceback.format_exc())
     except Exception as error:  # noqa: BLE001 (the border of a worker: nothing may get past it)
-        cause = error.__cause__ if isinstance(error.__cause__, OSError) else error
-        full = isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT)
-        line = " ".join(f"{type(error).__name__}: {error}".split())
-        return Outcome("full" if full else "failed", time.monotonic() - began, line, traceback.format_exc())
+        known = isinstance(error, NOT_RETRIED)
+        line = str(error) if known else " ".join(f"{type(error).__name__}: {error}".split())
+        return Outcome(verdict_of(error), time.monotonic() - began, line, traceback.format_exc())
     return Outcome("done", time.monotonic() - began, made=made)
+
+
+def verdict_of(error: Exception) -> Verdict:
+    """What an error says of another attempt: by its kind, and by what the system said underneath."""
+    codes, cause = set(), error
+    while cause is not None:
+        codes |= {cause.errno} if isinstance(cause, OSError) else set()
+        cause = cause.__cause__
+    if codes & FULL:
+        return "full"
+    if codes & TRANSIENT or isinstance(error, UnavailableError):
+        return "trouble"
+    return "final" if isinstance(error, NOT_RETRIED) else "failed"
 
 
 class InProcess:
@@ -112,9 +151,11 @@ class InProcess:
     def busy(self) -> bool:
         return self._next is not None
 
-    def wait(self) -> list[tuple[Task, Outcome]]:
+    def wait(self, at_most_s: float = math.inf) -> list[tuple[Task, Outcome]]:
         task, self._next = self._next, None
         if task is None:
+            if at_most_s < math.inf:
+                time.sleep(min(at_most_s, POLL_S))
             return []
         stage = self._stages[task.stage]
         limit_threads(stage.resources.cpus)

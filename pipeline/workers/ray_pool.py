@@ -1,11 +1,13 @@
 """Workers on Ray: for each stage a pool of actors, owned and replaced by the driver.
 
 Ray restarts and retries nothing itself. A worker that dies, or makes no progress for too long and is killed,
-costs the attempt it was making. A pool begins with one worker, grows with what is queued, and gives an idle
-worker up when another stage waits for its cores, as after the loss of a machine.
+costs the attempt it was making. One whose task failed unexpectedly is replaced: were it sick, it would fail
+fast, always be the free one, and take all tasks. A pool begins with one worker, grows with what is queued,
+and gives an idle worker up when another stage waits for its cores, as after the loss of a machine.
 """
 
 import json
+import math
 import os
 import time
 from collections import Counter
@@ -20,11 +22,9 @@ from ...stages.base import Stage
 from ...stages.errors import ConfigError, PosedanceError
 from ...stages.threads import limit_threads
 from ..progress import observed
-from .executor import Outcome, Task, attempt
+from .executor import POLL_S, Outcome, Task, attempt
 from .ray_actor import end_actor, one_line, start_actor
 
-POLL_S = 1.0
-"""How often stalled workers are looked for, in seconds."""
 BEAT_S = 1.0
 """A worker that goes on says so at most this often, in seconds."""
 ROOM_S = 10.0
@@ -84,15 +84,35 @@ class Worker:
 
 
 @dataclass(slots=True)
+class Pulse:
+    """The beats of a worker, by this machine's clock: that of the worker's may be hours off."""
+
+    beat: Path
+    told: int = 0
+    heard: float = 0.0
+
+    def silent_s(self, now: float) -> float:
+        """Seconds since the file was seen to change; 0 while there is none: the worker waits for room."""
+        try:
+            told = self.beat.stat().st_mtime_ns
+        except FileNotFoundError:
+            return 0.0
+        if told != self.told:
+            self.told, self.heard = told, now
+        return now - self.heard
+
+
+@dataclass(slots=True)
 class ActorHandle:
     """An actor as the driver sees it: `task` is None while it is set up or idle, `call` None while idle."""
 
     stage: str
     actor: Any
-    beat: Path
+    pulse: Pulse
     call: Any
     task: Task | None = None
     began: float = 0.0
+    ready: bool = False
     stalled: bool = False
 
 
@@ -138,20 +158,27 @@ class OnRay:
         handle = next(
             handle for handle in self._handles if handle.stage == task.stage and handle.call is None
         )
-        handle.task, handle.began = task, time.time()
+        handle.task = task
+        handle.began = handle.pulse.heard = time.monotonic()
         handle.call = handle.actor.run.remote(task.name, task.work)
 
     def busy(self) -> bool:
         return any(handle.task is not None for handle in self._handles)
 
-    def wait(self) -> list[tuple[Task, Outcome]]:
+    def wait(self, at_most_s: float = math.inf) -> list[tuple[Task, Outcome]]:
+        until = time.monotonic() + at_most_s
         while calls := {handle.call: handle for handle in self._handles if handle.call is not None}:
-            ready, _ = self._ray.wait(list(calls), num_returns=1, timeout=POLL_S)
+            left_s = max(0.0, min(POLL_S, until - time.monotonic()))
+            ready, _ = self._ray.wait(list(calls), num_returns=1, timeout=left_s)
             if ready:
                 return [ended for call in ready for ended in self._ended(calls[call])]
             self._check_node()
             self._kill_stalled()
             self._make_room()
+            if time.monotonic() >= until:
+                return []
+        if at_most_s < math.inf:
+            time.sleep(min(at_most_s, POLL_S))
         return []
 
     def workers(self) -> Mapping[str, int]:
@@ -169,41 +196,48 @@ class OnRay:
         resources, beat = pool.stage.resources, self._beats / f"{stage}-{number}.json"
         beat.unlink(missing_ok=True)
         actor = start_actor(Worker, resources, pool.stage, beat)
-        self._handles.append(ActorHandle(stage, actor, beat, actor.setup.remote(), began=time.time()))
+        handle = ActorHandle(stage, actor, Pulse(beat), actor.setup.remote(), began=time.monotonic())
+        self._handles.append(handle)
 
     def _ended(self, handle: ActorHandle) -> list[tuple[Task, Outcome]]:
         """Take note that a call ended: of a task, or of a worker's setup."""
-        task, call = handle.task, handle.call
+        task, call, lost = handle.task, handle.call, False
         handle.task = handle.call = None
         try:
             outcome: Outcome = self._ray.get(call)
         except self._ray.exceptions.RayError as error:
-            self._remove(handle)
-            reason = one_line(error)
+            lost, reason, verdict = True, one_line(error), "failed"
             if handle.stalled:
                 reason = f"no progress for {self._timeout_s:g} s: the worker was killed"
             elif isinstance(error, self._ray.exceptions.RayActorError):
-                reason = f"the worker died: {reason}"
-            outcome = Outcome("failed", time.time() - handle.began, reason)
+                reason, verdict = f"the worker died: {reason}", "trouble"
+            outcome = Outcome(verdict, time.monotonic() - handle.began, reason)
         if task is not None:
+            if lost or outcome.verdict == "failed":
+                self._remove(handle)
             return [(task, outcome)]
-        if outcome.verdict != "done":
+        if outcome.verdict == "done":
+            handle.ready = True
+            self._failed_setups[handle.stage] = 0
+        else:
             self._setup_failed(handle, outcome)
         return []
 
     def _setup_failed(self, handle: ActorHandle, outcome: Outcome) -> None:
+        """Another is started, unless so many setups in a row failed and no worker of the stage lives."""
         self._remove(handle)
         self._failed_setups[handle.stage] += 1
         if outcome.verdict == "final":
             raise ConfigError(outcome.error)
-        if self._failed_setups[handle.stage] >= self._attempts:
+        lives = any(other.ready for other in self._handles if other.stage == handle.stage)
+        if self._failed_setups[handle.stage] >= self._attempts and not lives:
             raise PosedanceError(
                 f"workers of stage {handle.stage} cannot be started ({outcome.error}): see the logs of Ray"
             )
 
     def _remove(self, handle: ActorHandle) -> None:
         end_actor(handle.actor)
-        handle.beat.unlink(missing_ok=True)
+        handle.pulse.beat.unlink(missing_ok=True)
         self._handles = [other for other in self._handles if other is not handle]
 
     def _check_node(self) -> None:
@@ -216,14 +250,14 @@ class OnRay:
 
     def _make_room(self) -> None:
         """End an idle worker when one of another stage has not come to life for long."""
-        late = time.time() - ROOM_S
+        late = time.monotonic() - ROOM_S
         waiting = {
             handle.stage
             for handle in self._handles
             if handle.call is not None
             and handle.task is None
             and handle.began < late
-            and not handle.beat.exists()
+            and not handle.pulse.beat.exists()
         }
         idle = (handle for handle in self._handles if handle.call is None and handle.stage not in waiting)
         if waiting and (handle := next(idle, None)):
@@ -231,10 +265,10 @@ class OnRay:
 
     def _kill_stalled(self) -> None:
         """Kill workers that said nothing for too long. One that has not come to life yet waits for room."""
-        now = time.time()
+        now = time.monotonic()
         for handle in self._handles:
-            if handle.call is None or handle.stalled or not handle.beat.exists():
+            if handle.call is None or handle.stalled:
                 continue
-            if now - max(handle.began, handle.beat.stat().st_mtime) > self._timeout_s:
+            if handle.pulse.silent_s(now) > self._timeout_s:
                 handle.stalled = True
                 end_actor(handle.actor)

@@ -2,6 +2,9 @@
 
 import errno
 import heapq
+import math
+import random
+import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 
@@ -10,10 +13,15 @@ from .executor import Executor, Outcome, Task
 Listener = Callable[[str, Task, Outcome | None, int], None]
 """Told (event, task, outcome, attempt). Events: queue (it may start), start, done, skip (it was done before),
 retry, quarantine, drop (what it needs failed)."""
+RETRY_S = 1.0
+"""About how long the second attempt at a task waits, in seconds; each further one twice as long."""
+RETRY_MOST_S = 60.0
+TROUBLES_PER_ATTEMPT = 2
+"""Attempts that others spoiled (`Outcome`) count apart, and so many times as many are made."""
 
 
 class Scheduler:
-    """Runs tasks, each after those it needs and at most `attempts` times.
+    """Runs tasks, each after those it needs and at most `attempts` times, with longer and longer waits.
 
     At most `max_live` items are begun and not finished. A task that fails for good drops all that need it.
     When `stopped()`, or when the disk is full, no task is started and those that run are waited for.
@@ -41,7 +49,9 @@ class Scheduler:
             for need in needs:
                 self._followers[need].append(name)
         self._ready: dict[str, list[tuple[float, int, str]]] = {stage: [] for stage in reversed(stages)}
+        self._later: list[tuple[float, str]] = []
         self._tries: Counter[str] = Counter()
+        self._troubles: Counter[str] = Counter()
         self._live: set[str] = set()
         self._left = Counter(task.item for task in tasks if task.item is not None)
         for name, needs in self._missing.items():
@@ -50,12 +60,14 @@ class Scheduler:
 
     def run(self) -> None:
         """Until all tasks are done or dropped. Raises KeyboardInterrupt when it was stopped before."""
-        while any(self._ready.values()) or self._executor.busy():
+        while any(self._ready.values()) or self._later or self._executor.busy():
             if self._stopped():
                 self.drain()
                 raise KeyboardInterrupt
+            while self._later and self._later[0][0] <= time.monotonic():
+                self._queue(heapq.heappop(self._later)[1], again=True)
             self._start_tasks()
-            self._collect()
+            self._collect(max(0.0, self._later[0][0] - time.monotonic()) if self._later else math.inf)
 
     def drain(self) -> None:
         """Wait for the tasks that run."""
@@ -77,9 +89,9 @@ class Scheduler:
     def _may_begin(self, task: Task) -> bool:
         return task.item is None or task.item in self._live or len(self._live) < self._max_live
 
-    def _collect(self) -> None:
+    def _collect(self, at_most_s: float = math.inf) -> None:
         full = None
-        for task, outcome in self._executor.wait():
+        for task, outcome in self._executor.wait(at_most_s):
             tries = self._tries[task.name]
             if outcome.verdict == "done":
                 self._listen("done" if outcome.made else "skip", task, outcome, tries)
@@ -87,15 +99,23 @@ class Scheduler:
             elif outcome.verdict == "full":
                 self._listen("retry", task, outcome, tries)
                 full = outcome
-            elif outcome.verdict == "failed" and tries < self._attempts:
+            elif self._may_try_again(task, outcome):
                 self._listen("retry", task, outcome, tries)
-                self._queue(task.name, again=True)
+                wait_s = min(RETRY_S * 2 ** (tries - 1), RETRY_MOST_S) * random.uniform(0.5, 1.5)
+                heapq.heappush(self._later, (time.monotonic() + wait_s, task.name))
             else:
                 self._listen("quarantine", task, outcome, tries)
                 self._drop(task, outcome, tries)
         if full is not None:
             self.drain()
             raise OSError(errno.ENOSPC, full.error)
+
+    def _may_try_again(self, task: Task, outcome: Outcome) -> bool:
+        self._troubles[task.name] += outcome.verdict == "trouble"
+        troubles = self._troubles[task.name]
+        if outcome.verdict == "trouble":
+            return troubles < self._attempts * TROUBLES_PER_ATTEMPT
+        return outcome.verdict == "failed" and self._tries[task.name] - troubles < self._attempts
 
     def _queue(self, name: str, again: bool = False) -> None:
         """What is tried again goes before its equals, so that a live item never waits behind new ones."""
@@ -126,6 +146,7 @@ class Scheduler:
 
     def _leave(self, task: Task) -> None:
         self._tries.pop(task.name, None)
+        self._troubles.pop(task.name, None)
         if task.item is not None:
             self._left[task.item] -= 1
             if not self._left[task.item]:

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from posedance.pipeline.job.job import Job, key_of, open_job, write_text
-from posedance.stages.errors import OutputError
+from posedance.pipeline.progress import observed
+from posedance.stages.errors import OutputError, UnavailableError
 
 
 def make_step(job: Job, key: str, text: str = "made") -> bool:
@@ -75,6 +76,19 @@ def test_a_second_run_on_the_folder_is_refused_until_the_first_is_killed(tmp_pat
     other.wait()
     with open_job(tmp_path / "out") as job:
         assert not list(job.folder.glob(".*.tmp*")), "what the killed run left must be gone"
+
+
+def test_waiting_for_a_folder_is_no_stall(tmp_path: Path) -> None:
+    """Another run holds it: a worker says all the while that it lives, and then that it may be had later."""
+    said: list[str] = []
+    with (
+        open_job(tmp_path / "out"),
+        observed(lambda stage, done, total: said.append(stage)),
+        pytest.raises(UnavailableError, match="is in use by process"),
+        open_job(tmp_path / "out", patience_s=0.5),
+    ):
+        pass
+    assert set(said) == {"waiting"} and len(said) >= 2
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")

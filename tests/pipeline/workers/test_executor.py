@@ -1,6 +1,7 @@
 """The scheduler and both executors, with stages that really fail: raise, abort, hang."""
 
 import errno
+import math
 import os
 import sys
 import time
@@ -9,15 +10,16 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from posedance.pipeline.workers.executor import Executor, InProcess, Outcome, Task
-from posedance.pipeline.workers.ray_pool import OnRay, Pool, Worker
+from posedance.pipeline.workers.executor import Executor, InProcess, Outcome, Task, attempt
+from posedance.pipeline.workers.ray_pool import OnRay, Pool, Pulse, Worker
 from posedance.pipeline.workers.scheduler import Scheduler
-from posedance.stages.errors import ConfigError, PictureError
+from posedance.stages.errors import ConfigError, PictureError, UnavailableError, VideoError
 from posedance.stages.types import Resources
 
 
@@ -39,6 +41,8 @@ class Toy:
             file.write("x")
         if fault == "raise":
             raise KeyError("a", 1, "two")
+        if fault == "away" and (self.folder / f"tries-{item}").stat().st_size < 4:
+            raise OSError(errno.ESTALE, "Stale file handle")
         if fault == "picture":
             raise PictureError("not a picture")
         if fault == "abort" or (fault == "abortonce" and first):
@@ -76,6 +80,53 @@ def test_failures_are_tried_again_and_then_given_up(tmp_path: Path) -> None:
     assert seen["retry", "picture-1"] == 0 and seen["quarantine", "picture-1"] == 1, (
         "bad input: once is enough"
     )
+
+
+def test_what_is_away_for_a_while_costs_no_attempt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A share that is stale three times: waited for longer each time, with others going on meanwhile."""
+    monkeypatch.setattr("posedance.pipeline.workers.scheduler.RETRY_S", 0.2)
+    began: list[float] = []
+
+    def listen(event: str, task: Task, outcome: Outcome | None, tries: int) -> None:
+        if event == "start" and task.name == "away-1":
+            began.append(time.monotonic())
+
+    tasks = [Task(item, "toy", 0, item, item=item) for item in ("away-1", "ok-1")]
+    executor = InProcess({"toy": Toy(tmp_path)})
+    Scheduler(tasks, executor, ["toy"], attempts=2, max_live=2, listen=listen).run()
+    assert (tmp_path / "results").read_text().split() == ["ok-1", "away-1"]
+    waits = [after - before for before, after in pairwise(began)]
+    assert len(waits) == 3 and all(wait >= 0.1 * 2**count for count, wait in enumerate(waits))
+
+
+def raised(error: Exception, cause: Exception | None = None) -> str:
+    """The verdict of an attempt that raises this."""
+
+    def call() -> None:
+        raise error from cause
+
+    return attempt(call).verdict
+
+
+def test_what_the_system_said_underneath_decides_over_another_attempt() -> None:
+    stale, full = OSError(errno.ESTALE, "Stale file handle"), OSError(errno.ENOSPC, "No space left")
+    assert raised(VideoError("cannot be read")) == raised(PictureError("x"), OSError("truncated")) == "final"
+    assert raised(VideoError("cannot be read"), stale) == raised(stale) == "trouble"
+    assert raised(UnavailableError("cannot reach s3://b/x")) == "trouble"
+    assert raised(VideoError("cannot be written"), full) == "full"
+    assert raised(KeyError("x")) == raised(OSError(errno.EACCES, "Permission denied")) == "failed"
+
+
+def test_a_pulse_is_taken_by_this_machines_clock(tmp_path: Path) -> None:
+    """Beats of a machine whose clock is two hours off are beats; the same one for long is none."""
+    beat, now = tmp_path / "beat.json", time.time()
+    pulse = Pulse(beat)
+    assert pulse.silent_s(1000.0) == 0, "it has not come to life"
+    beat.touch()
+    for second, skew in enumerate((-7200, -7199, 7200, 0)):
+        os.utime(beat, (now + skew, now + skew))
+        assert pulse.silent_s(2000.0 + 50 * second) == 0
+    assert pulse.silent_s(2160.0) == 10
 
 
 def test_tasks_wait_for_what_they_need_and_fall_with_it(tmp_path: Path) -> None:
@@ -125,7 +176,7 @@ def test_no_more_items_live_than_allowed(tmp_path: Path) -> None:
 class Instant(InProcess):
     """Ends every task as soon as it is waited for."""
 
-    def wait(self) -> list[tuple[Task, Outcome]]:
+    def wait(self, at_most_s: float = math.inf) -> list[tuple[Task, Outcome]]:
         task, self._next = self._next, None
         return [] if task is None else [(task, Outcome("done", trace="x" * 1000))]
 
@@ -185,11 +236,61 @@ def test_on_ray_a_crash_a_hang_and_an_error_cost_only_their_own_item(by_value: A
     good = ["ok-1", "ok-2", "ok-3", "abortonce-1", "hangonce-1"]
     seen = run(executor, ["ok-1", "abort-1", "abortonce-1", "raise-1", "hangonce-1", "ok-2", "ok-3"])
     assert results(tmp_path) == sorted(good), "nothing lost, nothing twice"
-    for item in ("abort-1", "raise-1"):
-        assert seen["retry", item] == seen["quarantine", item] == 1
+    assert seen["retry", "raise-1"] == 1 and seen["retry", "abort-1"] == 3, "deaths count apart"
+    assert seen["quarantine", "raise-1"] == seen["quarantine", "abort-1"] == 1
     for item in ("abortonce-1", "hangonce-1"):
         assert seen["retry", item] == seen["done", item] == 1
     assert not list(beats.iterdir())
+
+
+@dataclass
+class Sick(Toy):
+    """The first process of the stage fails whatever it is given, at once; the others take their time."""
+
+    def setup(self) -> None:
+        try:
+            (self.folder / "first").touch(exist_ok=False)
+            self.sick = True
+        except FileExistsError:
+            self.sick = False
+
+    def __call__(self, item: str) -> None:
+        if self.sick:
+            raise RuntimeError("CUDA error: an illegal memory access was encountered")
+        time.sleep(0.1)
+        super().__call__(item)
+
+
+@pytest.mark.slow
+def test_on_ray_a_sick_worker_is_replaced_before_it_eats_the_batch(by_value: Any, tmp_path: Path) -> None:
+    beats, items = tmp_path / "beats", [f"ok-{number}" for number in range(12)]
+    beats.mkdir()
+    executor = OnRay({"toy": Pool(Sick(tmp_path), 2)}, beats, timeout_s=60, attempts=2, owns_ray=False)
+    seen = run(executor, items)
+    assert results(tmp_path) == sorted(items)
+    assert sum(count for (event, _), count in seen.items() if event == "retry") == 1
+
+
+@dataclass
+class Faint(Toy):
+    """Every second process dies while it is set up."""
+
+    def setup(self) -> None:
+        with (self.folder / "setups").open("a") as file:
+            file.write("x")
+        if (self.folder / "setups").stat().st_size % 2 == 0:
+            os.abort()
+
+
+@pytest.mark.slow
+def test_on_ray_lost_setups_count_in_a_row(by_value: Any, tmp_path: Path) -> None:
+    """Two are lost over a run that allows one in a row."""
+    beats, items = tmp_path / "beats", ["abortonce-1", "abortonce-2", "ok-1"]
+    beats.mkdir()
+    executor = OnRay({"toy": Pool(Faint(tmp_path), 1)}, beats, timeout_s=60, attempts=2, owns_ray=False)
+    run(executor, items)
+    assert results(tmp_path) == items
+    assert len((tmp_path / "setups").read_text()) == 5
 
 
 @dataclass
