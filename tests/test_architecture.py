@@ -104,6 +104,11 @@ def import_circles(graph: dict[str, set[str]]) -> list[str]:
     return sorted(found, key=len)
 
 
+def test_there_is_no_import_circle() -> None:
+    circles = import_circles(import_graph(ROOT, [path for layer in LAYERS for path in sources(layer)]))
+    assert not circles, f"{len(circles)} import circles:\n" + "\n".join(circles)
+
+
 @pytest.mark.parametrize(
     ("files", "circle"),
     [
