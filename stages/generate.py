@@ -6,7 +6,7 @@ The words that all models share. The table of the models is in `models`.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol
 
@@ -21,10 +21,12 @@ WindowPlan = Literal["even", "published", "mimicmotion"]
 """Names of window plans (`windows.PLANS`).
 
 `even` is ours and only cuts windows. `published` (ControlNeXt-SVD-v2) and `mimicmotion` are recipes: such a
-plan also decides how the noise is drawn (`noise`), how the latents are cut for decoding (`decode`) and that
-the reference image is brought to size without antialiasing (`fit_cover`), as in the published code that it is
-named after.
+plan also decides how the noise is drawn (`draw_noise`), how the latents are cut for decoding (`decode`) and
+that the reference image is brought to size without antialiasing (`fit_cover`), as in the published code that
+it is named after.
 """
+RECIPE_DECODE_CHUNKS: Mapping[WindowPlan, int] = {"published": 2, "mimicmotion": 8}
+"""Frames that the published scripts decode together, by their recipe."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +74,11 @@ class Settings:
     cache_interval: int = 1
     """Approximate: the UNet's deep features are computed at every `cache_interval`-th step and reused at the
     others. A resumed run begins with a full step and may differ a little."""
+
+    @property
+    def is_recipe(self) -> bool:
+        """Whether the window plan is that of published code, which then decides more: see `WindowPlan`."""
+        return self.window_plan != "even"
 
 
 @dataclass(frozen=True, slots=True)

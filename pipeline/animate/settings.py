@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from ...stages.generate import Settings, check_size
+from ...stages.generate import RECIPE_DECODE_CHUNKS, Settings, check_size
 from ..config import AnimateConfig
 
 if TYPE_CHECKING:
@@ -30,9 +30,6 @@ PRESETS = {
 at few steps neighbours differ too much, and with `--workers` a window's features may be elsewhere."""
 CONSISTENCY_STEPS = 4
 """Of consistency sampling by default, as published with AnimateLCM-SVD; presets scale it."""
-
-PUBLISHED_DECODE_CHUNKS = {"published": 2, "mimicmotion": 8}
-"""Frames that the published scripts decode together, by their window plan."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +73,7 @@ def settings_of(generator: "SvdGenerator", config: AnimateConfig) -> Settings:
         window_size=size,
         window_overlap=overlap if window.overlap is None else window.overlap,
         window_plan=plan,
-        decode_chunk=PUBLISHED_DECODE_CHUNKS.get(plan, defaults.decode_chunk),
+        decode_chunk=RECIPE_DECODE_CHUNKS.get(plan, defaults.decode_chunk),
         align_your_steps=preset.align_your_steps
         and can_align(generator.scheduler)
         and not approximate.consistency

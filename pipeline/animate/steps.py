@@ -282,7 +282,7 @@ def latents(video: Video, tools: Tools) -> Facts:
     settings = load_settings(video.read("settings"), config.seed)
     frames = StoredFrames(video.read("control"))
     placed = load_placement(video.read("placement"))
-    image = place(read_picture(config.reference), placed, published=settings.window_plan != "even")
+    image = place(read_picture(config.reference), placed, published=settings.is_recipe)
     windows = len(plan(settings.window_plan, len(frames), settings.window_size, settings.window_overlap))
     checkpoint, shown = video.folder / CHECKPOINT, video.folder / "preview.mp4"
     resume = load_checkpoint(checkpoint, video.key)

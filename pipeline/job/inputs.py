@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ...stages.models import GENERATORS
-from ..config import ClipConfig, merge
+from ..config import ClipConfig, WeightsConfig, merge
 from .job import source_digest
 from .storage import is_file, localize, url_of
 
@@ -15,10 +15,7 @@ PATHS = (
     "pose",
     "model",
     "lora",
-    "weights.base",
-    "weights.controlnext",
-    "weights.unet",
-    "weights.mimicmotion",
+    *(f"weights.{name}" for name in WeightsConfig.model_fields),
     "estimator.model",
     "estimator.detector",
 )

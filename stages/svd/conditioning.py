@@ -14,6 +14,7 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..generate import Settings
 from ..pixels import to_signed
 from .denoiser import Conditioning
 
@@ -112,6 +113,24 @@ def published_noise(
     generator = torch.Generator().manual_seed(seed)
     image = torch.randn(1, 3, *image_size, generator=generator)
     return image, torch.randn(1, num_frames, *shape, generator=generator)[0]
+
+
+def draw_noise(
+    settings: Settings, num_frames: int, shape: tuple[int, int, int], image_size: tuple[int, int]
+) -> tuple[Tensor, Tensor]:
+    """Image noise [1, 3, H, W] and unit latents [num_frames, *shape], as the window plan's recipe has them.
+
+    MimicMotion draws latents for one window and repeats them over the video. `image_size` is (height, width).
+    """
+    match settings.window_plan:
+        case "even":
+            latents = initial_noise(range(num_frames), shape, settings.seed)
+            return image_noise(*image_size, settings.seed), latents
+        case "published":
+            return published_noise(num_frames, shape, image_size, settings.seed)
+        case "mimicmotion":
+            image, latents = published_noise(settings.window_size, shape, image_size, settings.seed)
+            return image, latents[torch.arange(num_frames) % settings.window_size]
 
 
 def vae_input(image: np.ndarray, width: int, height: int, noise: Tensor, noise_aug: float) -> Tensor:

@@ -38,7 +38,7 @@ def decode_frames(
     the driver's first.
     """
     decoder = partial(decode, vae, compiled=compiled)
-    if settings.window_plan != "even":
+    if settings.is_recipe:
         yield from map(to_uint8, islice(decoder(latents, chunk, overlap=0), 1, None))
     else:
         overlap = min(settings.decode_overlap, max(0, chunk - 1))

@@ -21,9 +21,7 @@ from ..windows import Window, plan
 from .conditioning import (
     MicroConditioning,
     condition,
-    image_noise,
-    initial_noise,
-    published_noise,
+    draw_noise,
     step_noise,
 )
 from .decode import decode_frames
@@ -110,14 +108,7 @@ class SvdGenerator(SvdNetworks):
         """Noise for the reference image [1, 3, H, W] and initial latents [N, 4, h, w]."""
         channels = self.vae.config["latent_channels"]
         shape = (channels, height // self.downscale, width // self.downscale)
-        if settings.window_plan == "published":
-            image, latents = published_noise(num_frames, shape, (height, width), settings.seed)
-        elif settings.window_plan == "mimicmotion":
-            image, latents = published_noise(settings.window_size, shape, (height, width), settings.seed)
-            latents = latents[torch.arange(num_frames) % settings.window_size]
-        else:
-            image = image_noise(height, width, settings.seed)
-            latents = initial_noise(range(num_frames), shape, settings.seed)
+        image, latents = draw_noise(settings, num_frames, shape, (height, width))
         return image, latents.mul_(initial_deviation(self.scheduler, self.sigmas(settings)))
 
     @contextmanager

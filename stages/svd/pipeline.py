@@ -116,7 +116,7 @@ class PosedancePipeline(DiffusionPipeline):
         given: dict[str, Any] = {key: value for key, value in named.items() if value is not None}
         model = self.svd_generator()
         settings = replace(model.settings(), **given)
-        published = settings.window_plan != "even"
+        published = settings.is_recipe
         reference = fit_cover(pixels(image, "image"), width, height, published=published)
         parts: Any = self
         with parts.progress_bar(total=settings.steps) as bar:
