@@ -87,14 +87,26 @@ def batch(
     *,
     options: Annotated[BatchConfig, Parameter(name="*")] = BatchConfig(),  # noqa: B008 (immutable)
     config: ConfigFile = None,
+    dry_run: Annotated[bool, Parameter(negative="")] = False,
 ) -> int:
     """Make many videos: the rows of a manifest, or every driving video with every reference image.
 
     Exit code 0 when all are done, 3 when some were given up, 2 for a request that cannot be run.
+
+    Parameters
+    ----------
+    dry_run
+        Print videos, steps to make and those done, frames, disk and GPU hours, and stop.
     """
+    resolved = resolve(BatchConfig, options, config)
+    if dry_run:
+        from .batch.dry_run import dry_run as outline
+
+        print(outline(resolved))
+        return 0
     from .batch.batch import batch as make_all
 
-    return make_all(resolve(BatchConfig, options, config))
+    return make_all(resolved)
 
 
 @app.command

@@ -1,9 +1,33 @@
 """`cost`: GPU hours of a video, from the seconds that one window takes on the GPU in question."""
 
+import json
 import math
 from fractions import Fraction
+from pathlib import Path
 
+from ..stages.errors import ConfigError
 from ..stages.windows import plan
+
+BENCH_FILE = Path("bench.json")
+"""Where `batch --dry-run` looks for what `bench --json bench.json` measured."""
+ONE_WINDOW = "one window at one step, bfloat16, GPU"
+"""The row of `bench` that has the seconds of a guided window of the full-size model."""
+MEASURED = (576, 1024, 24)
+"""Width, height and frames of that window."""
+
+
+def seconds_of_a_window(path: Path) -> float | None:
+    """What `bench` measured on a GPU and wrote to `path`; None where there is no such file, or was no GPU.
+
+    Raises ConfigError for a file that `bench` did not write.
+    """
+    if not path.is_file():
+        return None
+    try:
+        rows = json.loads(path.read_text(encoding="utf-8"))["gpu"]
+        return float(rows[ONE_WINDOW]["ours_s"]) if rows else None
+    except (ValueError, KeyError, TypeError) as error:
+        raise ConfigError(f"{path} is not what `run.py bench --json` writes: move it away") from error
 
 
 def cost(

@@ -19,11 +19,13 @@ from .generate import Checkpoint, Defaults, Generator, Settings
 from .media.audio import AudioSource
 from .media.encode import VideoWriter, side_by_side
 from .media.frames import StoredFrames, write_frames
-from .media.picture import fit_cover, read_picture, write_png
+from .media.picture import place, read_picture, write_png
+from .media.placement import Placement, centre_crop, letterbox
 from .media.video import Clip, DecodeReport, clip_start, count_frames, output_rate, probe, read_frames
 from .models import load_decoder, load_generator
-from .pose.align import Alignment, align, cover_alignment, fit_alignment
+from .pose.align import Alignment, align, fit_alignment, placed_alignment
 from .pose.base import Detections, PoseEstimator
+from .pose.crop import place_around_pose
 from .pose.estimators import make_estimator
 from .pose.files import load_poses, save_poses
 from .pose.render import draw_control_frames, draw_overlay
@@ -44,6 +46,7 @@ __all__ = [
     "Generator",
     "OutputError",
     "PictureError",
+    "Placement",
     "PoseError",
     "PoseEstimator",
     "PoseReport",
@@ -57,20 +60,23 @@ __all__ = [
     "VideoWriter",
     "WeightsError",
     "align",
+    "centre_crop",
     "clip_start",
     "count_frames",
-    "cover_alignment",
     "draw_control_frames",
     "draw_overlay",
     "estimate_picture",
     "estimate_poses",
     "fit_alignment",
-    "fit_cover",
+    "letterbox",
     "load_decoder",
     "load_generator",
     "load_poses",
     "make_estimator",
     "output_rate",
+    "place",
+    "place_around_pose",
+    "placed_alignment",
     "probe",
     "read_frames",
     "read_picture",

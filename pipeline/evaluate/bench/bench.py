@@ -45,6 +45,7 @@ from ....stages.media.video import Clip, read_frames
 from ....stages.models import load_generator, why_unusable
 from ...animate.settings import settings_of
 from ...config import AnimateConfig, EncodeConfig
+from ...cost import MEASURED, ONE_WINDOW
 from ...doctor import devices, versions
 from ..figures import write_figures
 from .compare import Comparison
@@ -217,4 +218,4 @@ def gpu_rows() -> dict[str, Comparison]:
     from .svd import compare_windows, full_generator
 
     logger.info("bench: the full networks on the GPU")
-    return {"one window at one step, bfloat16, GPU": compare_windows(full_generator())}
+    return {ONE_WINDOW: compare_windows(full_generator(), *MEASURED)}
