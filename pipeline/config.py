@@ -137,7 +137,10 @@ class AnimateConfig(ClipConfig):
     reference: Path | None = None
     """Picture of the character. Its keypoints are read from NAME.npz beside it when that exists."""
     pose: Path | None = None
-    """Pose file (.npz or DWPose/OpenPose .json) to dance to, instead of a driving video."""
+    """Pose file to dance to, instead of a driving video: .npz, or .json of OpenPose, DWPose, AlphaPose, COCO,
+    MMPose or an editor, or a folder of such."""
+    pose_size: Annotated[str | None, Field(pattern=r"^[1-9]\d{0,4}x[1-9]\d{0,4}$")] = None
+    """Size of the pose file's video, WIDTHxHEIGHT in pixels, where the file does not tell it."""
     model: str = "demo"
     """demo, tiny-random, svd-xt-1.1, mimicmotion, or a folder that `train` or `convert` wrote."""
     preset: Literal["preview", "default", "best"] = "default"
@@ -263,6 +266,8 @@ def refuse_idle(config: AnimateConfig, options: Collection[str]) -> None:
             raise ConfigError(
                 f"--{name} is of a driving video: leave it out with --pose, which is taken whole"
             )
+    if config.pose is None and "pose_size" in options and config.pose_size is not None:
+        raise ConfigError(f"--pose-size {config.pose_size} without --pose: a video tells its own size")
     if config.lora is None and "lora_scale" in options and config.lora_scale != 1:
         raise ConfigError(f"--lora-scale {config.lora_scale:g} without weights: name them with --lora")
 

@@ -28,7 +28,7 @@ from ..workers.ray_actor import refuse_cluster
 from .graph import GRAPH, run, step_keys
 from .settings import Size, notes_on, settings_of, size_of
 from .spread import denoise as denoise_spread
-from .steps import clip_of
+from .steps import clip_of, pose_size_of
 from .tools import Tools
 
 if TYPE_CHECKING:
@@ -155,7 +155,7 @@ def check_request(config: AnimateConfig) -> int:
 def count_driving_frames(config: AnimateConfig) -> int:
     """Frames of the dance, which are those of the result. Raises where its source cannot be read."""
     if config.pose:
-        return len(load_poses(config.pose))
+        return len(load_poses(config.pose, pose_size_of(config)))
     assert config.driving is not None
     return count_frames(probe(config.driving), clip_of(config))
 

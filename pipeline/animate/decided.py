@@ -44,9 +44,9 @@ def reference(config: AnimateConfig) -> dict[str, Any]:
 
 
 def poses(config: AnimateConfig) -> dict[str, Any]:
-    """Which part of the driving video, and how its poses are found; a pose file is taken as it is."""
+    """Which part of the driving video, and how its poses are found; of a pose file the size of its video."""
     if config.pose is not None:
-        return {}
+        return {"size": config.pose_size}
     return {
         "clip": [config.start, config.duration, config.stride],
         "estimator": estimator(config.estimator),

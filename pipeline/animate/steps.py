@@ -39,7 +39,7 @@ from ...stages.pose.render import draw_control_frames
 from ...stages.pose.track import PoseReport, estimate_picture, estimate_poses
 from ...stages.types import NUM_KEYPOINTS, PoseSequence
 from ...stages.windows import plan
-from ..config import ClipConfig, EstimatorConfig
+from ..config import AnimateConfig, ClipConfig, EstimatorConfig
 from ..doctor import environment
 from ..job.inputs import file_beside
 from ..job.job import write_text
@@ -130,14 +130,22 @@ def poses(video: Video, tools: Tools) -> Facts:
     """The dance -> pose file: the poses of the driving video, or the pose file that the user names."""
     config = video.config
     if config.pose is not None:
-        return copy_poses(config.pose, video.output)
+        return copy_poses(config.pose, pose_size_of(config), video.output)
     assert config.driving is not None
     return driving_poses(config.driving, clip_of(config), config.estimator, video.output, tools)
 
 
-def copy_poses(source: Path, output: Path) -> Facts:
-    """A pose file that the user names -> pose file `output`."""
-    poses = load_poses(source)
+def pose_size_of(config: AnimateConfig) -> tuple[int, int] | None:
+    """The size of the pose file's video that a config names, (width, height)."""
+    if config.pose_size is None:
+        return None
+    width, height = config.pose_size.split("x")
+    return int(width), int(height)
+
+
+def copy_poses(source: Path, size: tuple[int, int] | None, output: Path) -> Facts:
+    """A pose file that the user names, of a video of `size` if it does not tell -> pose file `output`."""
+    poses = load_poses(source, size)
     save_poses(output, poses)
     missing = int((~poses.scores.any(1)).sum())
     return {"notes": [f"no person in {missing} of {len(poses)} frames of {source}"] if missing else []}

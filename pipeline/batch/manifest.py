@@ -177,7 +177,7 @@ def configure(where: str, merged: Row, options: Row) -> AnimateConfig:
     if config.reference is None:
         raise ConfigError(f"{where}: reference is missing: name a picture of the character")
     for path in (config.driving, config.pose, config.reference, config.lora):
-        if path is not None and not is_file(path):
+        if path is not None and not is_file(path) and not (path is config.pose and is_folder(path)):
             raise ConfigError(f"{where}: there is no file {path}")
     return config
 

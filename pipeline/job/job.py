@@ -187,7 +187,8 @@ def file_digest(path: Path) -> str:
 def source_digest(path: Path) -> str:
     """SHA-256 of an input file, in hex; read again only when its size or its time of change differs.
 
-    For a URL the hash of what its store says of the content, so that nothing is copied only to be compared.
+    Of a folder it is that of the names and digests of the files in it, not of folders below. For a URL
+    the hash of what its store says of the content, so that nothing is copied only to be compared.
     Raises ConfigError where there is no such file.
     """
     if (url := url_of(path)) is not None:
@@ -198,6 +199,10 @@ def source_digest(path: Path) -> str:
         about = path.stat()
     except FileNotFoundError as error:
         raise ConfigError(f"there is no file {path}: was it moved?") from error
+    if path.is_dir():
+        files = sorted(file for file in path.iterdir() if file.is_file())
+        listed = "".join(f"{file.name} {source_digest(file)}\n" for file in files)
+        return hashlib.sha256(listed.encode()).hexdigest()
     return _digest_at(path, about.st_size, about.st_mtime_ns, about.st_ino)
 
 

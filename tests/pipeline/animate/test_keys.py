@@ -28,6 +28,7 @@ OPTIONS: dict[str, tuple[Any, set[str]]] = {
     "driving": ("other.mp4", DANCE),
     "reference": ("other.png", CHARACTER),
     "output": ("elsewhere", NOTHING),
+    "pose_size": ("640x480", NOTHING),
     "stride": (1, DANCE),
     "start": (Fraction(1), DANCE),
     "duration": (Fraction(1), DANCE),
@@ -150,6 +151,7 @@ def test_of_a_pose_file_only_the_content_counts(given: Path, tmp_path: Path) -> 
 
     assert changed(config(given), danced()) == DANCE
     assert changed(danced(), danced(stride=1)) == set()
+    assert changed(danced(), danced(pose_size="640x480")) == DANCE, "where it tells none, this is its size"
     (tmp_path / "same.npz").write_bytes((given / "dance.npz").read_bytes())
     assert changed(danced(), danced(pose=tmp_path / "same.npz")) == set()
     (tmp_path / "same.npz").write_bytes(b"another")

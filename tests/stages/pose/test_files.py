@@ -1,7 +1,9 @@
 """Pose files: exact round trips, what other tools write, and one clear error for everything else."""
 
+import io
 import json
 import pickle
+import zipfile
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -220,3 +222,30 @@ def test_missing_file_and_unknown_kind_are_refused(tmp_path: Path):
     (tmp_path / "folder").mkdir()
     with pytest.raises(PoseError, match="no frames"):
         load_poses(tmp_path / "folder")
+
+
+def test_an_npz_of_gigabytes_is_refused_by_its_headers(tmp_path: Path):
+    """Zeros of 4.5 GB fit a file of 5 MB; only the header is written here, with data that would be short."""
+    poses = some_poses()
+    write_npz(tmp_path / "poses.npz")
+    with zipfile.ZipFile(tmp_path / "large.npz", "w", zipfile.ZIP_DEFLATED) as large:
+        for name, array in (
+            ("keypoints", poses.keypoints),
+            ("scores", poses.scores),
+            ("size", np.array([640, 480])),
+            ("fps", np.array([30, 1])),
+        ):
+            header = io.BytesIO()
+            shape = (2_000_000, 133, 2) if name == "keypoints" else array.shape
+            about = {"descr": array.dtype.str, "fortran_order": False, "shape": shape}
+            np.lib.format.write_array_header_1_0(header, about)
+            large.writestr(f"{name}.npy", header.getvalue() + array.tobytes())
+    with pytest.raises(PoseError, match=r"keypoints have shape \[2000000, 133, 2\]: at most 200000 frames"):
+        load_poses(tmp_path / "large.npz")
+
+
+def test_more_json_than_anybody_reads_is_refused_unread(tmp_path: Path):
+    with (tmp_path / "poses.json").open("wb") as file:
+        file.truncate(2**30)  # a sparse file: nothing is on the disk
+    with pytest.raises(PoseError, match="1024 MiB of JSON, at most 256"):
+        load_poses(tmp_path / "poses.json")
