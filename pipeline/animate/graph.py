@@ -157,12 +157,13 @@ def step_named(name: str) -> Step:
 def step_keys(config: AnimateConfig, graph: Sequence[Step] = GRAPH) -> dict[str, Key]:
     """The key of each step of `graph`: of everything that decides its result, and of nothing else."""
     keys: dict[str, Key] = {}
+    inputs = input_digests(config, {name for step in graph for name in step.inputs})
     for step in graph:
         keys[step.name] = key_of(
             step.name,
             step.version,
             decided_by=step.decided_by(config),
-            inputs=input_digests(config, step.inputs),
+            inputs={name: inputs[name] for name in step.inputs if name in inputs},
             reads={name: keys[name] for name in step.reads},
         )
     return keys

@@ -1,6 +1,6 @@
 """The files that a config names: whole paths, copies on this machine, and digests for keys."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -28,7 +28,7 @@ BESIDE = {"driving": None, "pose": None, "reference": ".npz"}
 ConfigT = TypeVar("ConfigT", bound=ClipConfig)
 
 
-def with_local_inputs(config: ConfigT, names: Sequence[str] = tuple(BESIDE)) -> ConfigT:
+def with_local_inputs(config: ConfigT, names: Collection[str] = tuple(BESIDE)) -> ConfigT:
     """The config with copies on this machine in place of URLs of the inputs `names`."""
     changes: dict[str, Path] = {}
     for name in names:
@@ -38,7 +38,7 @@ def with_local_inputs(config: ConfigT, names: Sequence[str] = tuple(BESIDE)) -> 
     return config.model_copy(update=changes)
 
 
-def input_digests(config: ClipConfig, names: Sequence[str]) -> dict[str, list[str]]:
+def input_digests(config: ClipConfig, names: Collection[str]) -> dict[str, list[str]]:
     """SHA-256 of those of the inputs `names` that the config names, and of what is read from beside them."""
     found = {}
     for name in names:

@@ -125,7 +125,7 @@ class Workers(Protocol):
 
 
 @dataclass(slots=True)
-class Seat:
+class WorkerSlot:
     """A worker's place: the worker, and its calls with what each is to bring (None for its setup)."""
 
     number: int
@@ -139,7 +139,7 @@ class WindowPool:
     """At most `size` workers, and who of them does what of the windows in `queue`."""
 
     def __init__(self, workers: Workers, size: int, queue: WindowQueue) -> None:
-        self.seats: list[Seat] = []
+        self.slots: list[WorkerSlot] = []
         self._workers, self._size, self._queue = workers, size, queue
         self._losses = self._count = 0
 
@@ -155,51 +155,51 @@ class WindowPool:
 
     def close(self) -> None:
         """End all workers at once."""
-        for seat in self.seats:
-            self._workers.stop(seat.worker)
-        self.seats.clear()
+        for slot in self.slots:
+            self._workers.stop(slot.worker)
+        self.slots.clear()
 
     def _fill(self, number: int) -> None:
         worker, setup = self._workers.start()
-        self.seats.append(Seat(number, worker, {setup: None}))
+        self.slots.append(WorkerSlot(number, worker, {setup: None}))
 
     def _hand_out(self) -> None:
         """A part to each worker, then one ahead, first to those who have worked longest on what they have."""
         for depth in range(CALLS_AHEAD):
-            seats = [
-                seat for seat in self.seats if len(seat.calls) == depth and None not in seat.calls.values()
+            slots = [
+                slot for slot in self.slots if len(slot.calls) == depth and None not in slot.calls.values()
             ]
-            for seat in sorted(seats, key=lambda seat: seat.since):
+            for slot in sorted(slots, key=lambda slot: slot.since):
                 if not self._queue.ready:
                     return
-                self._send(seat)
+                self._send(slot)
 
-    def _send(self, seat: Seat) -> None:
-        """Of the earliest step: the seat's own first, whose control features it keeps, or else any."""
+    def _send(self, slot: WorkerSlot) -> None:
+        """Of the earliest step: the slot's own first, whose control features it keeps, or else any."""
         ready, denoising = self._queue.ready, self._queue.denoising
         parts = [part for part in ready if part.step == ready[0].step]
-        part = min(parts, key=lambda part: part.window % self._size != seat.number)
+        part = min(parts, key=lambda part: part.window % self._size != slot.number)
         latents = denoising.window_latents(part.step, part.window)
-        call = self._workers.predict(seat.worker, part, latents)
+        call = self._workers.predict(slot.worker, part, latents)
         ready.remove(part)
-        if not seat.calls:
+        if not slot.calls:
             self._count += 1
-            seat.since = self._count
-        seat.calls[call] = part
+            slot.since = self._count
+        slot.calls[call] = part
 
     def _collect(self) -> None:
         """Wait for one call and take what it brings; the parts of a worker that died are ready again."""
-        calls = {call: seat for seat in self.seats for call in seat.calls}
+        calls = {call: slot for slot in self.slots for call in slot.calls}
         call = self._workers.wait(list(calls))
-        seat = calls[call]
+        slot = calls[call]
         try:
             v = self._workers.result(call)
         except LostWorker as error:
-            self._lose(seat, error)
+            self._lose(slot, error)
             return
-        part = seat.calls.pop(call)
+        part = slot.calls.pop(call)
         self._count += 1
-        seat.since = self._count
+        slot.since = self._count
         if part is None or v is None:
             return
         self._losses = 0
@@ -211,14 +211,14 @@ class WindowPool:
             if queue.on_step is not None:
                 queue.on_step(queue.denoising.step, queue.denoising.step_latents())
 
-    def _lose(self, seat: Seat, error: LostWorker) -> None:
+    def _lose(self, slot: WorkerSlot, error: LostWorker) -> None:
         """Replace a worker that died."""
         self._losses += 1
         if self._losses > MAX_LOSSES:
             raise PosedanceError(f"{self._losses} workers died one after the other: {error}") from error
-        for part in seat.calls.values():
+        for part in slot.calls.values():
             if part is not None:
                 insort(self._queue.ready, part)
-        self._workers.stop(seat.worker)
-        self.seats.remove(seat)
-        self._fill(seat.number)
+        self._workers.stop(slot.worker)
+        self.slots.remove(slot)
+        self._fill(slot.number)

@@ -5,11 +5,14 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
+import torch
 from helpers import add_dance, add_picture
+from safetensors.torch import load_file, save_file
 
 from posedance.pipeline.animate.animate import RESULTS, animate
-from posedance.pipeline.animate.graph import GRAPH, STEPS, following, run, step_keys
+from posedance.pipeline.animate.graph import GRAPH, STEPS, following, forget, run, step_keys
 from posedance.pipeline.animate.replay import replay
+from posedance.pipeline.animate.steps import CHECKPOINT
 from posedance.pipeline.animate.tools import Tools
 from posedance.pipeline.config import AnimateConfig, PoolsConfig, StepName, write_yaml
 from posedance.pipeline.job.inputs import BESIDE
@@ -99,3 +102,31 @@ def test_a_step_can_open_only_what_it_declares(job_config: AnimateConfig) -> Non
     careless = replace(STEPS["control"], reads=("reference", "poses"))
     with open_job(job_config.output) as job, pytest.raises(KeyError, match="size"):
         run(job, careless, job_config, step_keys(job_config), Tools())
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_a_checkpoint_counts_for_its_own_key_until_the_step_is_forgotten(
+    job_config: AnimateConfig, tmp_path: Path, own: bool
+) -> None:
+    """A checkpoint of noise: taken as it is where the key is right, and never otherwise."""
+    config = job_config.model_copy(update={"steps": 2})
+    animate(config.model_copy(update={"output": tmp_path / "alone"}))
+    wanted = load_file(tmp_path / "alone/.work/latents.safetensors")["latents"]
+    keys, tools, step = step_keys(config), Tools(), STEPS["latents"]
+    checkpoint = tmp_path / "out" / CHECKPOINT
+    facts = {"key": keys["latents"] if own else keys["result"], "step": "1"}
+
+    def made() -> torch.Tensor:
+        save_file({"latents": torch.ones_like(wanted)}, checkpoint, facts)
+        run(job, step, config, keys, tools)
+        return load_file(*step.files(config.output))["latents"]
+
+    with open_job(config.output) as job:
+        for before in step.reads:
+            run(job, STEPS[before], config, keys, tools)
+        assert torch.equal(made(), wanted) != own
+        save_file({"latents": torch.ones_like(wanted)}, checkpoint, facts)
+        forget(job, step)
+        assert not checkpoint.exists() and not job.holds(step.name, keys["latents"])
+        run(job, step, config, keys, tools)
+        assert torch.equal(load_file(*step.files(config.output))["latents"], wanted)

@@ -66,7 +66,7 @@ def test_the_same_bits_for_any_number_of_workers_also_when_one_is_killed(
     def on_window(step: int, window: int) -> None:
         told.append((step, window))
         if len(told) == 3:
-            kill_worker(ray_here, pool.seats[0].worker)
+            kill_worker(ray_here, pool.slots[0].worker)
 
     queue = windows_of(generator, frames, settings, on_window=on_window)
     threads = torch.get_num_threads()

@@ -7,7 +7,7 @@ import sys
 import time
 import tracemalloc
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import pairwise
@@ -127,6 +127,48 @@ def test_a_pulse_is_taken_by_this_machines_clock(tmp_path: Path) -> None:
         os.utime(beat, (now + skew, now + skew))
         assert pulse.silent_s(2000.0 + 50 * second) == 0
     assert pulse.silent_s(2160.0) == 10
+
+
+class AllAtOnce(InProcess):
+    """What is under way ends together: a task may become ready while another is tried again."""
+
+    def __init__(self, stages: Mapping[str, Any]) -> None:
+        super().__init__(stages)
+        self.under_way: list[Task] = []
+
+    def free(self, stage: str, queued: int) -> bool:
+        return all(task.stage != stage for task in self.under_way)
+
+    def submit(self, task: Task) -> None:
+        self.under_way.append(task)
+
+    def busy(self) -> bool:
+        return bool(self.under_way)
+
+    def wait(self, at_most_s: float = math.inf) -> list[tuple[Task, Outcome]]:
+        begun, self.under_way, ended = self.under_way, [], []
+        for task in begun:
+            super().submit(task)
+            ended += super().wait()
+        return ended
+
+
+def test_what_is_tried_again_goes_before_its_equals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("posedance.pipeline.workers.scheduler.RETRY_S", 0.0)
+    begun: list[str] = []
+
+    def listen(event: str, task: Task, outcome: Outcome | None, tries: int) -> None:
+        if event == "start":
+            begun.append(task.name)
+
+    tasks = [
+        Task("ok-new", "toy", 1, "ok-new", needs=("ok-gate",)),
+        Task("raise-1", "toy", 1, "raise-1"),
+        Task("ok-gate", "gate", 1, "ok-gate"),
+    ]
+    with closing(AllAtOnce({"toy": Toy(tmp_path), "gate": Toy(tmp_path)})) as executor:
+        Scheduler(tasks, executor, ["toy", "gate"], attempts=2, max_live=9, listen=listen).run()
+    assert sorted(begun[:2]) == ["ok-gate", "raise-1"] and begun[2:] == ["raise-1", "ok-new"]
 
 
 def test_tasks_wait_for_what_they_need_and_fall_with_it(tmp_path: Path) -> None:

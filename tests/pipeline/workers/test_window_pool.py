@@ -149,7 +149,7 @@ def test_a_dead_worker_costs_what_it_had_and_nothing_else() -> None:
     assert clock.started == 3
     assert 1 <= sum(times - 1 for times in clock.asked.values()) <= 2
     pool.close()
-    assert not clock.free and not pool.seats
+    assert not clock.free and not pool.slots
 
 
 def test_workers_that_all_die_are_given_up() -> None:
