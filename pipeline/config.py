@@ -16,6 +16,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from ..stages.errors import ConfigError
 from ..stages.generate import WindowPlan
+from ..stages.types import LARGEST_FRAME
 
 Rare = Parameter(group="Rarely needed")
 """Marks what `--help` lists in a panel of its own, behind what most people ask for."""
@@ -28,6 +29,9 @@ Seconds = Annotated[
 ]
 """Exact time: 0.1 in a YAML file is one tenth, not the nearest binary number. Also 3/2."""
 
+
+FrameRate = Seconds
+"""Exact frames a second: 29.97 is 2997/100; 30000/1001 is that rate."""
 
 ConfigFile = Annotated[Path | None, Parameter(name="--config", help="YAML file with any of these options.")]
 """The option by which a command takes a file for `resolve`."""
@@ -121,6 +125,10 @@ class ClipConfig(Config):
     output: Annotated[Path, Parameter(alias="-o")] = Path("out")
     """Folder for everything this job writes; run the same command again to resume it. `animate` also takes
     the name of a video, NAME.mp4: its folder is then NAME.job."""
+    fps: Annotated[FrameRate | None, Field(gt=0)] = None
+    """Frames a second of a driving video that is a folder of numbered pictures, or frame_%04d.png."""
+    max_pixels: Annotated[int, Field(gt=0), Rare] = LARGEST_FRAME
+    """Pixels of the largest frame of a driving video that is decoded."""
     stride: Annotated[int, Field(ge=1)] = 2
     """Use every STRIDE-th frame of the driving video."""
     start: Annotated[Seconds, Field(ge=0)] = Fraction(0)
@@ -260,7 +268,7 @@ def resolve(model: type[ConfigT], cli: Config, config_file: Path | None = None) 
 
 def refuse_idle(config: AnimateConfig, options: Collection[str]) -> None:
     """ConfigError where one of `options` is set in `config` and changes nothing: the user expects it to."""
-    for name in ("start", "duration", "stride"):
+    for name in ("start", "duration", "stride", "fps"):
         default = ClipConfig.model_fields[name].default
         if config.pose is not None and name in options and getattr(config, name) != default:
             raise ConfigError(

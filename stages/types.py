@@ -11,6 +11,10 @@ NUM_KEYPOINTS = 133
 """COCO-WholeBody: 17 body, 6 feet, 68 face, 21 left hand, 21 right hand."""
 
 
+LARGEST_FRAME = 8192 * 8192
+"""Pixels of the largest frame that is decoded, unless more is asked for: twice those of 8K video."""
+
+
 @dataclass(frozen=True, slots=True)
 class VideoInfo:
     """What a video file holds, on the constant grid of `fps` frames a second.

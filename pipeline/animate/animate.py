@@ -157,7 +157,7 @@ def count_driving_frames(config: AnimateConfig) -> int:
     if config.pose:
         return len(load_poses(config.pose, pose_size_of(config)))
     assert config.driving is not None
-    return count_frames(probe(config.driving), clip_of(config))
+    return count_frames(probe(config.driving, clip_of(config)), clip_of(config))
 
 
 def with_demo_inputs(job: Job, config: AnimateConfig) -> AnimateConfig:

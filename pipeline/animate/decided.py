@@ -48,7 +48,7 @@ def poses(config: AnimateConfig) -> dict[str, Any]:
     if config.pose is not None:
         return {"size": config.pose_size}
     return {
-        "clip": [config.start, config.duration, config.stride],
+        "clip": [config.start, config.duration, config.stride, config.fps],
         "estimator": estimator(config.estimator),
         "max_gap": config.estimator.max_gap,
     }

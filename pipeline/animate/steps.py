@@ -153,7 +153,7 @@ def copy_poses(source: Path, size: tuple[int, int] | None, output: Path) -> Fact
 
 def driving_poses(driving: Path, clip: Clip, options: EstimatorConfig, output: Path, tools: Tools) -> Facts:
     """Poses of a driving video -> pose file `output`."""
-    info, decoding = probe(driving), DecodeReport()
+    info, decoding = probe(driving, clip), DecodeReport()
     frames = read_frames(driving, clip, decoding)
 
     def found_one(count: int) -> None:
@@ -175,7 +175,7 @@ def driving_poses(driving: Path, clip: Clip, options: EstimatorConfig, output: P
 
 def clip_of(config: ClipConfig) -> Clip:
     """The part of the driving video that a config asks for."""
-    return Clip(config.start, config.duration, config.stride)
+    return Clip(config.start, config.duration, config.stride, config.fps, config.max_pixels)
 
 
 def decoding_notes(report: DecodeReport) -> Iterator[str]:
@@ -371,7 +371,7 @@ def driving_audio(config: ClipConfig) -> AudioSource | None:
     """The driving video's sound from where the clip starts, unless it is not wanted or there is none."""
     if config.driving is None or not config.encode.audio:
         return None
-    info = probe(config.driving)
+    info = probe(config.driving, clip_of(config))
     return AudioSource(config.driving, clip_start(info, clip_of(config))) if info.has_audio else None
 
 

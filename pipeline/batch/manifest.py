@@ -13,6 +13,7 @@ import logging
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -21,16 +22,15 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from ...stages.errors import ConfigError
+from ...stages.errors import ConfigError, VideoError
+from ...stages.media.numbered import PICTURE_ENDS, numbered_pictures
 from ..config import AnimateConfig, all_keys, explain, merge, refuse_idle, unknown_keys
 from ..job.inputs import PATHS, with_whole_paths
 from ..job.output import VIDEOS
-from ..job.storage import files_of_folder, is_file, is_folder, localize
+from ..job.storage import files_of_folder, is_file, is_folder, localize, url_of
 
 logger = logging.getLogger(__name__)
 
-PICTURES = frozenset({".avif", ".bmp", ".heic", ".heif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
-"""Names of reference images in a folder end in these."""
 NAME_BYTES = 200
 """In the name of a result's folder: file systems take 255, and some files are called after it."""
 Row = Mapping[str, Any]
@@ -97,12 +97,25 @@ def crossed(driving: Path | None, reference: Path | None) -> tuple[list[Row], in
     """Every driving video with every reference, each a file or a folder; how many files were neither."""
     if driving is None or reference is None:
         raise ConfigError("name a manifest with --manifest, or folders with --driving and --reference")
-    videos, others = files_in(driving, VIDEOS, "video")
-    pictures, more = files_in(reference, PICTURES, "picture")
+    videos, others = driving_videos(driving)
+    pictures, more = files_in(reference, PICTURE_ENDS, "picture")
     rows: list[Row] = [
         {"driving": video, "reference": picture} for video, picture in product(videos, pictures)
     ]
     return rows, others + more
+
+
+def driving_videos(path: Path) -> tuple[list[Path], int]:
+    """The videos of a folder, or the one that `path` is: a file, or a folder or pattern of pictures."""
+    if url_of(path) is None and not any(file.suffix.lower() in VIDEOS for file in _inside(path)):
+        with suppress(VideoError):
+            if numbered_pictures(path) is not None:
+                return [path], 0
+    return files_in(path, VIDEOS, "video")
+
+
+def _inside(path: Path) -> list[Path]:
+    return files_of_folder(path) if path.is_dir() else []
 
 
 def files_in(path: Path, suffixes: frozenset[str], what: str) -> tuple[list[Path], int]:

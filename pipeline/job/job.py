@@ -26,6 +26,7 @@ from typing import Any
 
 from ...stages.atomic import atomic_path
 from ...stages.errors import ConfigError, OutputError, UnavailableError
+from ...stages.media.numbered import numbered_pictures
 from ..progress import still_here
 from .storage import content_key, url_of
 
@@ -187,14 +188,17 @@ def file_digest(path: Path) -> str:
 def source_digest(path: Path) -> str:
     """SHA-256 of an input file, in hex; read again only when its size or its time of change differs.
 
-    Of a folder it is that of the names and digests of the files in it, not of folders below. For a URL
-    the hash of what its store says of the content, so that nothing is copied only to be compared.
+    Of a folder it is that of the names and digests of the files in it, not of folders below; of a pattern of
+    pictures (frame_%04d.png) that of theirs in order. For a URL the hash of what its store says of the
+    content, so that nothing is copied only to be compared.
     Raises ConfigError where there is no such file.
     """
     if (url := url_of(path)) is not None:
         if (content := content_key(path)) is None:
             raise ConfigError(f"there is no file {url}")
         return hashlib.sha256(f"{url} {content}".encode()).hexdigest()
+    if not path.is_dir() and (pictures := numbered_pictures(path)) is not None:
+        return hashlib.sha256(" ".join(map(source_digest, pictures)).encode()).hexdigest()
     try:
         about = path.stat()
     except FileNotFoundError as error:

@@ -12,7 +12,7 @@ from ...stages.errors import ConfigError
 from .job import Job, matches, read_record
 from .storage import url_of
 
-VIDEOS = frozenset({".avi", ".gif", ".m4v", ".mkv", ".mov", ".mp4", ".mpg", ".webm"})
+VIDEOS = frozenset({".apng", ".avi", ".gif", ".m4v", ".mkv", ".mov", ".mp4", ".mpg", ".webm"})
 """Names of videos end in these."""
 WRITTEN = ".mp4"
 """That of the videos that are written."""

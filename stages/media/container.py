@@ -74,6 +74,15 @@ def nothing_decodes(path: str | os.PathLike[str]) -> VideoError:
     return VideoError(f"no frame of {path} can be decoded: copy it again or convert it to H.264 mp4")
 
 
+def check_size(path: str | os.PathLike[str], width: int, height: int, max_pixels: int) -> None:
+    """VideoError where a frame of this size is larger than `max_pixels`."""
+    if width * height > max_pixels:
+        raise VideoError(
+            f"{path} has frames of {width}x{height}: more than {max_pixels / 1e6:.3g} million pixels need "
+            f"--max-pixels, or scale the video down"
+        )
+
+
 def packets(container: InputContainer, *streams: Stream) -> Iterator[Packet]:
     """Demux to the end of the file, or to where it cannot be read on; the last packets flush the decoders."""
     try:
@@ -105,10 +114,12 @@ class Scan:
     notes: tuple[str, ...]
 
 
-def scan(path: str | os.PathLike[str]) -> Scan:
+def scan(path: str | os.PathLike[str], max_pixels: int | None = None) -> Scan:
     """Read the time stamps of all packets of a video; nothing is decoded. Raises VideoError as `probe`."""
     with open_container(path) as container:
         stream = video_stream(container, path)
+        if max_pixels is not None:
+            check_size(path, stream.codec_context.width, stream.codec_context.height, max_pixels)
         assert stream.time_base is not None
         promised = len(stream.index_entries)
         kept: list[tuple[int | None, int]] = []

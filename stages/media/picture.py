@@ -5,7 +5,8 @@ import os
 import struct
 import warnings
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import cv2
@@ -42,6 +43,20 @@ def read_picture(path: str | os.PathLike[str], notes: list[str] | None = None) -
     file and a decompression bomb (Pillow's limit on the number of pixels) included.
     """
     path = Path(path)
+    with _opened(path) as image:
+        image.load()
+        return to_rgb(ImageOps.exif_transpose(image), f"picture {path}", notes)
+
+
+def picture_size(path: str | os.PathLike[str]) -> tuple[int, int]:
+    """Width and height of a picture as it is stored, from its header. PictureError as `read_picture`."""
+    with _opened(Path(path)) as image:
+        return image.size
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Image.Image]:
+    """The picture, not yet decoded; what goes wrong with it in the block becomes PictureError."""
     if not path.exists():
         raise PictureError(f"picture {path} does not exist: check the path")
     if not path.is_file():
@@ -53,8 +68,7 @@ def read_picture(path: str | os.PathLike[str], notes: list[str] | None = None) -
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(path, formats=formats) as image:
-                image.load()
-                return to_rgb(ImageOps.exif_transpose(image), f"picture {path}", notes)
+                yield image
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
         limit = (Image.MAX_IMAGE_PIXELS or 0) // 1_000_000
         raise PictureError(f"picture {path} has more than {limit} million pixels: scale it down") from error

@@ -8,35 +8,36 @@ on. Time 0 is the first video frame; the file's own start time is taken off.
 import math
 import os
 from bisect import bisect_right
-from collections.abc import Generator, Iterator
-from contextlib import closing, suppress
+from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from fractions import Fraction
 
 import numpy as np
-from av.codec.context import ThreadType
-from av.error import FFmpegError
 from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 
 from ..errors import ConfigError
-from ..threads import thread_limit
-from ..types import VideoInfo
-from .container import Scan, nothing_decodes, open_container, packets, scan, video_stream
+from ..types import LARGEST_FRAME, VideoInfo
+from .container import nothing_decodes
 from .rgb import square_size, to_rgb, upright
+from .sources import FrameSource, open_source
 
 
 @dataclass(frozen=True, slots=True)
 class Clip:
     """Which part of a driving video is used: `duration` seconds from `start`, every `stride`-th frame.
 
-    Times are seconds from the first frame; floats and strings are taken too, to the microsecond. Raises
-    ConfigError for a negative start, a duration that is not positive, and a stride below 1.
+    Times are seconds from the first frame; floats and strings are taken too, to the microsecond. `fps` is the
+    frame rate of pictures in a folder, which name none, and `max_pixels` the largest frame that is decoded.
+    Raises ConfigError for a negative start, a duration or rate that is not positive, and a stride below 1.
     """
 
     start: Fraction = Fraction(0)
     duration: Fraction | None = None
     stride: int = 1
+    fps: Fraction | None = None
+    max_pixels: int = LARGEST_FRAME
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "start", _seconds("start", self.start))
@@ -48,6 +49,8 @@ class Clip:
                 raise ConfigError(
                     f"duration {_decimal(self.duration)} is not positive: give seconds, or leave it out"
                 )
+        if self.fps is not None and not self.fps > 0:
+            raise ConfigError(f"fps {self.fps} is not positive: give frames a second")
         if isinstance(self.stride, bool) or not isinstance(self.stride, int) or self.stride < 1:
             raise ConfigError(
                 f"stride {self.stride} is not a whole number from 1 on: 2 takes every other frame"
@@ -80,16 +83,20 @@ class DecodeReport:
     notes: list[str] = field(default_factory=list)
 
 
-def probe(path: str | os.PathLike[str]) -> VideoInfo:
+def probe(path: str | os.PathLike[str], clip: Clip | None = None) -> VideoInfo:
     """Say what a video holds; its packets are read to the end, its first frame alone is decoded.
+
+    Of `clip` only `fps` and `max_pixels` count.
 
     `fps`, exact, is the rate of the grid that `read_frames` puts the frames on (rule: `make_timeline`), and
     `num_frames` and `duration` are the grid's: what is really in the file, also where it is cut off. Raises
-    VideoError for a file that is missing, empty, not a video, without video, or without a frame that decodes.
+    VideoError for a file that is missing, empty, not a video, without video, or without a frame that decodes,
+    and for larger frames; ConfigError for pictures without a rate, and for a rate where there is one already.
     """
-    found = scan(path)
-    timeline = found.timeline
-    with closing(_frames_from(path, found, 0)) as frames:
+    clip = clip or Clip()
+    source = open_source(path, clip.fps, clip.max_pixels)
+    found, timeline = source.scan, source.scan.timeline
+    with closing(source.frames(0)) as frames:
         first = next(frames, None)
     if first is None:
         raise nothing_decodes(path)
@@ -130,7 +137,8 @@ def read_frames(
     VideoError while running where nothing of the clip decodes.
     """
     report = DecodeReport() if report is None else report
-    found = scan(path)
+    source = open_source(path, clip.fps, clip.max_pixels)
+    found = source.scan
     report.notes.extend(found.notes)
     timeline = found.timeline
     try:
@@ -140,7 +148,7 @@ def read_frames(
     missing = found.missing
     if clip.duration is not None:
         missing = min(missing, max(0, first + _length(timeline.rate, clip.duration) - timeline.num_frames))
-    return _read(path, found, range(first, stop, clip.stride), stop, missing, report)
+    return _read(path, source, range(first, stop, clip.stride), stop, missing, report)
 
 
 def _length(rate: Fraction, duration: Fraction) -> int:
@@ -162,20 +170,20 @@ def _span(num_frames: int, rate: Fraction, clip: Clip) -> tuple[int, int]:
 
 def _read(
     path: str | os.PathLike[str],
-    found: Scan,
+    source: FrameSource,
     wanted: range,
     stop: int,
     missing: int,
     report: DecodeReport,
 ) -> Iterator[np.ndarray]:
     """Yield the `wanted` grid frames; source frames up to `stop` are counted in `report`."""
-    timeline = found.timeline
+    timeline, aspect = source.scan.timeline, source.scan.aspect
     target = bisect_right(timeline.pts, wanted.start, key=timeline.slot) - 1  # on screen at the start
     expected = bisect_right(timeline.pts, stop - 1, key=timeline.slot) - target
     decoded, upcoming, end, slot, size = 0, wanted.start, stop, 0, (0, 0)
     held: VideoFrame | None = None
     reformatter = VideoReformatter()
-    with closing(_frames_from(path, found, target)) as frames:
+    with closing(source.frames(target)) as frames:
         for pts, frame in frames:
             slot = timeline.slot(pts)
             if slot >= stop:
@@ -185,7 +193,7 @@ def _read(
                 report.decoded += 1
                 report.damaged += frame.is_corrupt
             if held is None:
-                held, size = frame, square_size(frame.width, frame.height, found.aspect)
+                held, size = frame, square_size(frame.width, frame.height, aspect)
             for _ in range(upcoming, slot, wanted.step):
                 yield to_rgb(held, size, reformatter)
                 upcoming += wanted.step
@@ -198,59 +206,3 @@ def _read(
     for _ in range(upcoming, end, wanted.step):
         yield to_rgb(held, size, reformatter)
     report.lost += max(0, expected - decoded) + missing
-
-
-def _frames_from(
-    path: str | os.PathLike[str], found: Scan, target: int
-) -> Generator[tuple[int, VideoFrame], None, None]:
-    """Yield (pts, frame) from the frame numbered `target` or some before it to the end.
-
-    Threads that decode several frames at once drop good ones beside a bad one: from the first error on, the
-    frames come one by one, and those that do not decode are left out.
-    """
-    goal = found.timeline.pts[target]
-    last = None
-    for seek in (True, False) if target > 0 and found.seekable else (False,):
-        try:
-            with closing(_decode(path, found, goal if seek else None, ThreadType.AUTO)) as frames:
-                for pts, frame in frames:
-                    if last is None and seek and pts > goal:
-                        break  # the seek missed: once more, from the beginning of the file
-                    last = pts
-                    yield pts, frame
-        except FFmpegError:
-            with closing(_decode(path, found, goal if seek else None, ThreadType.SLICE)) as frames:
-                for pts, frame in frames:
-                    if last is None or pts > last:
-                        yield pts, frame
-            return
-        if last is not None:
-            return
-
-
-def _decode(
-    path: str | os.PathLike[str], found: Scan, seek: int | None, threads: ThreadType
-) -> Generator[tuple[int, VideoFrame], None, None]:
-    """Yield (pts, frame) packet by packet; with ThreadType.SLICE go on after those that do not decode."""
-    stamps = iter(found.timeline.pts)
-    pts = found.timeline.pts[0]
-    with open_container(path) as container:
-        stream = video_stream(container, path)
-        stream.thread_type = threads
-        stream.codec_context.thread_count = thread_limit() or 0  # 0: FFmpeg takes one for each core
-        if seek is not None:
-            with suppress(FFmpegError):
-                container.seek(seek, stream=stream)
-        for packet in packets(container, stream):
-            try:
-                frames = packet.decode()
-            except FFmpegError:
-                if threads != ThreadType.SLICE:
-                    raise
-                next(stamps, None)
-                continue
-            for frame in frames:
-                if isinstance(frame, VideoFrame):
-                    stamp = frame.pts if found.timed else next(stamps, None)
-                    pts = stamp if stamp is not None else pts
-                    yield pts, frame

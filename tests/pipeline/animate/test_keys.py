@@ -29,6 +29,8 @@ OPTIONS: dict[str, tuple[Any, set[str]]] = {
     "reference": ("other.png", CHARACTER),
     "output": ("elsewhere", NOTHING),
     "pose_size": ("640x480", NOTHING),
+    "fps": (Fraction(12), DANCE),
+    "max_pixels": (10**9, NOTHING),
     "stride": (1, DANCE),
     "start": (Fraction(1), DANCE),
     "duration": (Fraction(1), DANCE),
@@ -143,6 +145,26 @@ def test_the_content_of_a_file_changes_these_keys_and_no_others(
     with (copy / name).open("ab") as file:
         file.write(b"more")
     assert changed(config(given), config(copy)) == FILES[name]
+
+
+def test_a_folder_of_pictures_counts_by_their_content_and_order(given: Path, tmp_path: Path) -> None:
+    def danced(folder: Path) -> dict[str, str]:
+        return step_keys(AnimateConfig(driving=folder, reference=given / "reference.png", fps=Fraction(24)))
+
+    keys = []
+    for name, numbers in (("one", (2, 10)), ("moved", (2, 10)), ("swapped", (10, 2))):
+        folder = tmp_path / name
+        folder.mkdir()
+        for content, number in zip((b"first", b"second"), numbers, strict=True):
+            (folder / f"{number}.png").write_bytes(content)
+        keys.append(danced(folder))
+    one, moved, swapped = keys
+    assert one == moved
+    assert danced(tmp_path / "one" / "%d.png") == danced(tmp_path / "moved" / "%d.png")
+    assert danced(tmp_path / "one" / "%d.png") != danced(tmp_path / "swapped" / "%d.png")
+    assert {step for step in STEPS if one[step] != swapped[step]} == DANCE
+    (tmp_path / "one" / "11.png").write_bytes(b"third")
+    assert danced(tmp_path / "one")["poses"] != moved["poses"]
 
 
 def test_of_a_pose_file_only_the_content_counts(given: Path, tmp_path: Path) -> None:

@@ -5,7 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from posedance.pipeline.batch.manifest import NAME_BYTES, crossed, make_items, read_manifest, tidy
+from posedance.pipeline.batch.manifest import (
+    NAME_BYTES,
+    crossed,
+    driving_videos,
+    make_items,
+    read_manifest,
+    tidy,
+)
 from posedance.pipeline.config import AnimateConfig
 from posedance.stages.errors import ConfigError
 
@@ -148,3 +155,16 @@ def test_a_folder_called_demo_is_not_the_model(inputs: Path, monkeypatch: pytest
     (_, named), (_, own) = items_of(inputs, "m.csv", models)
     assert named.model == "demo", "both rows that mean it"
     assert own.model == str(inputs / "mine")
+
+
+def test_a_folder_or_pattern_of_pictures_is_one_driving_video(tmp_path):
+    for folder, names in (("frames", ("1.png", "2.png", "notes.txt")), ("mixed", ("1.png", "a.mp4"))):
+        (tmp_path / folder).mkdir()
+        for name in names:
+            (tmp_path / folder / name).write_bytes(b"x")
+    frames = tmp_path / "frames"
+    assert driving_videos(frames) == ([frames], 0)
+    assert driving_videos(frames / "%d.png") == ([frames / "%d.png"], 0)
+    assert driving_videos(tmp_path / "mixed") == ([tmp_path / "mixed" / "a.mp4"], 1)
+    with pytest.raises(ConfigError, match="no video or folder"):
+        driving_videos(frames / "%d.jpg")
