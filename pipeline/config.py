@@ -192,7 +192,9 @@ class PoolConfig(Config):
     """Workers of one stage of a batch, and what each takes; what is not given fits itself to the machine."""
 
     workers: Annotated[int | None, Field(ge=1)] = None
+    """How many there are."""
     cpus: Annotated[float | None, Field(gt=0)] = None
+    """Cores that each takes."""
     gpus: Annotated[float | None, Field(ge=0)] = None
     """Whole numbers, or a fraction where several workers share a GPU."""
 

@@ -23,7 +23,9 @@ class SigmaConfig(Config):
     std: Annotated[float, Field(gt=0)] = 1.6
     """Of ln sigma (log-normal)."""
     low: Annotated[float, Field(gt=0)] = 0.002
+    """Smallest sigma."""
     high: Annotated[float, Field(gt=0)] = 700.0
+    """Largest sigma."""
 
     def distribution(self) -> SigmaDistribution:
         if self.name == "cosine":
@@ -35,8 +37,11 @@ class DropoutConfig(Config):
     """Ranges of one uniform draw in which a sample loses token, reference latents, or control."""
 
     token: tuple[float, float] = (0.0, 0.2)
+    """Where in 0 to 1 the draw takes the image encoder's token away."""
     image: tuple[float, float] = (0.1, 0.3)
+    """Where it takes the reference's latents away."""
     control: tuple[float, float] = (0.0, 0.0)
+    """Where it takes the control frames away."""
 
     def ranges(self) -> Dropout:
         return Dropout(self.token, self.image, self.control)
@@ -46,7 +51,9 @@ class LossWeights(Config):
     """How much places count beside the background's 1."""
 
     body: Annotated[float, Field(ge=1)] = 1.0
+    """All of the dancer."""
     face: Annotated[float, Field(ge=1)] = 4.2
+    """The face."""
     small: Annotated[float, Field(ge=1)] = 4.2
     """Hands and shoes; 1 + 4 x 0.8 as published."""
 

@@ -43,7 +43,9 @@ class EncoderConfig(Config):
     width: Annotated[int, Field(ge=8)] = 128
     """Channels."""
     layers: Annotated[int, Field(ge=1)] = 4
+    """Transformer layers."""
     heads: Annotated[int, Field(ge=1)] = 4
+    """Attention heads of each."""
     token: Annotated[int, Field(ge=1)] = 128
     """Channels of the token: the UNet's cross-attention dimension."""
     batch: Annotated[int, Field(ge=1)] = 8

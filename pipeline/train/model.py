@@ -53,11 +53,17 @@ class ControlNeXtConfig(Config):
     """A ControlNeXt from nothing."""
 
     stem: Annotated[int, Field(ge=1)] = 64
+    """Channels of the first two convolutions."""
     in_channels: tuple[int, ...] = (128, 128)
+    """Channels that go into each residual block."""
     out_channels: tuple[int, ...] = (128, 256)
+    """Channels that come out of each residual block."""
     groups: tuple[int, ...] = (4, 8)
+    """Groups of the norms of each residual block."""
     stem_groups: Annotated[int, Field(ge=1)] = 2
+    """Groups of the norms in the stem."""
     mid_groups: Annotated[int, Field(ge=1)] = 8
+    """Groups of the norms in the middle."""
     time: Annotated[int, Field(ge=2)] = 128
     """Width of the sinusoidal projection of the timestep; its embedding is twice as wide."""
     padding: Annotated[int, Field(ge=0, le=1)] = 1
@@ -82,16 +88,23 @@ class ModelConfig(Config):
     sigma_max: Annotated[float, Field(gt=0)] = 700.0
     """Noise that sampling starts from."""
     sigma_min: Annotated[float, Field(gt=0)] = 0.002
+    """Noise of the last step."""
     noise_aug: Annotated[float, Field(ge=0)] = 0.02
     """Deviation of the noise on the reference image."""
     width: Annotated[int, Field(ge=8)] = 576
+    """Width of its videos in pixels, where none is asked for."""
     height: Annotated[int, Field(ge=8)] = 1024
+    """Height of its videos in pixels, where none is asked for."""
     canvas: Annotated[int, Field(ge=8)] = 2160
     """Short side at which control frames are drawn."""
     window: Annotated[int, Field(ge=2)] = 24
+    """Frames in a window."""
     overlap: Annotated[int, Field(ge=0)] = 6
+    """Frames that neighbouring windows share."""
     steps: Annotated[int, Field(ge=1)] = 25
+    """Denoising steps, where none are asked for."""
     guidance_scale: Annotated[float, Field(ge=0)] = 3.0
+    """Guidance scale, where none is asked for."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,11 +1,23 @@
 """Configs: layers merge, everything round-trips, and mistakes are told in one line."""
 
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
+from typing import TypeGuard, get_args
 
 import pytest
+from pydantic import BaseModel
 
-from posedance.pipeline.config import AnimateConfig, ClipConfig, WindowConfig, resolve, write_yaml
+from posedance.pipeline import cli_train
+from posedance.pipeline.config import (
+    AnimateConfig,
+    BatchConfig,
+    ClipConfig,
+    Config,
+    WindowConfig,
+    resolve,
+    write_yaml,
+)
 from posedance.stages.errors import ConfigError
 
 
@@ -71,3 +83,25 @@ def test_a_missing_or_binary_file_is_told(tmp_path: Path) -> None:
     (tmp_path / "b.yaml").write_bytes(b"\xff\xfe\x00\x80")
     with pytest.raises(ConfigError, match="is not text"):
         resolve(ClipConfig, ClipConfig(), tmp_path / "b.yaml")
+
+
+def test_every_option_of_every_config_says_what_it_is() -> None:
+    """`--help` is made of these words."""
+    configs = {AnimateConfig, BatchConfig, *(each for each in vars(cli_train).values() if is_config(each))}
+    assert len(configs) > 6
+    silent = {f"{config.__name__}: {name}" for config in configs for name in unexplained(config)}
+    assert not silent
+
+
+def is_config(value: object) -> TypeGuard[type[Config]]:
+    return isinstance(value, type) and issubclass(value, Config)
+
+
+def unexplained(config: type[BaseModel], prefix: str = "") -> Iterator[str]:
+    """Dotted names of the options without a description; groups need none."""
+    for name, field in config.model_fields.items():
+        groups = [each for each in (field.annotation, *get_args(field.annotation)) if is_config(each)]
+        if not groups and not field.description:
+            yield prefix + name
+        for group in groups:
+            yield from unexplained(group, f"{prefix}{name}.")
