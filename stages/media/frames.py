@@ -47,4 +47,5 @@ class StoredFrames:
 
 def decode_png(data: bytes) -> np.ndarray:
     """PNG bytes -> uint8 [H, W, 3], RGB."""
-    return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)[..., ::-1]
+    picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    return cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)  # a reversed view would be copied slowly
