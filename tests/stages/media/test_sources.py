@@ -5,6 +5,7 @@ import sys
 from fractions import Fraction
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 from PIL import Image
@@ -178,3 +179,30 @@ def test_the_limit_is_the_callers(tmp_path, make_video):
             probe(source, clip)
         with pytest.raises(VideoError, match="--max-pixels"):
             read_frames(source, clip)
+
+
+CODED = {
+    "b-frames.mp4": ("libx264", "yuv420p", {"bf": "3", "g": "9"}),
+    "open.mkv": ("libx264", "yuv420p", {"bf": "2", "g": "9", "x264-params": "open-gop=1"}),
+    "hevc.mov": ("libx265", "yuv420p10le", {"x265-params": "log-level=none"}),
+    "vp9.webm": ("libvpx-vp9", "yuv420p", {"g": "9"}),
+    "422.mov": ("prores_ks", "yuv422p10le", {}),
+    "old.mpg": ("mpeg2video", "yuv420p", {"bf": "2", "b": "4000000"}),
+    "camera.avi": ("mjpeg", "yuvj420p", {"q": "5"}),
+}
+
+
+@pytest.mark.parametrize("name", CODED)
+def test_counts_sizes_and_rates_are_those_of_a_full_decode(tmp_path, make_video, name):
+    codec, pix_fmt, options = CODED[name]
+    path = make_video(tmp_path / name, 43, FPS, codec=codec, pix_fmt=pix_fmt, options=options)
+    with av.open(str(path)) as container:
+        decoded = list(container.decode(video=0))
+        rate = container.streams.video[0].average_rate
+    info = probe(path)
+    assert info.num_frames == len(decoded) == 43
+    assert (info.width, info.height) == (decoded[0].width, decoded[0].height)
+    assert info.fps == rate == FPS
+    report = DecodeReport()
+    assert len(list(read_frames(path, Clip(), report))) == 43
+    assert (report.decoded, report.damaged, report.lost) == (43, 0, 0)
