@@ -28,6 +28,15 @@ LARGE = {"rtol": 1e-5, "atol": 1e-4}
 SMALL = {"rtol": 0, "atol": 1e-4}
 
 
+TIME_IDS_NOISE = MicroConditioning().noise_aug
+"""Strength of the image noise that the recorded time ids name, whatever the noise's was."""
+
+
+def noise_strength(meta) -> float:
+    """Strength of the noise that was added to the reference image of a variant."""
+    return meta.get("noise_aug_strength", TIME_IDS_NOISE)
+
+
 def build(meta, fill):
     def component(module, name):
         return fill(module, meta["seed"], name, meta["weights"][name])
@@ -56,7 +65,7 @@ def run(folder, name, fill, read_json):
     with torch.no_grad():
         conditioning = condition(
             given["reference_image"],
-            torch.from_numpy(given["image_noise"]),
+            torch.from_numpy(given["image_noise"]) * (noise_strength(meta) / TIME_IDS_NOISE),
             encoder,
             vae,
             MicroConditioning(),
@@ -113,7 +122,7 @@ def test_golden_conditioning(variants):
         image, meta = ran.given["reference_image"], ran.meta
         np.testing.assert_allclose(clip_pixels(image)[:, :, ::8, ::8], recorded["clip_pixel_values"], **SMALL)
         noise = torch.from_numpy(ran.given["image_noise"])
-        pixels = vae_input(image, meta["width"], meta["height"], noise, 0.02)
+        pixels = vae_input(image, meta["width"], meta["height"], noise, noise_strength(meta))
         np.testing.assert_allclose(pixels, recorded["vae_input"], **SMALL)
         np.testing.assert_allclose(ran.conditioning.token, recorded["image_embeddings"][-1:], **SMALL)
         np.testing.assert_allclose(ran.conditioning.image_latents, recorded["image_latents"][-1:], **SMALL)
