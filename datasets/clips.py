@@ -60,6 +60,20 @@ class Clip:
     palette: np.ndarray
 
 
+@dataclass(frozen=True, slots=True)
+class BadRecord:
+    """A sample that cannot be used: it is counted and reported, and never replaced.
+
+    `name` says which sample, `reason` in one line why it cannot be used.
+    """
+
+    name: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.reason}"
+
+
 def draw_clip(
     spec: ClipSpec, character_seed: int, motion_seed: int, noise_seed: int | None, number: int = 0
 ) -> Clip:
@@ -156,7 +170,7 @@ class PuppetClips(Dataset[Clip]):
 
     def __getitem__(self, index: int) -> Clip:
         path = None if self.folder is None else self.folder / f"{index:06d}.npz"
-        if path is not None and (kept := read_kept(path, index)) is not None:
+        if path is not None and (kept := read_cached(path, index)) is not None:
             return kept
         rng = np.random.default_rng([self.seed, self.first, index])
         motion, noise, *candidates = (self.first + int(n) for n in rng.integers(0, HELD_OUT, 4))
@@ -172,7 +186,7 @@ class PuppetClips(Dataset[Clip]):
         return clip
 
 
-def read_kept(path: Path, number: int) -> Clip | None:
+def read_cached(path: Path, number: int) -> Clip | None:
     """A clip that was kept; None where there is none, or where it is torn: it is then drawn again."""
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as kept:

@@ -24,9 +24,8 @@ from torch.utils.data import Dataset
 
 from ..stages.atomic import atomic_path
 from ..stages.errors import ConfigError
-from .clips import Clip
+from .clips import BadRecord, Clip
 from .puppets.character import PARTS
-from .records import BadRecord
 
 JPEG_QUALITY = 95
 """Of frames that come from a video, which has lost more already."""

@@ -26,9 +26,8 @@ from ..stages.pose.files import load_poses
 from ..stages.pose.render import draw_control_frames
 from ..stages.pose.skeleton import FACE, LEFT_HAND, RIGHT_HAND, VISIBLE
 from ..stages.types import PoseSequence
-from .clips import Clip, ClipSpec
+from .clips import BadRecord, Clip, ClipSpec
 from .puppets.render import PARTS
-from .records import BadRecord
 
 VIDEO_ENDS = {".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v"}
 HAND_SCORE = 0.5

@@ -11,7 +11,7 @@ from ..job.job import write_text
 logger = logging.getLogger(__name__)
 
 
-def tell(figures: Mapping[str, Any]) -> None:
+def log_figures(figures: Mapping[str, Any]) -> None:
     """One line for each figure."""
     for name, value in figures.items():
         logger.info(f"{name:<28}{value:.3f}" if isinstance(value, float) else f"{name:<28}{value}")

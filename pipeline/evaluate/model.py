@@ -25,7 +25,7 @@ from ...stages.pose.render import draw_control_frames
 from ...stages.windows import plan
 from ..config import Config, JsonFile
 from ..progress import stage
-from .figures import tell, write_figures
+from .figures import log_figures, write_figures
 
 FPS = Fraction(15)
 WRISTS = (9, 10)
@@ -73,7 +73,7 @@ class EvaluateConfig(Config):
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class HeldOutClip:
     """One held-out clip at the model's size: uint8 frames, with frame 0 the reference."""
 
     frames: np.ndarray
@@ -83,7 +83,7 @@ class Held:
     """float32 [T, 2, 3]: x, y and score."""
 
 
-def held_out(seed: int, number: int, frames: int, size: tuple[int, int], canvas: int) -> Held:
+def held_out(seed: int, number: int, frames: int, size: tuple[int, int], canvas: int) -> HeldOutClip:
     """Clip `number` of a seed: a character with gloves and a plain top, whose parts colours tell apart.
 
     The whole body is in the frame, and the reference shows both hands: what it hides nobody could know.
@@ -104,7 +104,7 @@ def held_out(seed: int, number: int, frames: int, size: tuple[int, int], canvas:
     drawn += [render(character, motion, frame, *large) for frame in range(frames)]
     poses = poses_of(drawn, large, FPS)
     wrists = np.concatenate([poses.keypoints / SUPERSAMPLING, poses.scores[..., None]], axis=-1)
-    return Held(
+    return HeldOutClip(
         frames=np.stack([cv2.resize(frame.image, size, interpolation=cv2.INTER_AREA) for frame in drawn]),
         control=np.stack(list(draw_control_frames(poses, *size, canvas))),
         parts=np.stack([frame.parts[::SUPERSAMPLING, ::SUPERSAMPLING] for frame in drawn]),
@@ -140,7 +140,7 @@ def evaluate_model(config: EvaluateConfig) -> dict[str, Any]:
     figures = measure(clips, outputs, joints[1:])
     figures |= {"model": config.model, "seed": config.seed, "clips": config.clips, "frames": config.frames}
     figures |= {"steps": settings.steps, "guidance_scale": settings.guidance_scale, "windows": len(joints)}
-    tell(figures)
+    log_figures(figures)
     write_figures(config.json_file, figures)
     if config.sheet is not None:
         config.sheet.parent.mkdir(parents=True, exist_ok=True)
@@ -159,13 +159,13 @@ def temporal_layers(unet: Any, enabled: bool) -> Iterator[None]:
             yield
 
 
-def animate_clip(generator: Any, clip: Held, settings: Settings) -> np.ndarray:
+def animate_clip(generator: Any, clip: HeldOutClip, settings: Settings) -> np.ndarray:
     """The model's frames for a clip, uint8 [T, H, W, 3], the reference's own left out."""
     latents = generator.denoise(clip.frames[0], clip.control, settings)
     return np.stack(list(generator.decode(latents, settings)))
 
 
-def measure(clips: list[Held], outputs: list[np.ndarray], joints: list[int]) -> dict[str, Any]:
+def measure(clips: list[HeldOutClip], outputs: list[np.ndarray], joints: list[int]) -> dict[str, Any]:
     """Figures of outputs against their clips, each the mean over clips, parts and frames."""
     right: dict[str, list[float]] = {name: [] for name in POSITIONED}
     wrong: dict[str, list[float]] = {name: [] for name in POSITIONED}
@@ -233,7 +233,7 @@ def in_group(parts: np.ndarray, sides: tuple[tuple[str, ...], ...]) -> np.ndarra
     return np.isin(parts, [PARTS.index(name) for side in sides for name in side])
 
 
-def colour_accuracy(clips: list[Held], outputs: list[np.ndarray]) -> dict[str, float]:
+def colour_accuracy(clips: list[HeldOutClip], outputs: list[np.ndarray]) -> dict[str, float]:
     """Share of (part, other character) where the part is nearer to its own colour than to the other's.
 
     Colours are CIELAB means: the output's over the part's true place, and each character's over its own.
@@ -259,7 +259,9 @@ def mean(values: Any) -> float:
     return float(np.mean(values)) if len(values) else float("nan")
 
 
-def draw_sheet(clips: list[Held], outputs: list[np.ndarray], columns: int = 6, zoom: int = 2) -> np.ndarray:
+def draw_sheet(
+    clips: list[HeldOutClip], outputs: list[np.ndarray], columns: int = 6, zoom: int = 2
+) -> np.ndarray:
     """uint8 RGB: for each clip a row of references, then for some moments pose, truth and output."""
     rows = []
     for clip, output in zip(clips, outputs, strict=True):

@@ -14,7 +14,7 @@ from ...stages.types import PoseSequence
 from ..animate.tools import opened
 from ..config import Config, EstimatorConfig, JsonFile
 from ..progress import stage
-from .figures import tell, write_figures
+from .figures import log_figures, write_figures
 
 FPS = Fraction(30)
 GROUPS = {
@@ -68,7 +68,7 @@ def evaluate_pose(config: EvaluatePoseConfig) -> dict[str, Any]:
     figures = measure_poses(found, truths)
     figures |= {"estimator": config.estimator.name, "seed": config.seed, "clips": config.clips}
     figures |= {"frames": config.frames, "width": config.width, "height": config.height}
-    tell(figures)
+    log_figures(figures)
     write_figures(config.json_file, figures)
     return figures
 

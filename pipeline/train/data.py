@@ -11,8 +11,7 @@ import torch
 from pydantic import Field, model_validator
 from torch.utils.data import DataLoader, Subset
 
-from ...datasets.clips import HELD_OUT, Clip, ClipSpec, PuppetClips
-from ...datasets.records import BadRecord
+from ...datasets.clips import HELD_OUT, BadRecord, Clip, ClipSpec, PuppetClips
 from ...datasets.shards import ShardClips, write_shards
 from ...datasets.video_clips import VideoClips, folder_sources, published_sources
 from ...stages.errors import ConfigError

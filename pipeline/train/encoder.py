@@ -17,9 +17,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
-from ...datasets.clips import Clip, palette_of
+from ...datasets.clips import BadRecord, Clip, palette_of
 from ...datasets.puppets.render import PARTS
-from ...datasets.records import BadRecord
 from ...stages.errors import ConfigError
 from ...stages.svd.conditioning import clip_pixels
 from ..config import Config
@@ -108,15 +107,18 @@ class EncoderTask:
         return {f"validation_{name}": value for name, value in logs.items()}
 
 
-def palette_loss(told: Tensor, palettes: list[np.ndarray]) -> tuple[Tensor, dict[str, float]]:
-    """What was read off N tokens, [N, 4 P], against palettes [P, 4]: colours of what is shown, and flags."""
-    told = told.reshape(len(palettes), len(PARTS), 4)
-    truth = torch.from_numpy(np.stack(palettes)).to(told.device)
+def palette_loss(predicted: Tensor, palettes: list[np.ndarray]) -> tuple[Tensor, dict[str, float]]:
+    """Loss of what the linear layer predicts from N tokens, [N, 4 P], against palettes [P, 4], and figures.
+
+    Colours count where the part is shown; whether it is shown counts a little too.
+    """
+    predicted = predicted.reshape(len(palettes), len(PARTS), 4)
+    truth = torch.from_numpy(np.stack(palettes)).to(predicted.device)
     shown = truth[..., 3:]
     if not shown.any():
         raise ConfigError("these clips do not say the colours of parts: learn them from drawn dancers")
-    squared = ((told[..., :3] - truth[..., :3]) ** 2 * shown).sum() / (3 * shown.sum())
-    flags = F.binary_cross_entropy_with_logits(told[..., 3:], shown)
+    squared = ((predicted[..., :3] - truth[..., :3]) ** 2 * shown).sum() / (3 * shown.sum())
+    flags = F.binary_cross_entropy_with_logits(predicted[..., 3:], shown)
     logs = {"colour_error": float(squared.detach().sqrt()), "presence": float(flags.detach())}
     return squared + 0.02 * flags, logs
 

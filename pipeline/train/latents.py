@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from .model import Parts
 
 
-class Kept:
+class LatentCache:
     """What was made of frames, by kind, clip and frame; `folder` may be shared by processes."""
 
     def __init__(self, memory: bool = True, folder: Path | None = None) -> None:

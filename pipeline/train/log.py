@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
-from ...datasets.records import BadRecord
+from ...datasets.clips import BadRecord
 from ...stages.media.encode import VideoWriter
 
 logger = logging.getLogger(__name__)

@@ -21,7 +21,7 @@ from accelerate import Accelerator, InitProcessGroupKwargs
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from ...datasets.records import BadRecord
+from ...datasets.clips import BadRecord
 from ...stages.errors import ConfigError
 from ..interrupts import deferred_interrupts
 from ..progress import LOG_INTERVAL_S

@@ -106,6 +106,10 @@ class ModelConfig(Config):
     guidance_scale: Annotated[float, Field(ge=0)] = 3.0
     """Guidance scale, where none is asked for."""
 
+    def scheduler(self) -> dict[str, Any]:
+        """Configuration of diffusers' EulerDiscreteScheduler: SVD's, with these noise levels."""
+        return SVD_SCHEDULER | {"sigma_max": self.sigma_max, "sigma_min": self.sigma_min}
+
 
 @dataclass(frozen=True, slots=True)
 class Parts:
@@ -214,6 +218,29 @@ def new_controlnext(config: ControlNeXtConfig, channels: int) -> ControlNeXt:
     )
 
 
+def as_generator(name: str, parts: Parts, config: ModelConfig) -> SvdGenerator:
+    """The generator that samples with these networks; it takes them over, in eval mode without gradients."""
+    return SvdGenerator(
+        name,
+        parts.unet,
+        parts.controlnext,
+        parts.vae,
+        parts.image_encoder,
+        defaults=Defaults(
+            config.width,
+            config.height,
+            config.window,
+            config.overlap,
+            config.steps,
+            config.guidance_scale,
+            config.canvas,
+        ),
+        scheduler=config.scheduler(),
+        numbers=MicroConditioning(noise_aug=config.noise_aug),
+        control_strength=config.strength,
+    )
+
+
 def save_model(
     folder: Path, parts: Parts, config: ModelConfig, data: str, notes: str, more: Mapping[str, Any]
 ) -> Path:
@@ -226,22 +253,7 @@ def save_model(
     partial.mkdir(parents=True)
     trained = (parts.unet, parts.controlnext, parts.vae, parts.image_encoder)
     networks: list[Any] = [copy.deepcopy(part) for part in trained]
-    generator = SvdGenerator(
-        folder.name,
-        *networks,
-        defaults=Defaults(
-            config.width,
-            config.height,
-            config.window,
-            config.overlap,
-            config.steps,
-            config.guidance_scale,
-            config.canvas,
-        ),
-        scheduler=SVD_SCHEDULER | {"sigma_max": config.sigma_max, "sigma_min": config.sigma_min},
-        numbers=MicroConditioning(noise_aug=config.noise_aug),
-        control_strength=config.strength,
-    )
+    generator = as_generator(folder.name, Parts(*networks, parts.norm_groups), config)
     save_generator(generator.to("cpu", torch.float16), partial)
     names = ("unet", "controlnext", "vae", "image_encoder")
     sizes = {

@@ -8,9 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ...datasets.clips import Clip, loss_weights
+from ...datasets.clips import BadRecord, Clip, loss_weights
 from ...datasets.puppets.render import PARTS
-from ...datasets.records import BadRecord
 from ...stages.pixels import to_signed, to_unit
 from ...stages.svd.conditioning import MicroConditioning, clip_pixels
 from ...stages.svd.denoiser import Conditioning, Denoiser, Loss
@@ -20,7 +19,7 @@ from ...stages.svd.levers.temporal import without_temporal
 from .config import TrainConfig
 from .data import clip_batches, seeded
 from .encoder import palette_loss, presence
-from .latents import Kept, latents_folder
+from .latents import LatentCache, latents_folder
 from .learning import learning_of, put_lora_on
 from .model import Parts, load_parts
 from .vae import posterior
@@ -58,7 +57,7 @@ class VideoTask:
                 "reader": self.reader,
             }
         self.sigmas = config.sigma.distribution()
-        self.kept = Kept(config.cache_latents, latents_folder(config, self.parts))
+        self.cache = LatentCache(config.cache_latents, latents_folder(config, self.parts))
 
     @property
     def device(self) -> torch.device:
@@ -93,19 +92,19 @@ class VideoTask:
             pixels = to_signed(clip.frames[frame][None]).to(self.device)
             return posterior(self.parts.vae, pixels).mode()[0]
 
-        return self.kept.once("latents", clip.number, frame, latents).to(self.device)
+        return self.cache.once("latents", clip.number, frame, latents).to(self.device)
 
     @torch.no_grad()
     def token(self, clip: Clip, frame: int) -> Tensor:
-        """What an image encoder at rest tells of a frame: [D]."""
+        """The token [D] of a frame, by an image encoder at rest."""
 
         def token() -> Tensor:
             return self.parts.image_encoder(self.pixels(clip, frame)[None]).image_embeds[0]
 
-        return self.kept.once("token", clip.number, frame, token).to(self.device)
+        return self.cache.once("token", clip.number, frame, token).to(self.device)
 
     def pixels(self, clip: Clip, frame: int) -> Tensor:
-        """A frame as the image encoder takes it: [3, S, S]."""
+        """Pixel values [3, S, S] of a frame for the image encoder."""
         encoder: Any = self.parts.image_encoder
         return clip_pixels(clip.frames[frame], encoder.config.image_size)[0].to(self.device)
 
@@ -135,8 +134,8 @@ class VideoTask:
         result = self.denoise_loss(batch, pairs, generator, None)
         if self.config.palette == 0:
             return result.value, by_sigma(result)
-        told, logs = self.told
-        return result.value + self.config.palette * told, by_sigma(result) | logs
+        palette_error, logs = self.palette_loss
+        return result.value + self.config.palette * palette_error, by_sigma(result) | logs
 
     def denoise_loss(
         self,
@@ -165,7 +164,7 @@ class VideoTask:
         count = len(x0)
         if config.palette > 0:
             tokens = self.parts.image_encoder(torch.stack([self.pixels(*one) for one in seen])).image_embeds
-            self.told = palette_loss(self.reader(tokens), [presence(*one) for one in seen])
+            self.palette_loss = palette_loss(self.reader(tokens), [presence(*one) for one in seen])
         else:
             tokens = torch.stack([self.token(*one) for one in seen])
         conditioning = Conditioning(

@@ -19,8 +19,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ...datasets.clips import Clip, loss_weights
-from ...datasets.records import BadRecord
+from ...datasets.clips import BadRecord, Clip, loss_weights
 from ...stages.errors import ConfigError
 from ...stages.pixels import to_signed
 from ...stages.quality import decibels
@@ -162,13 +161,13 @@ class VaeTask:
 
 
 def posterior(vae: AutoencoderKLTemporalDecoder, pictures: Tensor) -> DiagonalGaussianDistribution:
-    """Of pictures [N, 3, H, W] in -1..1."""
+    """Encode pictures [N, 3, H, W] in -1..1: the distribution of their latents, not scaled."""
     return vae.encode(pictures, return_dict=False)[0]
 
 
 def decoded_by(vae: AutoencoderKLTemporalDecoder, latents: Tensor) -> Tensor:
-    """Pictures [N, 3, H, W] around -1..1 of the N latents of one video."""
-    return vae.decode(latents, num_frames=len(latents), return_dict=False)[0]
+    """Decode the N latents of one video, not scaled: pictures [N, 3, H, W] around -1..1."""
+    return vae.decode(latents.to(vae.device), num_frames=len(latents), return_dict=False)[0]
 
 
 @torch.no_grad()

@@ -1,7 +1,6 @@
 """Figures of a training in progress: losses at fixed noise levels, and pictures made in one step."""
 
 from fractions import Fraction
-from itertools import pairwise
 
 import numpy as np
 import torch
@@ -13,10 +12,14 @@ from ...datasets.clips import Clip
 from ...stages.pixels import to_signed, to_uint8, to_unit
 from ...stages.quality import decibels
 from ...stages.svd.denoiser import Conditioning, denoised, per_video, timestep_of
+from ...stages.svd.denoising import denoise
+from ...stages.svd.guidance import Guidance
 from ...stages.svd.levers.temporal import without_temporal
-from ...stages.svd.schedule import SVD_SCHEDULER, euler_step, initial_deviation, sampling_sigmas
+from ...stages.svd.sampling import ControlCache, Sampler
+from ...stages.svd.schedule import initial_deviation, sampling_sigmas
+from ...stages.windows import even
 from .data import held_out_clips, seeded
-from .latents import Kept
+from .latents import LatentCache
 from .log import Log
 from .task import VideoTask
 from .vae import decoded_by
@@ -33,12 +36,12 @@ ONE_STEP_SIGMA = 30.0
 def validate(task: VideoTask, step: int, log: Log) -> dict[str, float]:
     """Losses at three noise levels, and PSNR of pictures denoised in one step from a high one.
 
-    Of some clips, where clips are learned, a video is made too, as `animate` makes it: reference, control,
-    truth and result side by side.
+    Where clips are learned, videos of some are sampled too, as `animate` does it: reference, control, truth
+    and result side by side.
     """
     config = task.config
     clips = held_out_clips(config.data, VALIDATION_CLIPS)
-    kept, task.kept = task.kept, Kept()
+    cache, task.cache = task.cache, LatentCache()
     frames = list(range(len(clips[0].frames)))
     pairs = [[(0, frames)] if config.video else [(0, [f]) for f in frames[1:3]] for _ in clips]
     figures = {}
@@ -60,12 +63,12 @@ def validate(task: VideoTask, step: int, log: Log) -> dict[str, float]:
     if config.video:
         for i, clip in enumerate(clips[:VALIDATION_VIDEOS]):
             log.add_video(f"clip-{i}", beside(clip, sampled(task, clip)), VIDEO_FPS, step)
-    task.kept = kept
+    task.cache = cache
     return figures
 
 
 def conditioning_of(task: VideoTask, clip: Clip, videos: int) -> Conditioning:
-    """What the network is told of a clip's reference, for `videos` videos."""
+    """The conditioning of `videos` videos on a clip's reference."""
     return Conditioning(
         task.token(clip, 0)[None, None].expand(videos, -1, -1),
         task.encode(clip, 0).expand(videos, -1, -1, -1),
@@ -94,27 +97,28 @@ def one_step(task: VideoTask, clip: Clip, frames: list[int]) -> Tensor:
 
 @torch.no_grad()
 def sampled(task: VideoTask, clip: Clip) -> Tensor:
-    """All frames of a clip, made from noise in one window with the model's steps: [F, 3, H, W] in -1..1."""
-    model = task.config.model
-    scheduler = SVD_SCHEDULER | {"sigma_max": model.sigma_max, "sigma_min": model.sigma_min}
-    sigmas = sampling_sigmas(scheduler, model.steps).to(task.device)
+    """All frames of a clip, sampled in one window with the model's steps: [F, 3, H, W] in -1..1.
+
+    The loop, the sampler and the guidance are those of `animate`; the noise is the clip's own.
+    """
+    model, count = task.config.model, len(clip.frames)
+    sigmas = sampling_sigmas(model.scheduler(), model.steps)
     conditioning = conditioning_of(task, clip, 1)
-    shape = (1, len(clip.frames), *conditioning.image_latents.shape[1:])
-    noise = torch.randn(shape, generator=seeded(3, clip.number)).to(task.device)
-    latents = noise * initial_deviation(scheduler, sigmas)
-    guidance = None
-    if model.guidance_scale != 1:
-        guidance = torch.full((len(clip.frames),), model.guidance_scale, device=task.device)
-    frames = to_unit(clip.control)[None].to(task.device)
-    for sigma, following in pairwise(sigmas):
-        control = task.parts.controlnext(frames, timestep_of(sigma)[None])
-        v = task.denoiser.guided(latents, sigma, conditioning, control, guidance)
-        latents = euler_step(latents, v, sigma, following)
-    return pictures_of(task, latents[0])
+    noise = torch.randn(count, *conditioning.image_latents.shape[1:], generator=seeded(3, clip.number))
+    sampler = Sampler(
+        task.denoiser,
+        conditioning,
+        ControlCache(task.parts.controlnext, clip.control),
+        even(count, count, 0),
+        sigmas,
+        Guidance(model.guidance_scale, model.guidance_scale, model.steps),
+    )
+    start = noise * initial_deviation(model.scheduler(), sigmas)
+    return pictures_of(task, denoise(start, sigmas, sampler.windows, sampler.predict))
 
 
 def pictures_of(task: VideoTask, latents: Tensor) -> Tensor:
-    """[N, 3, H, W] in -1..1, on the CPU, of scaled latents [N, C, h, w], each decoded by itself."""
+    """Decode scaled latents [N, C, h, w], each by itself: pictures [N, 3, H, W] in -1..1, on the CPU."""
     scale = float(task.parts.vae.config["scaling_factor"])
     with without_temporal(task.parts.vae):
         decoded = [decoded_by(task.parts.vae, one[None] / scale) for one in latents]
@@ -122,7 +126,10 @@ def pictures_of(task: VideoTask, latents: Tensor) -> Tensor:
 
 
 def beside(clip: Clip, made: Tensor) -> np.ndarray:
-    """Reference, control, truth and result of each frame but the reference's, uint8 [F, H, 4 W, 3]."""
+    """Put reference, control, truth and result of each frame side by side, uint8 [F, H, 4 W, 3].
+
+    The reference's own frame is left out.
+    """
     result = [to_uint8(frame) for frame in made[1:]]
     rows = zip(clip.control[1:], clip.frames[1:], result, strict=True)
     return np.stack([np.concatenate([clip.frames[0], *row], axis=1) for row in rows])

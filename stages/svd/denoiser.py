@@ -14,7 +14,6 @@ import torch
 from torch import Tensor, nn
 
 from ..control import Injection
-from .guidance import guide
 from .noise import LogNormal, SigmaDistribution
 
 
@@ -119,24 +118,6 @@ class Denoiser:
                 return_dict=False,
             )[0]
         return v.float()
-
-    def guided(
-        self,
-        noisy: Tensor,
-        sigma: Tensor,
-        conditioning: Conditioning,
-        control: Tensor | None,
-        guidance: Tensor | None,
-    ) -> Tensor:
-        """v [1, F, 4, h, w] of one video under classifier-free guidance: `guide` of its halves, called apart.
-
-        `noisy` [1, F, 4, h, w], `sigma` scalar, `control` [F, C, h', w'] (for the conditional half only),
-        `guidance` [F] one scale for each frame, or None for the conditional prediction alone.
-        """
-        cond = self(noisy, sigma.reshape(1), conditioning, control)
-        if guidance is None:
-            return cond
-        return guide(self(noisy, sigma.reshape(1), unconditional(conditioning), None), cond, guidance)
 
     def loss(
         self,

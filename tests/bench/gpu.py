@@ -31,7 +31,9 @@ from posedance.pipeline.evaluate.bench.svd import (
     small_generator,
 )
 from posedance.stages.generate import Settings
+from posedance.stages.svd.denoiser import unconditional
 from posedance.stages.svd.generator import SvdGenerator
+from posedance.stages.svd.guidance import guide
 from posedance.stages.svd.levers.collapse import collapse
 from posedance.stages.svd.levers.fast import (
     attention_backends,
@@ -218,13 +220,12 @@ def ours(bench: Bench, compiling: bool) -> Iterator[Row]:
         def without_control() -> torch.Tensor:
             guidance = sampler.guidance.scale(0, len(bench.pixels))
             assert guidance is not None
-            return sampler.denoiser.guided(
-                bench.latents[None].to(bench.device),
-                sampler.sigmas[0].to(bench.device),
-                sampler.conditioning,
-                None,
-                guidance.to(bench.device),
-            )[0].cpu()
+            noisy, sigma = bench.latents[None].to(bench.device), sampler.sigmas[:1].to(bench.device)
+            cond, uncond = (
+                sampler.denoiser(noisy, sigma, known, None)[0].cpu()
+                for known in (sampler.conditioning, unconditional(sampler.conditioning))
+            )
+            return guide(uncond, cond, guidance)
 
         row = bench.row(NO_CONTROL, without_control, collapsed)
         row.max_rel_diff = None

@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 import webdataset
 
-from posedance.datasets.clips import Clip, ClipSpec, PuppetClips
-from posedance.datasets.records import BadRecord
+from posedance.datasets.clips import BadRecord, Clip, ClipSpec, PuppetClips
 from posedance.datasets.shards import ShardClips, write_shards
 from posedance.stages.errors import ConfigError
 

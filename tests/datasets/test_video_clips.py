@@ -6,9 +6,8 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from posedance.datasets.clips import Clip, ClipSpec, loss_weights
+from posedance.datasets.clips import BadRecord, Clip, ClipSpec, loss_weights
 from posedance.datasets.puppets.render import PARTS, make_character, make_motion, render
-from posedance.datasets.records import BadRecord
 from posedance.datasets.video_clips import VideoClips, folder_sources, published_sources
 from posedance.stages.errors import ConfigError
 from posedance.stages.media.encode import VideoWriter

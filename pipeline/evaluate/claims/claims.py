@@ -32,7 +32,7 @@ from ...config import Config, Hidden, JsonFile
 from ...progress import stage
 from ...train.config import DropoutConfig, LossWeights, SigmaConfig, TrainConfig
 from ...train.data import DataConfig
-from ...train.latents import Kept
+from ...train.latents import LatentCache
 from ...train.log import LOG, read_log
 from ...train.loop import run_loop
 from ...train.loop_config import LoopConfig
@@ -40,7 +40,7 @@ from ...train.model import ControlNeXtConfig, ModelConfig, Parts, UnetConfig, ne
 from ...train.start import start_unet_as_reference
 from ..bench.compare import medians
 from ..figures import write_figures
-from ..model import Held, held_out
+from ..model import HeldOutClip, held_out
 from .report import draw_plot, table
 from .size import published_size
 from .task import APART, BASE, METHODS, ClaimsTask, thinned, training_step
@@ -155,18 +155,18 @@ def evaluate_claims(config: ClaimsConfig) -> dict[str, Any]:
     Writes `claims.png` into the output folder, and JSON if asked.
     """
     size = config.width, config.height
-    held: list[Held] = []
+    held: list[HeldOutClip] = []
     with stage("draw", config.held_out, "clip") as done:
         for number in range(config.held_out):
             held.append(held_out(config.seed, number, APART * config.moments, size, 6 * config.width))
             done(1)
-    kept = Kept()
-    base = run(config, BASE, None, held, kept)
+    cache = LatentCache()
+    base = run(config, BASE, None, held, cache)
     state = {name: value.clone() for name, value in base.parts.unet.state_dict().items()}
     results: dict[str, Any] = {}
     tasks: dict[str, ClaimsTask] = {}
     for method in METHODS:
-        tasks[method] = run(config, method, state, held, kept)
+        tasks[method] = run(config, method, state, held, cache)
         results[method] = {
             "trainable_parameters": count(tasks[method]),
             "at_step": read_figures(config.output / method, config.measured_at),
@@ -192,17 +192,21 @@ def evaluate_claims(config: ClaimsConfig) -> dict[str, Any]:
 
 
 def run(
-    config: ClaimsConfig, method: str, base: Mapping[str, torch.Tensor] | None, held: list[Held], kept: Kept
+    config: ClaimsConfig,
+    method: str,
+    base: Mapping[str, torch.Tensor] | None,
+    held: list[HeldOutClip],
+    cache: LatentCache,
 ) -> ClaimsTask:
     """Train one way of control from the base's weights, or the base itself; the task has the averaged ones.
 
-    `kept` holds latents that all tasks share.
+    `cache` holds latents that all tasks share.
     """
     training = config.training(method)
     logger.info(f"{method}: {training.loop.steps} steps")
     moments = frozenset(() if method == BASE else config.measured_at)
     task = ClaimsTask(method, training, new_parts(config, base), held, moments)
-    task.kept = kept
+    task.cache = cache
     identity = training.model_dump(mode="json", exclude={"output": True, "data": {"cache"}})
     identity |= {"method": method, "base_steps": config.base_steps}
     run_loop(task, training.loop, training.output, identity, task.validate).swap()
@@ -251,7 +255,7 @@ def time_steps(config: ClaimsConfig, tasks: Mapping[str, ClaimsTask]) -> dict[st
     return medians(steps, REPEATS)
 
 
-def time_inference(tasks: Mapping[str, ClaimsTask], clip: Held) -> tuple[float, dict[str, float]]:
+def time_inference(tasks: Mapping[str, ClaimsTask], clip: HeldOutClip) -> tuple[float, dict[str, float]]:
     """Median seconds of sampling one clip's latents without control, and with each, in turns."""
     conditions = next(iter(tasks.values())).conditions(clip)
     runs = {name: partial(task.sample, *conditions) for name, task in tasks.items()}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -13,12 +12,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ....stages.control import OutputInjection
-from ....stages.pixels import to_signed, to_uint8, to_unit
+from ....stages.pixels import to_signed, to_uint8
 from ....stages.svd.conditioning import clip_pixels
-from ....stages.svd.denoiser import Conditioning, Denoiser, Loss, timestep_of
+from ....stages.svd.denoiser import Conditioning, Denoiser, Loss
+from ....stages.svd.denoising import denoise
 from ....stages.svd.levers.collapse import collapse
 from ....stages.svd.levers.temporal import is_temporal, without_temporal
-from ....stages.svd.schedule import SVD_SCHEDULER, euler_step, initial_deviation, sampling_sigmas
+from ....stages.svd.sampling import ControlCache
+from ....stages.svd.schedule import initial_deviation, sampling_sigmas
+from ....stages.windows import even
 from ...train.config import TrainConfig
 from ...train.data import seeded
 from ...train.learning import learning_of, unused
@@ -26,7 +28,7 @@ from ...train.log import Log
 from ...train.model import Parts
 from ...train.task import VideoTask
 from ...train.vae import decoded_by, posterior
-from ..model import Held, measure
+from ..model import HeldOutClip, measure
 from .controlnet import HINT_CHANNELS, ControlNet
 
 BASE = "base"
@@ -47,7 +49,7 @@ class ClaimsTask(VideoTask):
     modules: Mapping[str, nn.Module]
 
     def __init__(
-        self, method: str, config: TrainConfig, parts: Parts, held: list[Held], moments: frozenset[int]
+        self, method: str, config: TrainConfig, parts: Parts, held: list[HeldOutClip], moments: frozenset[int]
     ) -> None:
         self.method, self.held, self.moments = method, held, moments
         self.controlnet = ControlNet(parts.unet, hint_channels(parts)) if method == CONTROLNET else None
@@ -123,8 +125,8 @@ class ClaimsTask(VideoTask):
         return {name: float(value) for name, value in figures.items() if name not in OF_VIDEOS}
 
     @torch.no_grad()
-    def conditions(self, clip: Held) -> tuple[Conditioning, Tensor]:
-        """What the networks know of T frames, each a video of its own; control frames [T, 3, H, W]."""
+    def conditions(self, clip: HeldOutClip) -> tuple[Conditioning, np.ndarray]:
+        """What the networks know of T frames, each a video of its own; control frames uint8 [T, H, W, 3]."""
         count = len(clip.frames) - 1
         encoder: Any = self.parts.image_encoder
         pixels = clip_pixels(clip.frames[0], encoder.config.image_size)
@@ -135,29 +137,29 @@ class ClaimsTask(VideoTask):
             reference.expand(count, -1, -1, -1),
             self.numbers().time_ids().expand(count, -1).to(self.device),
         )
-        return conditioning, to_unit(clip.control[1:]).to(self.device)
+        return conditioning, clip.control[1:]
 
     @torch.no_grad()
-    def sample(self, conditioning: Conditioning, frames: Tensor, controlled: bool = True) -> Tensor:
-        """Latents [T, C, h, w] of pictures sampled from noise; what does not depend on time is done once."""
-        model = self.config.model
-        scheduler = SVD_SCHEDULER | {"sigma_max": model.sigma_max, "sigma_min": model.sigma_min}
-        sigmas = sampling_sigmas(scheduler, model.steps)
-        noise = torch.randn(
-            conditioning.image_latents[:, None].shape, generator=seeded(self.config.loop.seed)
-        )
-        latents = (noise * initial_deviation(scheduler, sigmas)).to(self.device)
-        sigmas = sigmas.to(self.device)
-        module = self.control_module
+    def sample(self, conditioning: Conditioning, frames: np.ndarray, controlled: bool = True) -> Tensor:
+        """Latents [T, C, h, w], on the CPU, of pictures sampled from noise by the loop of `animate`.
+
+        The pictures are the batch of one call, and not a video: each is denoised by itself.
+        """
+        model, count = self.config.model, len(frames)
+        sigmas = sampling_sigmas(model.scheduler(), model.steps)
+        noise = torch.randn(conditioning.image_latents.shape, generator=seeded(self.config.loop.seed))
+        control = ControlCache(self.control_module, frames, chunk=count)
+        windows = even(count, count, 0)
+
+        def predict(step: int, index: int, latents: Tensor) -> Tensor:
+            sigma = sigmas[step].to(self.device)
+            features = control(step, sigma, windows[index].control) if controlled else None
+            noisy = latents[:, None].to(self.device)
+            return self.denoiser(noisy, sigma.expand(count), conditioning, features)[:, 0]
+
         with without_temporal(self.parts.unet), without_temporal(self.control_module):
-            features = module.encode_frames(frames) if controlled else None
-            for sigma, following in pairwise(sigmas):
-                control = None
-                if features is not None:
-                    control = module.apply_time(features, module.embed_time(timestep_of(sigma), 1))
-                v = self.denoiser(latents, sigma.expand(len(latents)), conditioning, control)
-                latents = euler_step(latents, v, sigma, following)
-        return latents[:, 0]
+            start = noise * initial_deviation(model.scheduler(), sigmas)
+            return denoise(start, sigmas, windows, predict)
 
 
 APART = 6
@@ -166,7 +168,7 @@ OF_VIDEOS = ("flicker", "seam_score")
 """Figures that mean nothing for pictures made one by one."""
 
 
-def pose_errors(clips: list[Held], outputs: list[np.ndarray]) -> dict[str, float]:
+def pose_errors(clips: list[HeldOutClip], outputs: list[np.ndarray]) -> dict[str, float]:
     """How far the wrists are from where they belong, in percent of the height.
 
     What pose a picture shows is told by the true frame of its clip that it is nearest to, by squared error:
@@ -215,7 +217,7 @@ def hint_channels(parts: Parts) -> tuple[int, ...]:
     return HINT_CHANNELS[: len(parts.vae.config["block_out_channels"])]
 
 
-def thinned(clip: Held) -> Held:
+def thinned(clip: HeldOutClip) -> HeldOutClip:
     """A clip with its reference and every APART-th of its frames."""
     pick = [0, *range(1, len(clip.frames), APART)]
     return replace(

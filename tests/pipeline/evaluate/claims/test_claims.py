@@ -28,7 +28,7 @@ from posedance.pipeline.evaluate.claims.task import (
     pose_errors,
 )
 from posedance.pipeline.evaluate.model import held_out
-from posedance.pipeline.train.latents import Kept
+from posedance.pipeline.train.latents import LatentCache
 from posedance.stages.errors import ConfigError
 from posedance.stages.svd.levers.temporal import is_temporal
 
@@ -57,7 +57,7 @@ def held(small):
 
 @pytest.fixture(scope="module")
 def base(small, held):
-    return run(small, BASE, None, held, Kept()).parts.unet.state_dict()
+    return run(small, BASE, None, held, LatentCache()).parts.unet.state_dict()
 
 
 def task(config, method, base, held=()) -> ClaimsTask:
@@ -98,10 +98,10 @@ def test_pose_error_is_zero_for_the_truth_and_large_for_a_still_picture(held):
 
 def test_a_stopped_comparison_goes_on_as_if_it_had_not_stopped(small, base, held, tmp_path):
     longer = small.model_copy(update={"steps": 24, "output": tmp_path})
-    run(longer, CONTROLNET, base, held, Kept())
-    run(small, CONTROLNET, base, held, Kept())
+    run(longer, CONTROLNET, base, held, LatentCache())
+    run(small, CONTROLNET, base, held, LatentCache())
     resumed = small.model_copy(update={"steps": 24})
-    run(resumed, CONTROLNET, base, held, Kept())
+    run(resumed, CONTROLNET, base, held, LatentCache())
     last = f"{CONTROLNET}/checkpoint-0000024/ema.safetensors"
     whole, parts = load_file(tmp_path / last), load_file(small.output / last)
     assert max(float((whole[name] - parts[name]).abs().max()) for name in whole) == 0
