@@ -130,10 +130,26 @@ def sweep(folder: Path) -> None:
 
 def make_folder(folder: Path) -> None:
     """Make a job folder. Raises OutputError where nothing can be written."""
+    make_writable(folder, folder / ".work" / "records")
+
+
+@contextmanager
+def hold_folder(folder: Path) -> Iterator[None]:
+    """Make an output folder that is no job's and hold it alone, so that two runs never write to it at once.
+
+    Raises OutputError where nothing can be written or another process holds it.
+    """
+    make_writable(folder, folder)
+    with hold(folder, folder / ".lock"):
+        yield
+
+
+def make_writable(folder: Path, inner: Path) -> None:
+    """Make `folder` and `inner` in it. Raises OutputError where nothing can be written."""
     if (url := url_of(folder)) is not None:
         raise OutputError(f"cannot work in {url}: this command needs a folder of this machine")
     try:
-        (folder / ".work" / "records").mkdir(parents=True, exist_ok=True)
+        inner.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:

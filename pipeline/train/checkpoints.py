@@ -1,10 +1,12 @@
 """Checkpoints of a training: whole or not at all, with everything that an exact resume needs."""
 
 import json
+import logging
 import os
 import re
 import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,9 +14,11 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import nn
+from torch import Tensor, nn
 
 from ...stages.errors import ConfigError, OutputError, WeightsError
+
+logger = logging.getLogger(__name__)
 
 CHECKPOINT = re.compile(r"checkpoint-(\d{7})")
 
@@ -140,6 +144,54 @@ def sync(path: Path) -> None:
         os.close(descriptor)
 
 
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """What a checkpoint holds. Tensors are named `module.parameter`, moments `module.parameter.KIND`."""
+
+    facts: dict[str, Any]
+    weights: dict[str, Tensor]
+    average: dict[str, Tensor]
+    moments: dict[str, Tensor]
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
+    """Read a checkpoint. Raises WeightsError where one of its files is missing or cut off."""
+    try:
+        facts = json.loads((path / "state.json").read_text())
+        tensors = {file.stem: load_file(file) for file in path.glob("*.safetensors")}
+        average, moments = tensors.pop("ema"), tensors.pop("optimizer")
+        facts["step"], facts["mean_loss"], facts["config"]
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
+        raise WeightsError(f"{path} is damaged ({error!r})") from error
+    weights = {f"{module}.{key}": value for module, state in tensors.items() for key, value in state.items()}
+    if not set(average) <= set(weights):
+        raise WeightsError(f"{path} is damaged (weights are missing)")
+    return Checkpoint(facts, weights, average, moments)
+
+
+def newest_whole(folder: Path) -> tuple[Path, Checkpoint] | None:
+    """The newest checkpoint that can be read; None where there is none at all.
+
+    Damaged ones that are newer are said and put aside: `prune` removes them. Raises WeightsError where there
+    are only such, and leaves them.
+    """
+    damaged: list[tuple[Path, WeightsError]] = []
+    for path in reversed(checkpoints(folder)):
+        try:
+            found = read_checkpoint(path)
+        except WeightsError as error:
+            damaged.append((path, error))
+            continue
+        for other, error in damaged:
+            logger.warning(f"{error}: going on from {path.name}")
+            with suppress(OSError):  # another process of this training may have been faster
+                other.rename(partial_of(other))
+        return path, found
+    if damaged:
+        raise WeightsError(f"{damaged[-1][1]}, as is every checkpoint here: remove them to begin anew")
+    return None
+
+
 def restore(
     named: list[tuple[str, nn.Parameter]],
     optimizer: torch.optim.Optimizer,
@@ -148,43 +200,35 @@ def restore(
     folder: Path,
     identity: Mapping[str, Any],
 ) -> Position:
-    """Load the newest checkpoint in place and say where it was; step 0 where there is none.
+    """Load the newest checkpoint that is whole, in place, and say where it was; step 0 where there is none.
 
-    Raises ConfigError for a run with other settings, WeightsError for a checkpoint that cannot be read.
+    Raises ConfigError for a run with other settings, WeightsError where no checkpoint can be read.
     """
-    found = checkpoints(folder)
-    if not found:
+    newest = newest_whole(folder)
+    if newest is None:
         return Position(0, None)
-    last = found[-1]
-    try:
-        facts = json.loads((last / "state.json").read_text())
-        tensors = {path.stem: load_file(path) for path in last.glob("*.safetensors")}
-        average, moments = tensors.pop("ema"), tensors.pop("optimizer")
-    except (OSError, ValueError, KeyError, SafetensorError) as error:
-        raise WeightsError(
-            f"{last} is damaged ({error!r}): remove it, and the run goes on from the checkpoint before it"
-        ) from error
-    changed = differences(facts["config"], dict(identity))
+    path, found = newest
+    changed = differences(found.facts["config"], dict(identity))
     if changed:
         raise ConfigError(
             f"{folder} holds a run with other settings ({', '.join(changed)}): "
             "choose another output folder or restore the settings"
         )
-    weights = {f"{module}.{key}": value for module, state in tensors.items() for key, value in state.items()}
-    if set(average) != {name for name, _ in named} or not set(average) <= set(weights):
-        raise WeightsError(f"{last} averages other parameters than this run learns")
-    states: dict[str, dict[str, Any]] = {name: {} for name in average}
-    for key, value in moments.items():
+    if set(found.average) != {name for name, _ in named}:
+        raise WeightsError(f"{path} averages other parameters than this run learns")
+    step = int(found.facts["step"])
+    states: dict[str, dict[str, Any]] = {name: {} for name in found.average}
+    for key, value in found.moments.items():
         name, _, kind = key.rpartition(".")
         states[name][kind] = value
     with torch.no_grad():
         for (name, parameter), mean in zip(named, averaged.average, strict=True):
-            parameter.copy_(weights[name])
-            mean.copy_(average[name])
-            optimizer.state[parameter] = optimizer_state(states[name], parameter, int(facts["step"]))
-    if facts.get("scaler"):
-        scaler.load_state_dict(facts["scaler"])
-    return Position(int(facts["step"]), facts["mean_loss"])
+            parameter.copy_(found.weights[name])
+            mean.copy_(found.average[name])
+            optimizer.state[parameter] = optimizer_state(states[name], parameter, step)
+    if found.facts.get("scaler"):
+        scaler.load_state_dict(found.facts["scaler"])
+    return Position(step, found.facts["mean_loss"])
 
 
 def optimizer_state(kept: dict[str, Any], parameter: nn.Parameter, step: int) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from ...datasets.shards import ShardClips, write_shards
 from ...datasets.video_clips import VideoClips, folder_sources, published_sources
 from ...stages.errors import ConfigError
 from ..config import Config
+from ..job.job import hold_folder
 from ..progress import stage
 from .loop_config import LoopConfig
 
@@ -188,6 +189,11 @@ def clip_batches(
 
 def make_shards(data: DataConfig, folder: Path, per_shard: int) -> int:
     """Write all clips of `data` as shards. Returns 0, or 3 when some could not be read."""
+    with hold_folder(folder):
+        return _make_shards(data, folder, per_shard)
+
+
+def _make_shards(data: DataConfig, folder: Path, per_shard: int) -> int:
     if any(folder.glob("*.tar")):
         raise ConfigError(f"{folder} holds shards already: choose another folder")
     clips = PuppetClips(data.spec(), data.clips, data.seed, data.cache) if data.drawn() else open_clips(data)

@@ -4,14 +4,12 @@ The UNet sees one token of the reference. CLIP's is learned from captions; a sma
 colour of every part of the body and whether the picture shows it, which a linear layer reads off the token.
 """
 
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated
 
 import numpy as np
 import torch
-from accelerate import PartialState
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -22,9 +20,11 @@ from ...datasets.puppets.render import PARTS
 from ...stages.errors import ConfigError
 from ...stages.svd.conditioning import clip_pixels
 from ..config import Config
+from ..evaluate.figures import write_figures
 from .data import DataConfig, clip_batches, held_out_clips, seeded
+from .identity import data_identity
 from .log import Log
-from .loop import run_loop
+from .loop import run_loop, training_folder
 from .loop_config import LoopConfig
 
 VALIDATION_CLIPS = 16
@@ -133,12 +133,16 @@ def presence(clip: Clip, frame: int) -> np.ndarray:
 
 def train_encoder(config: EncoderConfig) -> Path:
     """Train an image encoder; returns the folder `OUTPUT/image_encoder`, with the averaged weights."""
-    task = EncoderTask(config)
-    averaged = run_loop(task, config.loop, config.output, config.model_dump(mode="json"), task.validate)
-    if not PartialState().is_main_process:
-        return config.output / "image_encoder"
-    averaged.swap()
-    task.encoder.save_pretrained(config.output / "image_encoder")
-    figures = task.validate(config.loop.steps, Log(config.output, 0, main=False))
-    (config.output / "figures.json").write_text(json.dumps(figures, indent=1) + "\n")
-    return config.output / "image_encoder"
+    folder = config.output / "image_encoder"
+    with training_folder(config.output) as main:
+        task = EncoderTask(config)
+        identity = config.model_dump(mode="json", exclude={"output", "data"})
+        identity["data"] = data_identity(config.data)
+        averaged = run_loop(task, config.loop, config.output, identity, task.validate)
+        if not main:
+            return folder
+        averaged.swap()
+        task.encoder.save_pretrained(folder)
+        figures = task.validate(config.loop.steps, Log(config.output, 0, main=False))
+        write_figures(config.output / "figures.json", figures)
+        return folder

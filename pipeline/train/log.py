@@ -46,7 +46,7 @@ class Log:
         if main:
             from torch.utils.tensorboard import SummaryWriter  # heavy, and only a training needs it
 
-            self.board = SummaryWriter(str(folder / "tensorboard"), purge_step=start or None)
+            self.board = SummaryWriter(str(folder / "tensorboard"), purge_step=start + 1 if start else None)
             self.lines = (folder / LOG).open("a", encoding="utf-8")
             if self.lines.tell() and not (folder / LOG).read_bytes().endswith(b"\n"):
                 self.lines.write("\n")  # after the half line that a power cut left

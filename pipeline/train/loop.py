@@ -10,8 +10,8 @@ gradients: they learn what one process would.
 import logging
 import math
 import time
-from collections.abc import Callable, Mapping
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Protocol
@@ -24,10 +24,11 @@ from tqdm import tqdm
 from ...datasets.clips import BadRecord
 from ...stages.errors import ConfigError
 from ..interrupts import deferred_interrupts
+from ..job.job import hold_folder
 from ..progress import LOG_INTERVAL_S
 from .checkpoints import Averaged, Position, prune, restore, save_checkpoint
 from .checks import check_data, check_numbers
-from .log import Log, Means
+from .log import LOG, Log, Means, read_log
 from .loop_config import LoopConfig
 from .optimizer import AUTOCAST, ema_decay_at, learning_rate_at, make_optimizer, sum_gradients, summed
 
@@ -37,6 +38,8 @@ SMALLEST_SCALE = 1.0
 """fp16's loss scale starts at 65536 and halves at every overflow; below this the numbers are bad."""
 PATIENCE = timedelta(hours=2)
 """How long processes wait for one another: the main one also validates."""
+ECHO_S = 5.0
+"""Several processes get one Ctrl-C twice: from the terminal, and from the launcher within this time."""
 
 
 Validate = Callable[[int, Log], Mapping[str, float]]
@@ -71,6 +74,17 @@ def processes() -> Accelerator:
     return Accelerator(kwargs_handlers=[InitProcessGroupKwargs(timeout=PATIENCE)])
 
 
+@contextmanager
+def training_folder(folder: Path) -> Iterator[bool]:
+    """Hold the folder of a training while it runs; yields whether this process is the main one, which does.
+
+    Raises OutputError where another process holds it.
+    """
+    main = processes().is_main_process
+    with hold_folder(folder) if main else nullcontext():
+        yield main
+
+
 def run_loop(
     task: Task,
     config: LoopConfig,
@@ -80,9 +94,10 @@ def run_loop(
 ) -> Averaged:
     """Train `task` in `folder` until `config.steps`, from its last checkpoint if there is one.
 
-    `identity` is the run's resolved config: a checkpoint of another one is refused. At Ctrl-C a process that
-    is alone ends its step and keeps it. Raises TrainingDivergedError when the loss stops being finite,
-    ConfigError for a folder of another run.
+    `identity` is what decides the run: a checkpoint of another one is refused. At Ctrl-C or SIGTERM all
+    processes end the step that runs, and it is kept. `validate` is called each few steps and at the end,
+    after the step is kept. Raises TrainingDivergedError when the loss stops being finite, ConfigError for a
+    folder of another run.
     """
     accelerator = processes()
     device = accelerator.device
@@ -103,6 +118,10 @@ def run_loop(
     logger.info(
         f"learning {total:,} parameters in {len(parameters)} tensors, {config.steps - start} steps to go"
     )
+    main = accelerator.is_main_process
+    if main and start and validation_due(start, config) and not was_validated(folder, start):
+        with Log(folder, start, main) as log:
+            log_validation(validate, averaged, start, log)
     if start >= config.steps:
         return averaged
     micros = range(accelerator.process_index, config.accumulation, accelerator.num_processes)
@@ -112,7 +131,7 @@ def run_loop(
             "make loop.accumulation a multiple"
         )
     batches = iter(task.batches(start, config.steps, micros))
-    main = accelerator.is_main_process
+    alone = accelerator.num_processes == 1
     means, clips, lost, began = Means(), 0, 0, time.monotonic()
     with (
         Log(folder, start, main) as log,
@@ -124,15 +143,15 @@ def run_loop(
             mininterval=LOG_INTERVAL_S,
             disable=not main,
         ) as bar,
-        deferred_interrupts() if accelerator.num_processes == 1 else nullcontext(lambda: False) as stopped,
+        deferred_interrupts(0 if alone else ECHO_S) as stopped,
     ):
         for step in range(start, config.steps):
-            sums = torch.zeros(3, dtype=torch.float64)  # of the loss, of clips, and of those not read
+            sums = torch.zeros(4, dtype=torch.float64)  # loss, clips, clips not read, processes told to stop
             for micro in micros:
                 read = next(batches)
                 batch = [sample for sample in read if not isinstance(sample, BadRecord)]
                 log.left_out([sample for sample in read if isinstance(sample, BadRecord)], step)
-                sums[1:] += torch.tensor([len(batch), len(read) - len(batch)])
+                sums[1:3] += torch.tensor([len(batch), len(read) - len(batch)])
                 if not batch:
                     continue
                 with torch.autocast(
@@ -142,7 +161,8 @@ def run_loop(
                 scaler.scale(loss / config.accumulation).backward()
                 sums[0] += float(loss.detach()) / config.accumulation
                 means.add(logs)
-            loss_sum, read_now, lost_now = summed(accelerator, sums.float().to(device)).tolist()
+            sums[3] = stopped()
+            loss_sum, read_now, lost_now, stopping = summed(accelerator, sums.float().to(device)).tolist()
             clips, lost = clips + int(read_now), lost + int(lost_now)
             check_data(int(read_now), clips, lost, step, folder)
             sum_gradients(accelerator, parameters)
@@ -161,9 +181,8 @@ def run_loop(
             done = step + 1
             bar.update(1)
             means.add({"overflows": float(overflow)} if config.precision == "fp16" else {})
-            if not main:
-                continue
-            if done % config.log_every == 0 or done == config.steps:
+            ends = stopping > 0 and done < config.steps
+            if main and (done % config.log_every == 0 or done == config.steps):
                 seconds = time.monotonic() - began
                 values = {
                     "loss": loss_sum,
@@ -176,16 +195,34 @@ def run_loop(
                 }
                 bar.set_postfix(loss=f"{values['loss_mean']:.4f}")
                 log.write(done, values | means.take())
-            if done % config.validate_every == 0 or done == config.steps:
-                averaged.swap()
-                log.write(done, validate(done, log))
-                averaged.swap()
-            ends = stopped() and done < config.steps
-            if done % config.checkpoint_every == 0 or done == config.steps or ends:
-                save_checkpoint(
-                    named, optimizer, averaged, scaler, folder, Position(done, mean_loss), identity
-                )
+            if main and (done % config.checkpoint_every == 0 or done == config.steps or ends):
+                position = Position(done, mean_loss)
+                save_checkpoint(named, optimizer, averaged, scaler, folder, position, identity)
                 prune(folder, config.keep)
             if ends:
+                accelerator.wait_for_everyone()  # a process that leaves makes the launcher end the others
                 raise KeyboardInterrupt
+            if main and validation_due(done, config):
+                log_validation(validate, averaged, done, log)
     return averaged
+
+
+def validation_due(done: int, config: LoopConfig) -> bool:
+    """Whether there is a validation after `done` steps: each few steps, and at the end."""
+    return done % config.validate_every == 0 or done == config.steps
+
+
+def was_validated(folder: Path, step: int) -> bool:
+    """Whether the log has the figures of a step: it is kept before it is validated."""
+    if not (folder / LOG).exists():
+        return False
+    return any(entry["step"] == step and "loss" not in entry for entry in read_log(folder))
+
+
+def log_validation(validate: Validate, averaged: Averaged, step: int, log: Log) -> None:
+    """Validate the averaged weights, and log the figures."""
+    averaged.swap()
+    try:
+        log.write(step, validate(step, log))
+    finally:
+        averaged.swap()

@@ -17,7 +17,7 @@ from transformers import CLIPVisionModelWithProjection
 
 from ...stages.controlnext.inject import POSE_STRENGTH
 from ...stages.controlnext.model import ControlNeXt
-from ...stages.errors import ConfigError
+from ...stages.errors import ConfigError, OutputError
 from ...stages.generate import Defaults
 from ...stages.models import save_generator
 from ...stages.svd.conditioning import MicroConditioning
@@ -241,19 +241,32 @@ def as_generator(name: str, parts: Parts, config: ModelConfig) -> SvdGenerator:
     )
 
 
+def files_in(folder: Path) -> set[Path]:
+    """All files of a folder, by their paths inside it."""
+    return {path.relative_to(folder) for path in folder.rglob("*") if path.is_symlink() or not path.is_dir()}
+
+
+def check_replaceable(folder: Path) -> None:
+    """Raise OutputError where there is something in place of a model folder that no training wrote."""
+    if not folder.exists() or (folder / "training.json").exists():
+        return
+    if not folder.is_dir() or any(folder.iterdir()):
+        raise OutputError(f"{folder} is no model of a training: move it elsewhere, or name another --output")
+
+
 def save_model(
     folder: Path, parts: Parts, config: ModelConfig, data: str, notes: str, more: Mapping[str, Any]
 ) -> Path:
-    """Write a model folder in float16 that `load_generator` reads. Replaces an older one whole.
+    """Write a model folder in float16 that `load_generator` reads, in place of an earlier one.
 
-    `data` and `notes` go into the model card (README.md); `more` are further facts, each in NAME.json.
+    `data` and `notes` go into the model card (README.md); `more` are further facts, each in NAME.json. Raises
+    OutputError where the folder holds a file that the new one would not have.
     """
     partial = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     trained = (parts.unet, parts.controlnext, parts.vae, parts.image_encoder)
-    networks: list[Any] = [copy.deepcopy(part) for part in trained]
-    generator = as_generator(folder.name, Parts(*networks, parts.norm_groups), config)
+    generator = as_generator(folder.name, copy.deepcopy(parts), config)
     save_generator(generator.to("cpu", torch.float16), partial)
     names = ("unet", "controlnext", "vae", "image_encoder")
     sizes = {
@@ -263,6 +276,12 @@ def save_model(
     (partial / "README.md").write_text(model_card(folder.name, sizes, data, licence, notes))
     for name, content in more.items():
         (partial / f"{name}.json").write_text(json.dumps(content, indent=1) + "\n")
+    strange = sorted(files_in(folder) - files_in(partial))
+    if strange:
+        raise OutputError(
+            f"{folder} holds {strange[0]}, which no training writes: move it elsewhere, then run the same "
+            "command to go on"
+        )
     shutil.rmtree(folder, ignore_errors=True)
     partial.rename(folder)
     return folder

@@ -14,8 +14,9 @@ from ...stages.svd.files.lora import merge_lora, save_lora
 from .card import training_notes
 from .config import TrainConfig
 from .data import name_data
-from .loop import processes, run_loop
-from .model import save_model
+from .identity import identity_of
+from .loop import run_loop, training_folder
+from .model import check_replaceable, save_model
 from .plan import plan
 from .task import VideoTask
 from .validation import validate
@@ -28,20 +29,21 @@ def train(config: TrainConfig) -> Path:
 
     LoRA weights are in that model's UNet, and alone in OUTPUT/lora.safetensors.
     """
-    main = processes().is_main_process
-    if main:
-        logger.info(plan(config))
-    task = VideoTask(config)
-    identity = config.model_dump(mode="json")
-    averaged = run_loop(task, config.loop, config.output, identity, partial(validate, task))
     folder = config.output / "model"
-    if not main:
-        return folder
-    averaged.swap()
-    task.injection.detach()
-    task.to(torch.device("cpu"))
-    if config.lora_rank is not None:
-        save_lora(task.parts.unet, config.output / "lora.safetensors")
-        merge_lora(task.parts.unet)
-    notes = training_notes(config.output)
-    return save_model(folder, task.parts, config.model, name_data(config.data), notes, {"training": identity})
+    with training_folder(config.output) as main:
+        if main:
+            check_replaceable(folder)
+            logger.info(plan(config))
+        task = VideoTask(config)
+        averaged = run_loop(task, config.loop, config.output, identity_of(config), partial(validate, task))
+        if not main:
+            return folder
+        averaged.swap()
+        task.injection.detach()
+        task.to(torch.device("cpu"))
+        if config.lora_rank is not None:
+            save_lora(task.parts.unet, config.output / "lora.safetensors")
+            merge_lora(task.parts.unet)
+        notes, data = training_notes(config.output), name_data(config.data)
+        settings = {"training": config.model_dump(mode="json")}
+        return save_model(folder, task.parts, config.model, data, notes, settings)

@@ -11,7 +11,6 @@ from typing import Annotated, cast
 
 import numpy as np
 import torch
-from accelerate import PartialState
 from diffusers.models.autoencoders.autoencoder_kl_temporal_decoder import AutoencoderKLTemporalDecoder
 from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 from einops import rearrange
@@ -24,11 +23,14 @@ from ...stages.errors import ConfigError
 from ...stages.pixels import to_signed
 from ...stages.quality import decibels
 from ...stages.svd.files.norms import set_norm_groups
+from ...stages.svd.files.record import RECORD
 from ...stages.svd.levers.temporal import is_temporal, without_temporal
 from ..config import Config
+from ..job.job import write_text
 from .data import DataConfig, clip_batches, held_out_clips, readable, seeded
+from .identity import data_identity, folder_digest
 from .log import Log
-from .loop import run_loop
+from .loop import run_loop, training_folder
 from .loop_config import LoopConfig
 from .model import loaded, recorded
 from .start import start_vae_as_linear_codec
@@ -183,16 +185,22 @@ def train_vae(config: VaeConfig) -> Path:
 
     `posedance.json` in the output folder records the norms' groups.
     """
-    task = VaeTask(config)
-    averaged = run_loop(task, config.loop, config.output, config.model_dump(mode="json"), task.validate)
-    if not PartialState().is_main_process:
-        return config.output / "vae"
-    averaged.swap()
-    if config.decoder_of is None:  # else the latents stay what they are, and so does their scale
-        deviation = latent_deviation(task.vae, readable(config.data.training(), 32))
-        task.vae.register_to_config(scaling_factor=1.0 / deviation)
-    task.vae.save_pretrained(config.output / "vae")
-    figures = task.validate(config.loop.steps, Log(config.output, 0, main=False))
-    facts = {"norm_groups": {"vae": config.norm_groups}, "figures": figures, "steps": config.loop.steps}
-    (config.output / "posedance.json").write_text(json.dumps(facts, indent=1) + "\n")
-    return config.output / "vae"
+    folder = config.output / "vae"
+    with training_folder(config.output) as main:
+        task = VaeTask(config)
+        identity = config.model_dump(mode="json", exclude={"output", "data", "decoder_of"})
+        identity["data"] = data_identity(config.data)
+        if config.decoder_of is not None:
+            identity["networks"] = {"vae": folder_digest(config.decoder_of)}
+        averaged = run_loop(task, config.loop, config.output, identity, task.validate)
+        if not main:
+            return folder
+        averaged.swap()
+        if config.decoder_of is None:  # else the latents stay what they are, and so does their scale
+            deviation = latent_deviation(task.vae, readable(config.data.training(), 32))
+            task.vae.register_to_config(scaling_factor=1.0 / deviation)
+        task.vae.save_pretrained(folder)
+        figures = task.validate(config.loop.steps, Log(config.output, 0, main=False))
+        facts = {"norm_groups": {"vae": config.norm_groups}, "figures": figures, "steps": config.loop.steps}
+        write_text(config.output / RECORD, json.dumps(facts, indent=1) + "\n")
+        return folder

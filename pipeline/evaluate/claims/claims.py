@@ -29,9 +29,11 @@ from pydantic import Field
 from ....stages.errors import ConfigError
 from ....stages.models import load_generator
 from ...config import Config, Hidden, JsonFile
+from ...job.job import hold_folder
 from ...progress import stage
 from ...train.config import DropoutConfig, LossWeights, SigmaConfig, TrainConfig
 from ...train.data import DataConfig
+from ...train.identity import identity_of
 from ...train.latents import LatentCache
 from ...train.log import LOG, read_log
 from ...train.loop import run_loop
@@ -152,8 +154,14 @@ class ClaimsConfig(Config):
 def evaluate_claims(config: ClaimsConfig) -> dict[str, Any]:
     """Train the base and every way of control, or go on with them; all figures, said as a table too.
 
-    Writes `claims.png` into the output folder, and JSON if asked.
+    Writes `claims.png` into the output folder, and JSON if asked. Raises OutputError where another process
+    works in the folder.
     """
+    with hold_folder(config.output):
+        return _compare(config)
+
+
+def _compare(config: ClaimsConfig) -> dict[str, Any]:
     size = config.width, config.height
     held: list[HeldOutClip] = []
     with stage("draw", config.held_out, "clip") as done:
@@ -207,8 +215,7 @@ def run(
     moments = frozenset(() if method == BASE else config.measured_at)
     task = ClaimsTask(method, training, new_parts(config, base), held, moments)
     task.cache = cache
-    identity = training.model_dump(mode="json", exclude={"output": True, "data": {"cache"}})
-    identity |= {"method": method, "base_steps": config.base_steps}
+    identity = identity_of(training) | {"method": method, "base_steps": config.base_steps}
     run_loop(task, training.loop, training.output, identity, task.validate).swap()
     return task
 

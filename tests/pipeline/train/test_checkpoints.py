@@ -56,8 +56,8 @@ def small_files(size: int) -> Iterator[None]:
     "name", ["unet.safetensors", "ema.safetensors", "optimizer.safetensors", "state.json"]
 )
 @pytest.mark.parametrize("fault", ["torn", "gone"])
-def test_a_damaged_checkpoint_is_named_and_the_one_before_it_serves(
-    tmp_path: Path, name: str, fault: str
+def test_a_damaged_checkpoint_is_said_and_the_one_before_it_serves(
+    tmp_path: Path, name: str, fault: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     run = Run(tmp_path)
     run.save(1)
@@ -66,16 +66,22 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_serves(
         path.unlink()
     else:
         path.write_bytes(path.read_bytes()[:50])
-    if (name, fault) == ("unet.safetensors", "gone"):
-        with pytest.raises(WeightsError, match="checkpoint-0000002 averages other parameters"):
-            run.restore()
-    else:
-        with pytest.raises(WeightsError, match=r"checkpoint-0000002 is damaged .*: remove it"):
-            run.restore()
-    for file in path.parent.iterdir():
-        file.unlink()
-    path.parent.rmdir()
     assert run.restore() == Position(1, 0.5)
+    said = caplog.text
+    assert "checkpoint-0000002 is damaged" in said and "going on from checkpoint-0000001" in said
+    run.save(2)
+    prune(tmp_path, 1)
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-0000002"]
+    assert run.restore() == Position(2, 0.5)
+
+
+def test_where_every_checkpoint_is_damaged_nothing_is_begun_anew_in_silence(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    for step in (1, 2):
+        (run.save(step) / "ema.safetensors").unlink()
+    with pytest.raises(WeightsError, match=r"checkpoint-0000001 is damaged .* every checkpoint here: remove"):
+        run.restore()
+    assert len(checkpoints(tmp_path)) == 2
 
 
 def test_a_full_disk_is_one_line_and_leaves_the_last_checkpoint(tmp_path: Path) -> None:

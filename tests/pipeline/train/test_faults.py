@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from posedance.pipeline.train.checkpoints import checkpoints
 from posedance.pipeline.train.data import make_shards
+from posedance.pipeline.train.identity import identity_of
 from posedance.pipeline.train.latents import latents_folder
 from posedance.pipeline.train.loop import run_loop
 from posedance.pipeline.train.model import load_parts
@@ -158,7 +159,7 @@ def test_ctrl_c_ends_the_step_and_keeps_it_and_a_second_one_does_not(base, confi
     whole = config(base, tmp_path / "whole", loop={"log_every": 1})
     train(whole)
     stopped = whole.model_copy(update={"output": tmp_path / "stopped"})
-    loop, identity = whole.loop.model_copy(update={"checkpoint_every": 100}), stopped.model_dump(mode="json")
+    loop, identity = whole.loop.model_copy(update={"checkpoint_every": 100}), identity_of(stopped)
     with pytest.raises(KeyboardInterrupt):
         run_loop(interrupted(VideoTask(stopped), 2), loop, stopped.output, identity, lambda *_: {})
     assert not checkpoints(stopped.output)
@@ -210,3 +211,57 @@ def test_60_steps_with_stops_equal_60_without(base, config, tmp_path, losses):
     last = "checkpoint-0000060/ema.safetensors"
     resumed, through = load_file(tmp_path / "stopped" / last), load_file(tmp_path / "whole" / last)
     assert all(torch.allclose(resumed[name], through[name], atol=1e-6) for name in through)
+
+
+def test_a_validation_that_fails_leaves_its_step_and_is_made_up_for(base, config, tmp_path):
+    settings = config(base, tmp_path, loop={"validate_every": 2, "checkpoint_every": 2})
+    task, seen = VideoTask(settings), []
+
+    def fails(step, log):
+        raise ConfigError("no held-out clips")
+
+    def figures(step, log):
+        seen.append(step)
+        return {"validation_psnr": 1.0}
+
+    with pytest.raises(ConfigError, match="no held-out clips"):
+        run_loop(task, settings.loop, tmp_path, {}, fails)
+    assert [path.name for path in checkpoints(tmp_path)] == ["checkpoint-0000002"]
+    run_loop(VideoTask(settings), settings.loop, tmp_path, {}, figures)
+    run_loop(VideoTask(settings), settings.loop, tmp_path, {}, figures)
+    assert seen == [2, 4]
+
+
+LAUNCHED = """
+import os, sys, torch
+torch.set_num_threads(1)
+from posedance.pipeline.train.config import TrainConfig
+from posedance.pipeline.train.train import train
+train(TrainConfig.model_validate_json(open(sys.argv[1]).read()))
+"""
+
+
+@pytest.mark.slow
+def test_sigterm_to_several_processes_keeps_the_step(base, config, tmp_path, losses):
+    """The launcher is told to end, as a cluster does; its processes end their step together and keep it."""
+    loop = {"accumulation": 2, "log_every": 1, "steps": 5000, "checkpoint_every": 5000}
+    settings = config(base, tmp_path / "run", batch=1, cache_latents=True, loop=loop)
+    (tmp_path / "config.json").write_text(settings.model_dump_json())
+    (tmp_path / "run.py").write_text(LAUNCHED)
+    launch = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
+    launch += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
+    launch += [str(tmp_path / "run.py"), str(tmp_path / "config.json")]
+    cpus = os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
+    run = subprocess.Popen(launch, cwd=tmp_path, env=cpus, stderr=subprocess.PIPE, text=True)
+    try:
+        log = tmp_path / "run" / "log.jsonl"
+        while not (log.exists() and len(log.read_text().splitlines()) > 3):
+            assert run.poll() is None, run.communicate()[1][-2000:]
+            time.sleep(0.05)
+        run.send_signal(signal.SIGTERM)
+        run.communicate(timeout=120)
+    finally:
+        run.kill()
+        run.wait()
+    (kept,) = checkpoints(tmp_path / "run")
+    assert int(kept.name[-7:]) == len(losses(tmp_path / "run")) < 5000
