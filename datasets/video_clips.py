@@ -34,6 +34,8 @@ HAND_SCORE = 0.5
 """Hands of a lower mean score get no weight of their own, as published."""
 BOX_MARGIN = 8
 """Pixels around a box; `loss_weights` adds two more, which makes the published ten."""
+DRAWN = 32
+"""A guide's frame whose brightest value is at most this shows nobody: compression leaves black below it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +107,17 @@ def _folder_source(path: Path) -> Source:
     stride = info.fps / found.fps
     if stride.denominator != 1:
         raise ConfigError(f"its poses have {found.fps} frames a second, which do not divide its {info.fps}")
-    frames = min(len(found), -(-info.num_frames // int(stride)))
+    if found.size != (info.width, info.height):
+        raise ConfigError(
+            f"its poses belong to a picture of {found.size[0]}x{found.size[1]}, and its own is "
+            f"{info.width}x{info.height}: find its poses anew"
+        )
+    frames = -(-info.num_frames // int(stride))
+    if len(found) != frames:
+        raise ConfigError(
+            f"its poses are {len(found)} and its frames {info.num_frames}, {frames} at their rate: find the "
+            "poses of the whole video"
+        )
     return Source(path, info.fps, frames, int(stride), poses=poses)
 
 
@@ -113,8 +125,9 @@ class VideoClips(Dataset[Clip | BadRecord]):
     """Each video cut into as many clips as follow one another in it.
 
     A clip spans (1 + frames) * spacing frames: 63 for the published 21 at interval 3. Its frame 0, the
-    reference, is any frame of the video, chosen by the clip's place alone, with its own pose. `bad` lists
-    what was left out at once. Raises ConfigError for random moments (spacing 0) and where nothing is left.
+    reference, is any frame of the video, chosen by the clip's place alone, with its own pose. A clip whose
+    reference, or most of whose frames, show nobody is bad when it is read. `bad` lists what was left out at
+    once. Raises ConfigError for random moments (spacing 0) and where nothing is left.
     """
 
     def __init__(self, spec: ClipSpec, sources: list[Source], bad: list[BadRecord]) -> None:
@@ -155,16 +168,20 @@ class VideoClips(Dataset[Clip | BadRecord]):
         if source.poses is not None:
             poses = self._fitted(load_poses(source.poses), moments)
             control = np.stack(list(draw_control_frames(poses, spec.width, spec.height, spec.canvas)))
+            empty = (poses.scores <= VISIBLE).all(1)
             boxes = [pose_boxes(*frame) for frame in zip(poses.keypoints, poses.scores, strict=True)]
         else:
             assert source.guide is not None and source.guide_fps is not None and source.detections is not None
             guide = self._frames(source.guide, source.guide_fps, 1, moments)
             control = np.stack(list(guide))[..., ::-1].copy()
+            empty = control.reshape(len(control), -1).max(1) <= DRAWN
             info = video.probe(source.video)
             boxes = [
                 [(part, self._into((info.width, info.height), corners)) for part, corners in found]
                 for found in detected_hands(source.detections, moments)
             ]
+        if empty[0] or empty.mean() > 0.5:
+            raise ConfigError(f"nobody is in {empty.sum()} of its {len(empty)} frames, reference included")
         parts = np.zeros(frames.shape[:3], np.uint8)
         for picture, found in zip(parts[1:], boxes[1:], strict=True):
             for part, corners in found:

@@ -204,3 +204,55 @@ def test_clips_have_square_pixels_and_no_moire(tmp_path, make_video):
     assert abs(np.ptp(rows) + 1 - 40) <= 1
     assert abs(np.ptp(columns) + 1 - 40) <= 1
     assert float(frame[30:50, 14:34].std()) < 4
+
+
+def fitted(poses):
+    """Poses of 96x128 as `fit_cover` to 48x80 moves them."""
+    points = poses.keypoints * np.float32(0.625) - np.array([6, 0], np.float32)
+    return PoseSequence(points, poses.scores, (48, 80), FPS)
+
+
+@pytest.mark.parametrize("layout", ["folder", "published"])
+def test_the_reference_has_its_own_pose(dance, tmp_path, layout):
+    folder, drawn, poses = dance
+    whole = published(tmp_path, [record(dance)]) if layout == "published" else None
+    clips = whole or VideoClips(SPEC, *folder_sources(folder))
+    pictures = [fit_cover(one.image, 48, 80).astype(int) for one in drawn]
+    controls = [frame.astype(int) for frame in draw_control_frames(fitted(poses), 48, 80, 216)]
+    moments = []
+    for i in range(len(clips)):
+        clip = clips[i]
+        moments.append(int(np.argmin([np.abs(clip.frames[0] - one).mean() for one in pictures])))
+        shown = int(np.argmin([np.abs(clip.control[0] - one).mean() for one in controls]))
+        assert shown == moments[-1]
+    assert any(moment not in (0, SPEC.spacing, start) for start, moment in zip((0, 9), moments, strict=True))
+
+
+def with_poses(dance, folder, keypoints, scores, size=SIZE):
+    write(folder / "dance.mp4", [one.image for one in dance[1]])
+    save_poses(folder / "dance.npz", PoseSequence(keypoints, scores, size, FPS))
+    return folder_sources(folder)
+
+
+@pytest.mark.parametrize("count", [FRAMES - 1, FRAMES // 2])
+def test_poses_of_fewer_frames_do_not_belong(dance, tmp_path, count):
+    poses = dance[2]
+    sources, bad = with_poses(dance, tmp_path, poses.keypoints[:count], poses.scores[:count])
+    assert sources == []
+    assert f"its poses are {count} and its frames {FRAMES}" in bad[0].reason
+
+
+def test_poses_of_another_picture_do_not_belong(dance, tmp_path):
+    poses = dance[2]
+    sources, bad = with_poses(dance, tmp_path, poses.keypoints, poses.scores, (1920, 1080))
+    assert sources == []
+    assert "a picture of 1920x1080, and its own is 96x128" in bad[0].reason
+
+
+@pytest.mark.parametrize(("first", "last"), [(0, FRAMES), (9, FRAMES)])
+def test_clips_where_nobody_is_are_bad_records(dance, tmp_path, first, last):
+    poses = dance[2]
+    scores = poses.scores.copy()
+    scores[first:last] = 0
+    clips = VideoClips(SPEC, *with_poses(dance, tmp_path, poses.keypoints, scores))
+    assert isinstance(clips[1], BadRecord) and "nobody is in" in clips[1].reason
