@@ -12,6 +12,7 @@ from posedance.stages.svd.conditioning import (
     image_noise,
     initial_noise,
     published_noise,
+    step_noise,
     vae_input,
 )
 
@@ -31,6 +32,14 @@ def test_noise_of_a_frame_depends_on_seed_and_frame_alone():
     assert torch.equal(initial_noise(range(4, 7), (4, 3, 2), seed=5), whole[4:7])
     assert not torch.equal(initial_noise(range(10), (4, 3, 2), seed=6), whole)
     assert len({tuple(frame.flatten().tolist()) for frame in whole}) == 10
+
+
+def test_noise_of_the_start_and_of_all_steps_comes_from_streams_apart():
+    frames, shape = range(6), (1, 1, 1)
+    draws = [image_noise(1, 1, seed=0).flatten()[0].item(), *initial_noise(frames, shape, seed=0).flatten()]
+    for step in range(6):
+        draws += step_noise(step, frames, shape, seed=0).flatten()
+    assert len({float(draw) for draw in draws}) == len(draws)
 
 
 def test_noise_is_standard_normal_and_independent_of_the_image_noise():

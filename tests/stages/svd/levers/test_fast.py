@@ -3,15 +3,18 @@
 import shutil
 import subprocess
 import sys
+from contextlib import ExitStack
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from diffusers.models.unets.unet_spatio_temporal_condition import UNetSpatioTemporalConditionModel
 from torch._dynamo.utils import counters
-from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.nn.attention import SDPBackend, _cur_sdpa_kernel_backends, sdpa_kernel
 
 from posedance.stages.models import load_generator
+from posedance.stages.svd.levers import fast
 from posedance.stages.svd.levers.fast import (
     attention_backends,
     attention_shapes,
@@ -197,6 +200,20 @@ def test_other_errors_come_through_compiled_blocks_as_they_are(tiny, caplog):
         assert caught.value is error and not caplog.records
     with pytest.raises(ZeroDivisionError):
         regions.run(lambda: 1 / 0)
+
+
+@pytest.mark.parametrize(
+    ("capability", "first"), [((9, 0), SDPBackend.CUDNN_ATTENTION), ((8, 0), SDPBackend.FLASH_ATTENTION)]
+)
+def test_a_gpu_takes_the_kernel_that_is_ahead_on_it(tiny, monkeypatch, capability, first):
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: capability)
+    monkeypatch.setattr(fast, "runs", lambda *_: True)
+    tiny.device = torch.device("cuda")
+    settings = tiny.settings()
+    plan = replace(tiny, device=CPU).plan_memory(9, 32, 32, settings)
+    with ExitStack() as stack:
+        tiny._prepare_unet(settings, plan, (8, 4, 4), stack)
+        assert _cur_sdpa_kernel_backends(with_priority=True)[0] == first
 
 
 def test_memory_that_runs_out_while_kernels_are_tried_speaks_against_none(tiny, monkeypatch):
