@@ -214,7 +214,8 @@ def test_two_processes_learn_what_one_does(alone, tmp_path, losses):
     (tmp_path / "config.json").write_text(shared.model_dump_json())
     (tmp_path / "run.py").write_text(PROCESS)
     launch = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
-    launch += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
+    launch += ["--num_machines", "1", "--main_process_port", "0"]  # a port that is free
+    launch += ["--mixed_precision", "no", "--dynamo_backend", "no"]
     launch += [str(tmp_path / "run.py"), str(tmp_path / "config.json")]
     cpus = os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}  # its --cpu starts one process
     done = subprocess.run(
