@@ -28,7 +28,7 @@ from .clips import BadRecord, Clip
 from .puppets.character import PARTS
 
 JPEG_QUALITY = 95
-"""Of frames that come from a video, which has lost more already."""
+"""Quality of frames that come from a video, which has lost more already."""
 
 LARGEST_SIDE = 65500
 """Pixels of a JPEG's side, as libjpeg and so OpenCV write it."""

@@ -29,7 +29,7 @@ from .figures import log_figures, write_figures
 
 FPS = Fraction(15)
 WRISTS = (9, 10)
-"""Of the 133 keypoints."""
+"""Indices among the 133 keypoints."""
 HANDS = [PARTS.index("left_hand"), PARTS.index("right_hand")]
 WHOLE_BODY = 1.2
 """Framings of a smaller zoom show the whole body."""

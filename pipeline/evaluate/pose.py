@@ -23,7 +23,7 @@ GROUPS = {
     "face": (slice(23, 91),),
     "hands": (slice(91, 112), slice(112, 133)),
 }
-"""Of the 133 keypoints; each hand counts by itself."""
+"""Places among the 133 keypoints; each hand counts by itself."""
 SEEN = 1.0
 """Score of a true keypoint that nothing covers."""
 HALF = 0.5
@@ -87,7 +87,7 @@ def drawn_frames(
 
 
 def measure_poses(found: list[PoseSequence], truths: list[PoseSequence]) -> dict[str, Any]:
-    """Of each group: in what part of the frames that show it it was found, and how far off, in % of height.
+    """For each group: in what part of the frames that show it it was found, and the error in % of height.
 
     A frame shows a group where at least half of its keypoints are in the picture and not covered; it is found
     there when at least half of these have a score. Distances are medians over the keypoints that are seen and

@@ -32,7 +32,7 @@ MAY_CHANGE = {
     "log_every",
     "validate_every",
 }
-"""Of a LoopConfig, what a resumed run may set anew."""
+"""Settings of a LoopConfig that a resumed run may change."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +160,8 @@ def read_checkpoint(path: Path) -> Checkpoint:
         facts = json.loads((path / "state.json").read_text())
         tensors = {file.stem: load_file(file) for file in path.glob("*.safetensors")}
         average, moments = tensors.pop("ema"), tensors.pop("optimizer")
-        facts["step"], facts["mean_loss"], facts["config"]
+        if not {"step", "mean_loss", "config"} <= set(facts):
+            raise ValueError("state.json is not whole")
     except (OSError, ValueError, KeyError, SafetensorError) as error:
         raise WeightsError(f"{path} is damaged ({error!r})") from error
     weights = {f"{module}.{key}": value for module, state in tensors.items() for key, value in state.items()}

@@ -19,9 +19,9 @@ class SigmaConfig(Config):
     name: Literal["log-normal", "cosine"] = "cosine"
     """`cosine` as published for ControlNeXt-SVD-v2; `log-normal` as in EDM."""
     mean: float = 0.7
-    """Of ln sigma (log-normal)."""
+    """Mean of ln sigma (log-normal)."""
     std: Annotated[float, Field(gt=0)] = 1.6
-    """Of ln sigma (log-normal)."""
+    """Deviation of ln sigma (log-normal)."""
     low: Annotated[float, Field(gt=0)] = 0.002
     """Smallest sigma."""
     high: Annotated[float, Field(gt=0)] = 700.0

@@ -23,7 +23,7 @@ from .loop_config import LoopConfig
 logger = logging.getLogger(__name__)
 
 HELD_OUT_CLIPS = 8
-"""Of a set of files, at most."""
+"""At most this many clips of files are held out."""
 LISTED = 5
 """How many records that were left out a line names."""
 

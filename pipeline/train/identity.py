@@ -26,7 +26,7 @@ RECORDED = {
     "sigma_min",
     "sigma_max",
 }
-"""Of a ModelConfig, what validation and the model folder use and learning does not."""
+"""What validation and the model folder take from a ModelConfig, and learning does not."""
 
 
 def identity_of(config: TrainConfig) -> dict[str, Any]:

@@ -27,7 +27,7 @@ from .vae import decoded_by
 VALIDATION_CLIPS = 8
 VALIDATION_VIDEOS = 2
 VIDEO_FPS = Fraction(8)
-"""Of the videos that validation makes, whatever their clips had."""
+"""Frame rate of the videos that validation makes, whatever their clips had."""
 ONE_STEP_SIGMA = 30.0
 """A denoised picture from this noise level shows what the conditioning alone tells."""
 

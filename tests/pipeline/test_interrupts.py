@@ -3,6 +3,7 @@
 import os
 import signal
 import threading
+import time
 
 import pytest
 
@@ -23,6 +24,16 @@ def test_the_first_is_noted_and_the_second_stops_at_once(
         os.kill(os.getpid(), number)
         raise AssertionError("the second was deferred too")
     assert [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)] == before
+
+
+def test_what_a_launcher_passes_on_is_no_second_one() -> None:
+    with pytest.raises(KeyboardInterrupt), deferred_interrupts(echo_s=1.0) as stopped:
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert stopped()
+        time.sleep(1.1)
+        os.kill(os.getpid(), signal.SIGINT)
+        raise AssertionError("the second was deferred too")
 
 
 def test_a_thread_that_gets_no_signals_defers_none() -> None:

@@ -52,7 +52,7 @@ logger = logging.getLogger(__name__)
 SHARES = (0.05, 0.1, 0.2, 0.5, 1.0)
 """When pose error is taken, as shares of the steps: at 100, 200, 400, 1000 and 2000 of 2000."""
 REPEATS = 9
-"""Of each timing."""
+"""Each timing is the median of this many."""
 
 
 class ClaimsConfig(Config):

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from ....stages.control import FrameFeatures, Injection
 
 HINT_CHANNELS = (16, 32, 96, 256)
-"""Of the small network that brings control frames to the latents' size; each after the first halves it."""
+"""Widths of the small network that makes hints of control frames; each after the first halves the size."""
 
 
 class EncoderCopy(nn.Module):

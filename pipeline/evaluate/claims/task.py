@@ -171,7 +171,7 @@ OF_VIDEOS = ("flicker", "seam_score")
 def pose_errors(clips: list[HeldOutClip], outputs: list[np.ndarray]) -> dict[str, float]:
     """How far the wrists are from where they belong, in percent of the height.
 
-    What pose a picture shows is told by the true frame of its clip that it is nearest to, by squared error:
+    The pose that a picture shows is taken from the true frame of its clip that is nearest, by squared error:
     that works while colours are still wrong, and needs no detector. A clip's outputs, [T, H, W, 3], belong to
     every APART-th of its frames, and all of its frames are candidates. `pose_error_shuffled_percent` is the
     distance to the pose of another of the T frames; `pose_found_percent` is how often the picture is nearer
@@ -207,7 +207,7 @@ def add_plain(hidden: Tensor, control: Tensor, scale: float | Tensor, strength: 
 
 
 def freeze_temporal(controlnet: ControlNet) -> None:
-    """Of a ControlNet that learns pictures, what is skipped or cannot matter does not learn."""
+    """Put to rest what a ControlNet skips when it learns pictures, and what cannot matter."""
     for name, parameter in controlnet.named_parameters():
         parameter.requires_grad_(not is_temporal(name) and not unused(name))
 

@@ -15,6 +15,7 @@ from posedance.pipeline.train.checkpoints import checkpoints
 from posedance.pipeline.train.config import TrainConfig
 from posedance.pipeline.train.data import DataConfig, clip_order, make_shards, name_data
 from posedance.pipeline.train.encoder import EncoderConfig
+from posedance.pipeline.train.identity import identity_of
 from posedance.pipeline.train.loop import run_loop
 from posedance.pipeline.train.loop_config import LoopConfig
 from posedance.pipeline.train.optimizer import ema_decay_at, learning_rate_at
@@ -108,7 +109,7 @@ def test_a_loss_that_is_no_number_stops_with_the_last_good_checkpoint(base, conf
 
     task.loss = broken
     with pytest.raises(TrainingDivergedError, match=r"step 3 is nan.*checkpoint-0000002"):
-        run_loop(task, settings.loop, tmp_path, settings.model_dump(mode="json"), lambda *_: {})
+        run_loop(task, settings.loop, tmp_path, identity_of(settings), lambda *_: {})
 
 
 def test_pictures_leave_the_temporal_layers_at_rest(base, config, tmp_path):
