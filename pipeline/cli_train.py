@@ -10,7 +10,7 @@ from .config import ConfigFile, resolve
 from .evaluate.claims.claims import ClaimsConfig, evaluate_claims
 from .evaluate.model import EvaluateConfig, evaluate_model
 from .evaluate.pose import EvaluatePoseConfig, evaluate_pose
-from .job.job import hold, make_writable
+from .job.job import hold_beside
 from .train.config import TrainConfig
 from .train.data import DataConfig, make_shards
 from .train.encoder import EncoderConfig, train_encoder
@@ -159,8 +159,7 @@ def convert(
     from ..stages.controlnext.convert import convert as write
 
     files = {"controlnext": controlnext, "unet": unet, "mimicmotion": mimicmotion}
-    make_writable(folder.parent, folder.parent)
-    with hold(folder, folder.with_name(f".{folder.name}.lock")):
+    with hold_beside(folder):
         for source in write(base, folder, **files, dtype=dtype):
             print(source)
     print(folder)

@@ -144,6 +144,15 @@ def hold_folder(folder: Path) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def hold_beside(folder: Path) -> Iterator[None]:
+    """Hold an output folder whose files are the result alone, by a lock file beside it; see `hold_folder`."""
+    place = folder.absolute()
+    make_writable(place.parent, place.parent)
+    with hold(folder, place.with_name(f".{place.name}.lock")):
+        yield
+
+
 def make_writable(folder: Path, inner: Path) -> None:
     """Make `folder` and `inner` in it. Raises OutputError where nothing can be written."""
     if (url := url_of(folder)) is not None:

@@ -16,7 +16,7 @@ from ...datasets.shards import ShardClips, write_shards
 from ...datasets.video_clips import VideoClips, folder_sources, published_sources
 from ...stages.errors import ConfigError
 from ..config import Config
-from ..job.job import hold_folder
+from ..job.job import hold_beside
 from ..progress import stage
 from .loop_config import LoopConfig
 
@@ -189,7 +189,7 @@ def clip_batches(
 
 def make_shards(data: DataConfig, folder: Path, per_shard: int) -> int:
     """Write all clips of `data` as shards. Returns 0, or 3 when some could not be read."""
-    with hold_folder(folder):
+    with hold_beside(folder):
         return _make_shards(data, folder, per_shard)
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from posedance.pipeline.cli import main
 from posedance.pipeline.evaluate.claims.claims import ClaimsConfig, evaluate_claims
-from posedance.pipeline.job.job import hold, hold_folder
+from posedance.pipeline.job.job import hold_beside, hold_folder
 from posedance.pipeline.train.data import DataConfig, make_shards
 from posedance.pipeline.train.encoder import EncoderConfig, train_encoder
 from posedance.pipeline.train.train import train
@@ -18,13 +18,12 @@ def start(name, config, base, folder):
         "train": lambda: train(config(base, folder)),
         "vae": lambda: train_vae(VaeConfig(output=folder)),
         "image-encoder": lambda: train_encoder(EncoderConfig(output=folder)),
-        "shards": lambda: make_shards(DataConfig(), folder, 1),
         "claims": lambda: evaluate_claims(ClaimsConfig(output=folder)),
     }
     commands[name]()
 
 
-@pytest.mark.parametrize("name", ["train", "vae", "image-encoder", "shards", "claims"])
+@pytest.mark.parametrize("name", ["train", "vae", "image-encoder", "claims"])
 def test_a_second_start_in_the_same_folder_is_refused(name, config, base, tmp_path):
     folder = tmp_path / "run"
     with hold_folder(folder), pytest.raises(OutputError, match=r"run is in use by process \d+: wait"):
@@ -32,8 +31,13 @@ def test_a_second_start_in_the_same_folder_is_refused(name, config, base, tmp_pa
     assert [path.name for path in folder.iterdir()] == [".lock"]
 
 
+def test_shards_are_written_by_one_process(tmp_path):
+    with hold_beside(tmp_path / "new"), pytest.raises(OutputError, match=r"new is in use by process"):
+        make_shards(DataConfig(), tmp_path / "new", 1)
+
+
 def test_convert_holds_the_folder_that_it_will_make(tmp_path, capsys):
-    with hold(tmp_path / "new", tmp_path / ".new.lock"):
+    with hold_beside(tmp_path / "new"):
         words = ["convert", str(tmp_path / "new"), "--base", "absent", "--mimicmotion", "absent.pth"]
         assert main(words) == 2
     assert "new is in use by process" in capsys.readouterr().err
