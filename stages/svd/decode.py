@@ -114,6 +114,7 @@ def _chunks(
 def _decode(vae: AutoencoderKLTemporalDecoder, latents: Tensor) -> Tensor:
     """[n, 3, H, W] float32 on the CPU, of one call of the decoder."""
     scaled = latents.to(vae.device) / vae.config["scaling_factor"]
+    dtype = next(vae.decoder.parameters()).dtype
     with flatten_convolutions(vae):
-        frames = vae.decode(scaled.to(vae.dtype), num_frames=len(latents), return_dict=False)[0]
+        frames = vae.decode(scaled.to(dtype), num_frames=len(latents), return_dict=False)[0]
     return frames.float().cpu()

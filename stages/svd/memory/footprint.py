@@ -47,12 +47,13 @@ def unet_bytes(
 
 def decoder_bytes(vae: AutoencoderKLTemporalDecoder, num_frames: int, height: int, width: int) -> int:
     """Of decoding latents [num_frames, 4, height, width] together."""
-    return _decoder_bytes(_config(vae), vae.dtype, num_frames, height, width)
+    dtype = next(vae.decoder.parameters()).dtype
+    return _decoder_bytes(_config(vae), dtype, num_frames, height, width)
 
 
 def encoder_bytes(vae: AutoencoderKLTemporalDecoder, height: int, width: int) -> int:
-    """Of encoding one picture of `height` x `width` pixels."""
-    return _encoder_bytes(_config(vae), vae.dtype, height, width)
+    """Of encoding one picture of `height` x `width` pixels, in float32."""
+    return _encoder_bytes(_config(vae), torch.float32, height, width)
 
 
 def control_bytes(

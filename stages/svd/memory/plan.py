@@ -206,7 +206,10 @@ def _plan(
     asked = min(settings.decode_chunk, num_frames)
     decoded = frames_decoded(networks.vae, asked, budget - decoder, *latent)
     encoder = there("vae", "image_encoder")
-    encoder += int(MARGIN * encoder_bytes(networks.vae, height, width)) * (2 if upcasts(networks) else 1)
+    encoder += max(
+        float32_bytes(networks.image_encoder),
+        float32_bytes(networks.vae.encoder) + int(MARGIN * encoder_bytes(networks.vae, height, width)),
+    )
     return MemoryPlan(
         device=networks.device,
         dtype=networks.unet.dtype,
@@ -222,9 +225,9 @@ def _plan(
     )
 
 
-def upcasts(networks: SvdNetworks) -> bool:
-    """Whether the VAE encodes in float32 though its weights are halves."""
-    return networks.vae.dtype == torch.float16 and bool(networks.vae.config["force_upcast"])
+def float32_bytes(module: nn.Module) -> int:
+    """Bytes by which a module grows while it computes in float32 (`conditioning.in_float32`)."""
+    return sum(parameter.numel() * 4 - parameter.nbytes for parameter in module.parameters())
 
 
 def choose_dtype(networks: SvdNetworks, defaults: Defaults, device: torch.device) -> torch.dtype:

@@ -9,12 +9,15 @@ from posedance.stages.svd.conditioning import (
     MicroConditioning,
     clip_pixels,
     condition,
+    image_latents,
     image_noise,
+    image_token,
     initial_noise,
     published_noise,
     step_noise,
     vae_input,
 )
+from posedance.stages.svd.files.tiny import tiny_random
 
 
 @pytest.fixture(scope="module")
@@ -69,6 +72,27 @@ def test_clip_pixels_keep_a_flat_colour():
 def test_read_only_and_reversed_arrays_are_taken(image):
     image.flags.writeable = False
     assert torch.equal(clip_pixels(image[..., ::-1]), clip_pixels(image[..., ::-1].copy()))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+def test_a_picture_is_encoded_in_float32_whatever_the_networks_are_in(image, dtype):
+    exact, halves = tiny_random(), tiny_random().to("cpu", dtype)
+    pixels = vae_input(image, 48, 32, torch.zeros(1, 3, 32, 48), 0.0)
+    seen = []
+    for module in (halves.vae.encoder.conv_in, halves.image_encoder.vision_model.encoder):
+        module.register_forward_hook(
+            lambda module, args, output: seen.append(next(module.parameters()).dtype)
+        )
+    with torch.no_grad():
+        for made, right in (
+            (image_latents(halves.vae, pixels), image_latents(exact.vae, pixels)),
+            (image_token(halves.image_encoder, image), image_token(exact.image_encoder, image)),
+        ):
+            assert made.dtype == torch.float32
+            assert (made - right).norm() < 0.002 * right.norm()
+    assert seen == [torch.float32] * 2
+    assert next(halves.vae.encoder.parameters()).dtype == torch.float16
+    assert next(halves.vae.decoder.parameters()).dtype == next(halves.unet.parameters()).dtype == dtype
 
 
 def test_conditioning_shapes_and_numbers(generator, image):

@@ -1,6 +1,6 @@
 """Previews from latents: a linear code is found, and looks like the decoded pictures."""
 
-from types import MappingProxyType, SimpleNamespace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,8 +17,8 @@ from posedance.stages.svd.preview import fit_colours, preview
 class LinearVae:
     """Encodes blocks of 4 x 4 pixels by a matrix, as a real VAE nearly does."""
 
-    dtype, device = torch.float32, torch.device("cpu")
-    config = MappingProxyType({"force_upcast": False})
+    device = torch.device("cpu")
+    encoder = quant_conv = torch.nn.Linear(1, 1)
     mixing = torch.tensor([[0.9, 0.1, 0.4], [0.2, -1.0, 0.3], [0.5, 0.5, -0.7], [0.1, 0.2, 0.3]])
 
     def encode(self, pixels, return_dict):

@@ -213,7 +213,8 @@ def test_networks_that_are_not_at_work_wait_on_the_cpu(tiny, frames, monkeypatch
     real = torch.nn.Module.to
 
     def to(module, *args, **kwargs):
-        where[names[id(module)]] = str(kwargs["device"])
+        if id(module) in names and "device" in kwargs:
+            where[names[id(module)]] = str(kwargs["device"])
         return real(module, *args, **kwargs)
 
     monkeypatch.setattr(torch.nn.Module, "to", to)
