@@ -25,8 +25,9 @@ class ControlCache:
 
     Features of a step stay while the next window may need them. The part that does not depend on time stays
     for all steps, for as many frames as fit into `keep_bytes`; the others' is computed anew at each step.
-    `chunk` frames go through the module at a time. With 1, a frame's features do not depend, to the last bit,
-    on which frames were asked for with it.
+    `chunk` frames go through the module at a time, always the same ones together: frames 0 to chunk - 1, the
+    next `chunk`, and so on. So a frame's features do not depend, to the last bit, on which frames were asked
+    for with it.
     """
 
     def __init__(
@@ -51,11 +52,13 @@ class ControlCache:
         if step != self._step or self._embedding is None:
             self._step, self._control = step, {}
             self._embedding = self.controlnext.embed_time(timestep_of(sigma), 1)
-        missing = [index for index in dict.fromkeys(indices) if index not in self._control]
-        for at in range(0, len(missing), self.chunk):
-            part = missing[at : at + self.chunk]
+        chunks = {index // self.chunk for index in indices if index not in self._control}
+        for start in sorted(chunk * self.chunk for chunk in chunks):
+            part = list(range(start, min(start + self.chunk, len(self.frames))))
             control = self.controlnext.apply_time(self._features(part), self._embedding)
-            self._control.update(zip(part, control.split(1), strict=True))
+            self._control.update(
+                (index, made) for index, made in zip(part, control.split(1), strict=True) if index in indices
+            )
         self._control = {index: self._control[index] for index in indices}
         return torch.cat([self._control[index] for index in indices])
 

@@ -54,6 +54,23 @@ def test_cache_gives_the_same_bits_whatever_was_asked_before(controlnext, frames
     assert torch.equal(everything[2][-1], only_last)
 
 
+@pytest.mark.parametrize("keep_bytes", [0, 20_000, 1 << 30])
+def test_the_same_frames_are_worked_on_together_whatever_is_asked(controlnext, frames, keep_bytes):
+    """On a GPU the bits of a frame's features depend on its batch: whoever asks, it must be the same one."""
+    marked = np.broadcast_to(np.arange(12, dtype=np.uint8)[:, None, None, None], frames.shape)
+    together = set()
+    hook = controlnext.embedding.register_forward_pre_hook(
+        lambda module, args: together.add(tuple((args[0][:, 0, 0, 0] * 255).round().int().tolist()))
+    )
+    for asked in ([0, 5, 6, 7], [0, 1, 2, 3], [11], [0, 9, 10, 11], [4, 0, 7]):
+        cache = ControlCache(controlnext, marked, keep_bytes, chunk=5)
+        cache(0, SIGMAS[0], [3])
+        cache(0, SIGMAS[0], asked)
+        cache(1, SIGMAS[1], asked)
+    hook.remove()
+    assert together == {(0, 1, 2, 3, 4), (5, 6, 7, 8, 9), (10, 11)}
+
+
 def test_cache_works_once_for_each_frame_and_step(controlnext, frames):
     counts = Counter()
     hooks = [
