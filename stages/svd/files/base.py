@@ -18,10 +18,20 @@ def find_base(base: str) -> Path:
     if Path(base).is_dir():
         return Path(base)
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HfHubHTTPError,
+        HFValidationError,
+        LocalEntryNotFoundError,
+    )
 
     try:
         return Path(snapshot_download(base, allow_patterns=list(BASE_FILES)))
+    except GatedRepoError as error:
+        raise WeightsError(
+            f"{base} is given to those who accept its licence: accept it at https://huggingface.co/{base}, "
+            "log in with `hf auth login`, and try again"
+        ) from error
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError) as error:
         raise WeightsError(
             f"{base} is no folder and cannot be had from the hub ({error.__class__.__name__}): "

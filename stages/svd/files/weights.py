@@ -4,6 +4,7 @@ import errno
 import json
 import pickle
 import re
+import zipfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -41,9 +42,10 @@ def shards_of(index: Path) -> list[Path]:
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """Tensors by key of a .safetensors file, an index of several, or a plain .bin/.pt/.pth state dict.
+    """Tensors by key of a .safetensors file, an index of several, or a .bin/.pt/.pth state dict.
 
-    A pickle that holds anything but tensors is refused.
+    The state dict may lie under the key `state_dict`, as training scripts save it beside other numbers. A
+    pickle that holds anything but plain data is refused.
     """
     if not path.is_file():
         raise WeightsError(f"weights {path} do not exist: check the path")
@@ -52,7 +54,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
             return {key: value for shard in shards_of(path) for key, value in read_weights(shard).items()}
         if path.suffix == ".safetensors":
             return load_file(path)
-        state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        state = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except pickle.UnpicklingError as error:
         raise WeightsError(
             f"{path} holds more than tensors and is not loaded: convert it to safetensors"
@@ -62,6 +64,8 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         raise WeightsError(
             f"{path} is no readable weight file: {reason[0] if reason else error!r}"
         ) from error
+    if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
+        state = state["state_dict"]
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise WeightsError(f"{path} is not a plain state dict of tensors: convert it to safetensors")
     return state

@@ -1,7 +1,10 @@
 """What `svd-xt-1.1` takes: every form in which the base and the published weights come, at small size."""
 
+import json
 import shutil
+import threading
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
@@ -10,6 +13,7 @@ import torch
 from posedance.stages.controlnext.model import ControlNeXt
 from posedance.stages.errors import WeightsError
 from posedance.stages.models import load_generator, save_generator
+from posedance.stages.svd.files.base import find_base
 from posedance.stages.svd.files.norms import norm_groups, set_norm_groups
 from posedance.stages.svd.files.tiny import tiny_random
 
@@ -78,6 +82,52 @@ def test_a_base_that_is_nowhere(published, hub, name):
         load_generator(
             "svd-xt-1.1", base=name, controlnext=published / "controlnet.bin", unet=published / "unet.bin"
         )
+    assert "\n" not in str(error.value)
+
+
+class Gate(BaseHTTPRequestHandler):
+    """A hub that shows what a model is and keeps its files from those who have not accepted its licence."""
+
+    def do_GET(self):
+        if "/api/models/" in self.path:
+            file = {"type": "file", "path": "vae/config.json", "oid": "0" * 40, "size": 2}
+            model = {"id": "acme/svd", "sha": "0" * 40, "siblings": [{"rfilename": file["path"]}]}
+            told = json.dumps([file] if "/tree/" in self.path else model)
+            self.answer(200, {"Content-Type": "application/json"}, told.encode())
+        else:
+            self.answer(403, {"X-Error-Code": "GatedRepo"}, b"")
+
+    do_HEAD = do_GET  # noqa: N815
+
+    def answer(self, code, headers, body):
+        self.send_response(code)
+        for name, value in {**headers, "Content-Length": str(len(body))}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(body)
+
+    def log_message(self, *args):
+        pass
+
+
+def test_a_gated_base_asks_to_accept_its_licence(hub, monkeypatch):
+    import huggingface_hub.constants
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Gate) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+        monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", f"http://127.0.0.1:{server.server_port}")
+        monkeypatch.setattr(
+            huggingface_hub.constants,
+            "HUGGINGFACE_CO_URL_TEMPLATE",
+            huggingface_hub.constants.ENDPOINT + "/{repo_id}/resolve/{revision}/{filename}",
+        )
+        with pytest.raises(
+            WeightsError, match=r"accept it at https://huggingface.co/acme/svd.*log in"
+        ) as error:
+            find_base("acme/svd")
+        server.shutdown()
     assert "\n" not in str(error.value)
 
 

@@ -68,6 +68,16 @@ def test_files_that_are_no_weights(tmp_path, name, content):
         read_weights(tmp_path / name)
 
 
+def test_a_file_of_an_old_torch_and_one_that_nests_its_state_dict(linear, tmp_path):
+    state = linear.state_dict()
+    torch.save(state, tmp_path / "old.pth", _use_new_zipfile_serialization=False)
+    torch.save({"state_dict": state, "epoch": 3, "best": 0.5}, tmp_path / "nested.ckpt")
+    for name in ("old.pth", "nested.ckpt"):
+        read = read_weights(tmp_path / name)
+        assert read.keys() == state.keys()
+        assert all(torch.equal(read[key], state[key]) for key in state)
+
+
 def test_missing_file(tmp_path):
     with pytest.raises(WeightsError, match="do not exist"):
         read_weights(tmp_path / "none.bin")
