@@ -35,7 +35,8 @@ class Defaults:
 
     width: int
     height: int
-    window_size: int
+    window_size: int | None
+    """Frames in a window; None where the weights do not tell, so that the user must."""
     window_overlap: int
     steps: int
     guidance_scale: float
@@ -110,8 +111,11 @@ class Generator(Protocol):
         """Width and height of a result must be multiples of this."""
         ...
 
-    def settings(self) -> Settings:
-        """The defaults as settings."""
+    def settings(self, window_size: int | None = None) -> Settings:
+        """The defaults as settings, with windows of `window_size` frames if given.
+
+        ConfigError where neither it nor the defaults tell the window.
+        """
         ...
 
     def denoise(

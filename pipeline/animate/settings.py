@@ -56,13 +56,12 @@ def settings_of(generator: "SvdGenerator", config: AnimateConfig) -> Settings:
     """The model's own settings, scaled by the preset, replaced by what the config names."""
     from ...stages.svd.schedule import can_align
 
-    defaults, approximate = generator.settings(), config.approximate
+    defaults, approximate = generator.settings(config.window.size), config.approximate
     preset, window = PRESETS[config.preset], config.window
     aligned = approximate.align_your_steps
     if approximate.consistency:
         defaults = replace(defaults, steps=CONSISTENCY_STEPS, guidance_scale=1.0)
-    size = window.size or defaults.window_size
-    overlap = min(round(defaults.window_overlap * preset.overlap), size // 2)
+    overlap = min(round(defaults.window_overlap * preset.overlap), defaults.window_size // 2)
     guidance = config.guidance_scale
     plan = window.plan or defaults.window_plan
     return replace(
@@ -70,7 +69,6 @@ def settings_of(generator: "SvdGenerator", config: AnimateConfig) -> Settings:
         seed=config.seed,
         steps=config.steps or max(1, round(defaults.steps * preset.steps)),
         guidance_scale=defaults.guidance_scale if guidance is None else guidance,
-        window_size=size,
         window_overlap=overlap if window.overlap is None else window.overlap,
         window_plan=plan,
         decode_chunk=RECIPE_DECODE_CHUNKS.get(plan, defaults.decode_chunk),
@@ -88,7 +86,7 @@ def settings_of(generator: "SvdGenerator", config: AnimateConfig) -> Settings:
 def notes_on(generator: "SvdGenerator", settings: Settings) -> list[str]:
     """What a user should know of settings that a model was not made for."""
     trained = generator.defaults.window_size
-    if settings.window_size == trained:
+    if trained is None or settings.window_size == trained:
         return []
     return [
         f"windows of {settings.window_size} frames: {generator.name} was trained with {trained}, "

@@ -16,10 +16,9 @@ from .pose_net import PoseNet
 
 NUMBERS = MicroConditioning(fps=6, motion_bucket=127, noise_aug=0.0)
 """The published script asks for 7 frames per second, and its pipeline tells the network one less."""
-FIRST_VERSION = ("MimicMotion", "MimicMotion_1")
-"""Names of the published file of version 1.0, first and later, without ending; 1.1 has the same shapes."""
-WINDOWS = {True: 16, False: 72}
-"""Frames in a window, whether it is the first version."""
+WINDOWS = {"MimicMotion": 16, "MimicMotion_1": 16, "MimicMotion_1-1": 72}
+"""Frames in a window by the name of the published file, without ending: the first two are version 1.0, first
+and later. Nothing in the files tells them apart: they have the same shapes."""
 
 
 def load_mimicmotion(base: str, weights: Path) -> SvdGenerator:
@@ -27,7 +26,8 @@ def load_mimicmotion(base: str, weights: Path) -> SvdGenerator:
 
     Args:
         base: diffusers layout, a folder or a hub id; its UNet gives only the configuration.
-        weights: `MimicMotion_1-1.pth`, trained with windows of 72 frames, or `MimicMotion_1.pth` with 16.
+        weights: `MimicMotion_1-1.pth`, trained with windows of 72 frames, or `MimicMotion_1.pth` with 16. A
+            file of another name does not tell: the generator then asks for the window.
 
     Raises WeightsError for keys that are missing, unexpected or of another shape.
     """
@@ -36,7 +36,7 @@ def load_mimicmotion(base: str, weights: Path) -> SvdGenerator:
     load_strict(control, pose_state, str(weights))
     folder = find_base(base)
     unet = load_unet(folder / "unet" / "config.json", unet_state, str(weights))
-    size = WINDOWS[weights.stem in FIRST_VERSION]
+    size = WINDOWS.get(weights.stem)
     defaults = Defaults(576, 1024, size, 6, steps=25, guidance_scale=2.0, window_plan="mimicmotion")
     return on_base("mimicmotion", folder, unet, control, defaults, NUMBERS)
 

@@ -76,10 +76,15 @@ class SvdGenerator(SvdNetworks):
         """How a video of `num_frames`, the reference's included, fits the device (`memory.plan_memory`)."""
         return plan_memory(self, settings, num_frames, width, height)
 
-    def settings(self) -> Settings:
-        """The defaults as settings."""
-        d = self.defaults
-        return Settings(d.steps, d.guidance_scale, d.window_size, d.window_overlap, window_plan=d.window_plan)
+    def settings(self, window_size: int | None = None) -> Settings:
+        """See `Generator.settings`."""
+        d, size = self.defaults, window_size or self.defaults.window_size
+        if size is None:
+            raise ConfigError(
+                f"the weight file of {self.name} does not tell how many frames a window has: give "
+                "--window.size, or the file the name that it was published under"
+            )
+        return Settings(d.steps, d.guidance_scale, size, d.window_overlap, window_plan=d.window_plan)
 
     def initial_latents(self, num_frames: int, width: int, height: int, settings: Settings) -> Tensor:
         """What sampling starts from: [num_frames, 4, h, w], float32 on the CPU, of the seed alone."""

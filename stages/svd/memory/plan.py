@@ -33,6 +33,8 @@ CGROUP = Path("/sys/fs/cgroup")
 """Where the kernel tells a container's memory (cgroup v2). What it counts as used holds files that were read
 and that it drops when memory is asked for: `inactive_file` of memory.stat."""
 GIB = 1 << 30
+UNKNOWN_WINDOW = 72
+"""Frames that are counted where a model does not tell its window: the most published ones, MimicMotion's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,7 +245,8 @@ def choose_dtype(networks: SvdNetworks, defaults: Defaults, device: torch.device
         limit = free_bytes(device) + sum(map(network_bytes, networks.named_networks().values()))
     latent = (defaults.height // networks.downscale, defaults.width // networks.downscale)
     item = torch.float32.itemsize
-    calls = unet_bytes(networks.unet, 1, defaults.window_size, *latent, PIECES[-1].feed_forward_parts)
+    window = defaults.window_size or UNKNOWN_WINDOW
+    calls = unet_bytes(networks.unet, 1, window, *latent, PIECES[-1].feed_forward_parts)
     needed = parameters * item + MARGIN * calls * item / networks.unet.dtype.itemsize
     return torch.float32 if needed <= limit else torch.bfloat16
 

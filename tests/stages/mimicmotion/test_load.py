@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from posedance.stages.controlnext.convert import convert
-from posedance.stages.errors import WeightsError
+from posedance.stages.errors import ConfigError, WeightsError
 from posedance.stages.mimicmotion.load import load_mimicmotion
 from posedance.stages.mimicmotion.pose_net import PoseNet
 from posedance.stages.models import load_generator, save_generator
@@ -52,6 +52,15 @@ def test_the_window_comes_with_the_checkpoint(base, state, tmp_path, name, size)
     settings = load(base, state, tmp_path / name).settings()
     assert (settings.window_size, settings.window_overlap, settings.window_plan) == (size, 6, "mimicmotion")
     assert (settings.steps, settings.guidance_scale, settings.decode_chunk) == (25, 2.0, 8)
+
+
+def test_a_file_of_another_name_asks_for_the_window(base, state, tmp_path):
+    generator = load(base, state, tmp_path / "mimic-ft.pth")
+    with pytest.raises(ConfigError, match=r"mimicmotion does not tell .*--window\.size"):
+        generator.settings()
+    assert generator.settings(16).window_size == 16
+    save_generator(generator, tmp_path / "model")
+    assert load_generator(str(tmp_path / "model")).defaults.window_size is None
 
 
 @pytest.mark.parametrize(
