@@ -8,7 +8,7 @@ It holds the folder's networks as its components and samples with our own genera
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from diffusers.models.autoencoders.autoencoder_kl_temporal_decoder import AutoencoderKLTemporalDecoder
@@ -18,6 +18,7 @@ from diffusers.schedulers.scheduling_euler_discrete import EulerDiscreteSchedule
 from diffusers.utils.outputs import BaseOutput
 from PIL import Image
 from torch import Generator, Tensor, nn
+from torch import device as Device
 from transformers import CLIPVisionModelWithProjection
 
 from ..control import ControlModule
@@ -51,6 +52,7 @@ class PosedancePipeline(DiffusionPipeline):
         record: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
+        self._placed: Device | None = None
         if record is None:
             raise ConfigError("model_index.json has no record: convert the weights again with run.py convert")
         nn.Module.to(
@@ -71,8 +73,18 @@ class PosedancePipeline(DiffusionPipeline):
         record = record_of(parts.config["record"], "model_index.json")
         scheduler = dict(parts.scheduler.config)
         generator = generator_of(record, "posedance", scheduler, networks)
-        generator.device = parts.unet.device
+        generator.device = self._placed or parts.unet.device
         return generator
+
+    def to(self, *args: Any, **kwargs: Any) -> Self:
+        """Move the pipeline as diffusers does, and remember where it works.
+
+        A memory plan may leave networks on the CPU after a call; the next one still works on the device.
+        """
+        super().to(*args, **kwargs)
+        parts: Any = self
+        self._placed = parts.unet.device
+        return self
 
     def __call__(
         self,
@@ -115,7 +127,7 @@ class PosedancePipeline(DiffusionPipeline):
         }
         given: dict[str, Any] = {key: value for key, value in named.items() if value is not None}
         model = self.svd_generator()
-        settings = replace(model.settings(), **given)
+        settings = replace(model.settings(window_size), **given)
         published = settings.is_recipe
         reference = fit_cover(pixels(image, "image"), width, height, published=published)
         parts: Any = self

@@ -1,5 +1,6 @@
 """Model folders in diffusers: the custom pipeline makes the frames that our generator makes."""
 
+from dataclasses import replace
 from importlib import resources
 
 import numpy as np
@@ -34,8 +35,6 @@ def job(side, num_frames=4):
 
 
 def ours(folder, reference, control, seed=0):
-    from dataclasses import replace
-
     generator = load_generator(str(folder))
     settings = replace(generator.settings(), seed=seed, steps=2)
     latents = generator.denoise(reference, control, settings)
@@ -132,3 +131,11 @@ def test_it_works_where_its_components_are(tmp_path):
     pipe = load(tmp_path / "model")
     assert pipe.svd_generator().device.type == "cpu"
     assert pipe.to("meta").svd_generator().device.type == "meta"
+
+
+def test_it_stays_on_its_device_after_a_plan_that_offloads(tmp_path):
+    """meta stands for a GPU, from which such a plan has moved the UNet to the CPU."""
+    save_generator(tiny_random(), tmp_path / "model")
+    pipe = load(tmp_path / "model").to("meta")
+    pipe.unet.to_empty(device="cpu")
+    assert pipe.svd_generator().device.type == "meta"
