@@ -4,7 +4,7 @@
     OUT/index.html       every comparison video, and the state of every item, while it runs too
     OUT/events.jsonl     what happened, one line each
     OUT/summary.json     the last run in numbers
-    OUT/.work/shared/    poses of driving videos and reference images, one for all that use them
+    OUT/.work/shared/    what several videos share, each a job folder: poses, sizes, settings
     OUT/.work/quarantine/NAME.json   what was given up: stage, error, attempts
 
 What there is to do is found in `plan.py`; the scheduler of `workers/` runs it.
