@@ -13,8 +13,8 @@ from posedance.pipeline.batch.status import events
 from posedance.stages.pose.files import load_poses, save_poses
 
 FEW, MANY = 10, 40
-GROWTH_BYTES = 10_000_000
-"""Noise. One frame kept of each comparison video would be five times as much."""
+GROWTH_BYTES = 20_000_000
+"""Noise: up to 12 MB was seen on a busy machine. One frame kept of each comparison video would be 50 MB."""
 
 
 @pytest.mark.slow
@@ -41,4 +41,4 @@ def test_memory_does_not_grow_with_the_number_of_videos(
     assert run.returncode == 0, (tmp_path / "log").read_text()
     few = max(size for done, size in used.items() if FEW <= done < FEW + 5)
     many = max(size for done, size in used.items() if MANY - 5 <= done <= MANY)
-    assert many - few < GROWTH_BYTES, used
+    assert many - few < GROWTH_BYTES, {done: size >> 10 for done, size in used.items()}

@@ -19,8 +19,8 @@ from posedance.pipeline.workers.window_pool import (
     parts_of,
 )
 from posedance.stages.errors import PosedanceError
-from posedance.stages.svd.denoiser import guide
 from posedance.stages.svd.denoising import Denoising, denoise
+from posedance.stages.svd.guidance import guide
 from posedance.stages.windows import even
 
 SIGMAS = torch.tensor([5.0, 1.0, 0.0])

@@ -10,10 +10,10 @@ from posedance.stages.svd.denoiser import (
     Dropout,
     denoised,
     drop,
-    guide,
     unconditional,
 )
 from posedance.stages.svd.files.tiny import TOKEN_WIDTH, tiny_random
+from posedance.stages.svd.guidance import guide
 from posedance.stages.svd.noise import CosineInterpolated
 
 
