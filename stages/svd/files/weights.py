@@ -56,6 +56,10 @@ def read_weights(path: Path) -> dict[str, Tensor]:
             return load_file(path)
         state = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except pickle.UnpicklingError as error:
+        with path.open("rb") as file:
+            pickled = zipfile.is_zipfile(path) or file.read(1) == pickle.PROTO
+        if not pickled:
+            raise WeightsError(f"{path} is no readable weight file: it is of another kind") from error
         raise WeightsError(
             f"{path} holds more than tensors and is not loaded: convert it to safetensors"
         ) from error
