@@ -6,7 +6,11 @@ from torch import Tensor
 
 
 def to_signed(frames: np.ndarray) -> Tensor:
-    """uint8 [..., H, W, 3] -> float32 [..., 3, H, W] in -1..1, what a VAE takes."""
+    """uint8 [..., H, W, 3] -> float32 [..., 3, H, W] in -1..1, what a VAE takes.
+
+    Adding an axis before or after is the same to the eye, not to the last bit: convolutions choose their
+    kernels by the strides.
+    """
     return torch.from_numpy(np.moveaxis(frames, -1, -3).astype(np.float32) / 127.5 - 1)
 
 

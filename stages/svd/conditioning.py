@@ -49,7 +49,7 @@ def clip_pixels(image: np.ndarray, size: int = 224) -> Tensor:
     Blurred by a Gaussian of (factor - 1) / 2 pixels where it shrinks, resized bicubically with aligned
     corners, normalized. The aspect ratio is not kept.
     """
-    signed = to_signed(image[None])
+    signed = to_signed(image)[None]
     for axis, length in ((2, image.shape[0]), (3, image.shape[1])):
         signed = _blur(signed, axis, sigma=max((length / size - 1) / 2, 0.001))
     resized = F.interpolate(signed, (size, size), mode="bicubic", align_corners=True)
@@ -142,7 +142,7 @@ def vae_input(image: np.ndarray, width: int, height: int, noise: Tensor, noise_a
     if image.shape[:2] != (height, width):
         resized = Image.fromarray(image).resize((width, height), Image.Resampling.LANCZOS)
         image = np.asarray(resized)
-    return to_signed(image[None]) + noise_aug * noise
+    return to_signed(image)[None] + noise_aug * noise
 
 
 def image_latents(vae: AutoencoderKLTemporalDecoder, pixels: Tensor) -> Tensor:

@@ -25,7 +25,7 @@ def fit_colours(vae: AutoencoderKLTemporalDecoder, picture: np.ndarray, downscal
     `picture`, uint8 [H, W, 3], is encoded as it is, with its channels exchanged in turn, and all these as
     negatives, so that a colourless one serves too. `downscale` is pixels per latent, along each side.
     """
-    signed = to_signed(picture[None])
+    signed = to_signed(picture)[None]
     scale = min(1.0, FITTED_SIDE / min(signed.shape[-2:]))
     height, width = (max(1, round(side * scale / downscale)) for side in signed.shape[-2:])
     size = (height * downscale, width * downscale)

@@ -130,7 +130,7 @@ def compare_preview(generator: SvdGenerator, pictures: np.ndarray, repeats: int 
     scaling = generator.vae.config["scaling_factor"]
     colours = generator.colours(pictures[0])
     with torch.no_grad():
-        encoded = [image_latents(generator.vae, to_signed(picture[None])) for picture in pictures[1:]]
+        encoded = [image_latents(generator.vae, to_signed(picture)[None]) for picture in pictures[1:]]
     latents = torch.cat(encoded).float().cpu() * scaling
     settings, (height, width) = generator.settings(), latents.shape[-2:]
 

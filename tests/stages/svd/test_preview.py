@@ -33,7 +33,7 @@ def test_a_linear_code_is_found_whatever_the_picture_lacks():
     vae = LinearVae()
     colours = fit_colours(vae, blue, downscale=4)
     other = np.random.default_rng(0).integers(0, 256, (16, 16, 3), np.uint8)
-    latents = image_latents(vae, to_signed(other[None])) * 0.2
+    latents = image_latents(vae, to_signed(other)[None]) * 0.2
     expected = other.reshape(4, 4, 4, 4, 3).mean((1, 3))
     assert np.abs(preview(latents, colours, 0.2)[0] - expected).max() <= 1
 
@@ -46,7 +46,7 @@ def test_latents_of_the_demo_model_look_like_their_pictures():
     other = render(make_character(2), make_motion(3, 15), 7, 72, 128).image
     colours = generator.colours(fitted)
     scaling = generator.vae.config["scaling_factor"]
-    (shown,) = preview(image_latents(generator.vae, to_signed(other[None])) * scaling, colours, scaling)
+    (shown,) = preview(image_latents(generator.vae, to_signed(other)[None]) * scaling, colours, scaling)
     expected = other.reshape(32, 4, 18, 4, 3).mean((1, 3))
     error, spread = np.abs(shown - expected).mean(), np.abs(expected - expected.mean((0, 1))).mean()
     assert error < spread / 3
