@@ -13,8 +13,8 @@ from posedance.pipeline.batch.status import events
 from posedance.stages.pose.files import load_poses, save_poses
 
 FEW, MANY = 10, 40
-GROWTH_BYTES = 20_000_000
-"""Noise: up to 12 MB was seen on a busy machine. One frame kept of each comparison video would be 50 MB."""
+GROWTH_BYTES = 10_000_000
+"""Noise. One frame kept of each comparison video would be five times as much."""
 
 
 @pytest.mark.slow
