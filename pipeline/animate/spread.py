@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ...stages.allocator import keep_freed_memory
 from ...stages.errors import ConfigError
 from ...stages.generate import Checkpoint, Settings
 from ...stages.media.frames import StoredFrames
@@ -48,6 +49,7 @@ class WindowWorker:
         self._stack = ExitStack()
 
     def setup(self) -> None:
+        keep_freed_memory()
         generator = open_generator(self._config)
         limit_threads(self._threads)
         video = generator.prepare(self._image, StoredFrames(self._control), self._settings)

@@ -18,6 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from ...stages.allocator import keep_freed_memory
 from ...stages.base import Stage
 from ...stages.errors import ConfigError, PosedanceError
 from ...stages.threads import limit_threads
@@ -49,6 +50,7 @@ class Worker:
         self._last = 0.0
 
     def setup(self) -> Outcome:
+        keep_freed_memory()
         limit_threads(self._stage.resources.cpus)
         return attempt(partial(self._do, "setup", self._stage.setup))
 
