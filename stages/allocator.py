@@ -1,7 +1,7 @@
 """What the C library does with memory that is freed: by default it often goes back to the system at once.
 
-A network frees the same large tensors at every call and asks for them again at the next, and each page of them is
-then cleared by the system anew.
+A network frees the same large tensors at every call and asks for them again at the next, and the system then
+clears each page of them anew.
 """
 
 import ctypes
@@ -11,8 +11,8 @@ M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 KEPT_BYTES = 1 << 30
 """Freed memory at the end of the heap that stays with the process."""
 MAPPED_BYTES = 32 << 20
-"""Blocks from this size on are mapped by themselves and go back when they are freed: the most that glibc comes to
-by itself."""
+"""Blocks from this size on are mapped apart and go back when they are freed: the most that glibc comes to by
+itself."""
 
 
 def keep_freed_memory() -> bool:
@@ -23,8 +23,5 @@ def keep_freed_memory() -> bool:
     library = ctypes.CDLL(None)
     if not hasattr(library, "mallopt"):
         return False
-    set_both = [
-        library.mallopt(M_TRIM_THRESHOLD, KEPT_BYTES),
-        library.mallopt(M_MMAP_THRESHOLD, MAPPED_BYTES),
-    ]
-    return all(set_both)
+    wanted = {M_TRIM_THRESHOLD: KEPT_BYTES, M_MMAP_THRESHOLD: MAPPED_BYTES}
+    return all(library.mallopt(parameter, value) for parameter, value in wanted.items())
