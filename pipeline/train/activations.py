@@ -4,24 +4,21 @@ The networks are on the meta device and nothing is computed: shapes alone say wh
 its backward pass.
 """
 
-import json
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers.models.autoencoders.autoencoder_kl_temporal_decoder import AutoencoderKLTemporalDecoder
-from diffusers.models.unets.unet_spatio_temporal_condition import UNetSpatioTemporalConditionModel
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
-from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
-from ...stages.controlnext.model import ControlNeXt
 from ...stages.svd.denoiser import Conditioning
-from ...stages.svd.levers.checkpointing import BLOCKS, checkpoint_blocks
+from ...stages.svd.files.folder import build_network
+from ...stages.svd.files.record import read_json
+from ...stages.svd.levers.checkpointing import BLOCKS, checkpoint_blocks, checkpoint_whole
 from ...stages.svd.levers.temporal import without_temporal
 from ...stages.svd.sizes import SVD_IMAGE_ENCODER, SVD_UNET, SVD_VAE
 from .model import DIFFUSERS_GROUPS, ModelConfig, Parts, new_controlnext, new_unet
@@ -38,15 +35,15 @@ def meta_parts(config: ModelConfig) -> Parts:
     as the config says, and else of the published SVD-XT 1.1."""
     base = config.base
     with torch.device("meta"):
-        vae = AutoencoderKLTemporalDecoder(**sizes(config.vae or under(base, "vae"), SVD_VAE))
+        vae: Any = build_network("vae", sizes(config.vae or under(base, "vae"), SVD_VAE))
         found = sizes(config.image_encoder or under(base, "image_encoder"), SVD_IMAGE_ENCODER)
-        encoder = CLIPVisionModelWithProjection(CLIPVisionConfig(**found))
+        encoder: Any = build_network("image_encoder", found)
         if config.unet is None:
-            unet = UNetSpatioTemporalConditionModel(**sizes(under(base, "unet"), SVD_UNET))
+            unet: Any = build_network("unet", sizes(under(base, "unet"), SVD_UNET))
         else:
             unet = new_unet(config.unet, vae.config["latent_channels"], encoder.config.projection_dim)
         if config.controlnext is None:
-            controlnext = ControlNeXt(**sizes(under(base, "controlnext"), {}))
+            controlnext: Any = build_network("controlnext", sizes(under(base, "controlnext"), {}))
         else:
             controlnext = new_controlnext(config.controlnext, unet.config["block_out_channels"][0])
     for network in (unet, controlnext, vae, encoder):
@@ -63,8 +60,7 @@ def sizes(folder: Path | None, published: dict[str, Any]) -> dict[str, Any]:
     path = None if folder is None else folder / "config.json"
     if path is None or not path.exists():
         return published
-    found = json.loads(path.read_text())
-    return {key: value for key, value in found.items() if not key.startswith("_")}
+    return read_json(path)
 
 
 def activation_bytes(task: VideoTask) -> tuple[int, int]:
@@ -74,8 +70,8 @@ def activation_bytes(task: VideoTask) -> tuple[int, int]:
     which is computed again while the others wait.
     """
     whole, largest = _kept(task)
-    task.parts.controlnext.enable_gradient_checkpointing()
-    with checkpoint_blocks(task.parts.unet):
+    control = task.parts.networks()["controlnext"]
+    with checkpoint_whole(control), checkpoint_blocks(task.parts.unet):
         checkpointed, _ = _kept(task)
     return whole, checkpointed + largest
 

@@ -15,13 +15,14 @@ from pydantic import Field
 from torch import nn
 from transformers import CLIPVisionModelWithProjection
 
+from ...stages.control import ControlModule
 from ...stages.controlnext.inject import POSE_STRENGTH
 from ...stages.controlnext.model import ControlNeXt
 from ...stages.errors import ConfigError, OutputError
 from ...stages.generate import Defaults
 from ...stages.models import save_generator
 from ...stages.svd.conditioning import MicroConditioning
-from ...stages.svd.files.folder import load_network
+from ...stages.svd.files.folder import NETWORKS, load_network
 from ...stages.svd.files.norms import set_norm_groups
 from ...stages.svd.files.record import RECORD, read_json
 from ...stages.svd.generator import SvdGenerator
@@ -116,17 +117,20 @@ class Parts:
     """The networks of one model."""
 
     unet: UNetSpatioTemporalConditionModel
-    controlnext: ControlNeXt
+    controlnext: ControlModule
     vae: AutoencoderKLTemporalDecoder
     image_encoder: CLIPVisionModelWithProjection
     norm_groups: Mapping[str, int]
+
+    def networks(self) -> dict[str, nn.Module]:
+        """The four networks by the names of their folders."""
+        return {name: getattr(self, name) for name in NETWORKS}
 
 
 def load_parts(config: ModelConfig) -> Parts:
     """Load, strictly, or make the networks in float32.
 
-    Raises ConfigError when one has no source or is another control module, WeightsError for weights that do
-    not fit.
+    Raises ConfigError when one has no source, WeightsError for weights that do not fit.
     """
     groups = {"unet": DIFFUSERS_GROUPS, "vae": DIFFUSERS_GROUPS}
     if config.base is not None:
@@ -145,12 +149,7 @@ def load_parts(config: ModelConfig) -> Parts:
         groups["unet"] = config.unet.norm_groups
         start_unet_as_reference(unet, latents, vae.config["scaling_factor"])
     if config.controlnext is None:
-        controlnext = loaded("controlnext", None, config.base)
-        if not isinstance(controlnext, ControlNeXt):
-            raise ConfigError(
-                f"the control module of {config.base} is {type(controlnext).__name__}: training is for "
-                "ControlNeXt, name a new one with model.controlnext"
-            )
+        controlnext: Any = loaded("controlnext", None, config.base)
     else:
         controlnext = new_controlnext(config.controlnext, unet.config["block_out_channels"][0])
     for network in (unet, controlnext, vae, encoder):
@@ -265,13 +264,9 @@ def save_model(
     partial = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    trained = (parts.unet, parts.controlnext, parts.vae, parts.image_encoder)
     generator = as_generator(folder.name, copy.deepcopy(parts), config)
     save_generator(generator.to("cpu", torch.float16), partial)
-    names = ("unet", "controlnext", "vae", "image_encoder")
-    sizes = {
-        name: sum(p.numel() for p in part.parameters()) for name, part in zip(names, trained, strict=True)
-    }
+    sizes = {name: sum(p.numel() for p in part.parameters()) for name, part in parts.networks().items()}
     licence = licence_of((config.base, config.vae, config.image_encoder))
     (partial / "README.md").write_text(model_card(folder.name, sizes, data, licence, notes))
     for name, content in more.items():

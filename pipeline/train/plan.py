@@ -2,14 +2,14 @@
 
 from dataclasses import dataclass
 
-from torch import nn
-
 from ...stages.svd.files.lora import is_lora
 from .activations import activation_bytes, meta_parts
 from .config import TrainConfig
 from .data import describe_data
 from .task import VideoTask
 
+LABELS = {"unet": "UNet", "controlnext": "ControlNeXt", "vae": "VAE", "image_encoder": "image encoder"}
+"""What the networks are called in the plan."""
 EIGHT_BIT = 2 + 2 * 4 / 256
 """Bytes of both moments in bitsandbytes' blocks of 256, each with a scale of 4 bytes."""
 
@@ -68,18 +68,14 @@ def _notes(config: TrainConfig) -> list[str]:
 
 def memory_plan(task: VideoTask) -> MemoryPlan:
     """Counted on a task on the meta device."""
-    config, parts = task.config, task.parts
-    networks: dict[str, nn.Module] = {
-        "UNet": parts.unet,
-        "ControlNeXt": parts.controlnext,
-        "VAE": parts.vae,
-        "image encoder": parts.image_encoder,
-    }
+    config, networks = task.config, task.parts.networks()
     learning = sum(p.numel() for _, p in task.trainable())
     cast = sum(p.numel() for module in task.modules.values() for p in module.parameters())
     kept, checkpointed = activation_bytes(task)
     return MemoryPlan(
-        weights={name: sum(p.nbytes for p in network.parameters()) for name, network in networks.items()},
+        weights={
+            LABELS[name]: sum(p.nbytes for p in network.parameters()) for name, network in networks.items()
+        },
         copies=0 if config.loop.precision == "no" else 2 * cast,
         gradients=4 * learning,
         moments=round((EIGHT_BIT if config.loop.eight_bit else 8) * learning),

@@ -13,7 +13,7 @@ from ...datasets.puppets.render import PARTS
 from ...stages.pixels import to_signed, to_unit
 from ...stages.svd.conditioning import MicroConditioning, clip_pixels
 from ...stages.svd.denoiser import Conditioning, Denoiser, Loss
-from ...stages.svd.levers.checkpointing import checkpoint_blocks
+from ...stages.svd.levers.checkpointing import checkpoint_blocks, checkpoint_whole
 from ...stages.svd.levers.collapse import collapse
 from ...stages.svd.levers.temporal import without_temporal
 from .config import TrainConfig
@@ -41,13 +41,13 @@ class VideoTask:
             put_lora_on(self.parts.unet, config.learn, config.video, config.lora_rank)
         if config.gradient_checkpointing:
             checkpoint_blocks(self.parts.unet)
-            self.parts.controlnext.enable_gradient_checkpointing()
+            checkpoint_whole(self.parts.networks()["controlnext"])
         self.injection = self.parts.controlnext.attach(self.parts.unet, config.model.strength)
         collapse(self.parts.unet)
         self.denoiser = Denoiser(self.parts.unet, self.parts.controlnext, self.injection)
         self.modules: Mapping[str, nn.Module] = {
             "unet": self.parts.unet,
-            "controlnext": self.parts.controlnext,
+            "controlnext": self.parts.networks()["controlnext"],
         }
         if config.palette > 0:
             self.reader = nn.Linear(self.parts.image_encoder.config.projection_dim, 4 * len(PARTS))
@@ -64,12 +64,12 @@ class VideoTask:
         return self.parts.unet.device
 
     def to(self, device: torch.device) -> None:
-        for network in (*self.modules.values(), self.parts.vae, self.parts.image_encoder):
+        for network in (*self.modules.values(), *self.parts.networks().values()):
             nn.Module.to(network, device)
 
     def trainable(self) -> list[tuple[str, nn.Parameter]]:
         config = self.config
-        chosen = [(f"controlnext.{name}", p) for name, p in self.parts.controlnext.named_parameters()]
+        chosen = [(f"controlnext.{name}", p) for name, p in self.modules["controlnext"].named_parameters()]
         unet = learning_of(self.parts.unet, config.learn, config.video)
         chosen += [(f"unet.{name}", p) for name, p in unet]
         if config.palette > 0:

@@ -15,7 +15,6 @@ from diffusers.models.embeddings import TimestepEmbedding, Timesteps
 from diffusers.models.modeling_utils import ModelMixin
 from diffusers.models.resnet import ResnetBlock2D
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from ..control import FrameFeatures, Injection, OutputInjection
 from .inject import POSE_STRENGTH, add_control
@@ -37,8 +36,6 @@ class ControlNeXt(ModelMixin, ConfigMixin):
         time_proj_channels: width of the sinusoidal projection of the timestep.
         stem_padding: padding of the second and third stem convolution.
     """
-
-    _supports_gradient_checkpointing = True
 
     @register_to_config
     def __init__(
@@ -89,7 +86,6 @@ class ControlNeXt(ModelMixin, ConfigMixin):
                 nn.Conv2d(width, control_channels, 1),
             )
         )
-        self.gradient_checkpointing = False
 
     def forward(self, control_frames: Tensor, timestep: Tensor | float, chunk: int | None = None) -> Tensor:
         """Control features of a batch of videos.
@@ -107,16 +103,10 @@ class ControlNeXt(ModelMixin, ConfigMixin):
         embedding = self.embed_time(timestep, batch).repeat_interleave(num_frames, dim=0)
         chunk = chunk or len(frames)
         parts = [
-            self._run(part, part_embedding)
+            self.apply_time(self.encode_frames(part), part_embedding)
             for part, part_embedding in zip(frames.split(chunk), embedding.split(chunk), strict=True)
         ]
         return parts[0] if len(parts) == 1 else torch.cat(parts)
-
-    def _run(self, frames: Tensor, embedding: Tensor) -> Tensor:
-        if self.gradient_checkpointing and torch.is_grad_enabled():
-            features = checkpoint(self.encode_frames, frames, use_reentrant=False)
-            return checkpoint(self.apply_time, features, embedding, use_reentrant=False)
-        return self.apply_time(self.encode_frames(frames), embedding)
 
     def embed_time(self, timestep: Tensor | float, batch: int) -> Tensor:
         """Time embedding [batch, time_embed_dim] of `timestep` (0.25 ln sigma), a scalar or [batch]."""

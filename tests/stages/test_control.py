@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch.autograd.graph import saved_tensors_hooks
 
 from posedance.pipeline.evaluate.claims.controlnet import ControlNet
 from posedance.stages.control import (
@@ -12,6 +13,7 @@ from posedance.stages.control import (
 )
 from posedance.stages.mimicmotion.pose_net import PoseNet
 from posedance.stages.svd.files.tiny import tiny_random
+from posedance.stages.svd.levers.checkpointing import checkpoint_whole
 
 WIDTH = 32
 """Channels of the tiny UNet's first level."""
@@ -30,7 +32,7 @@ def module(request, tiny):
             "controlnext": lambda: tiny.controlnext,
             "pose_net": lambda: PoseNet(control_channels=WIDTH),
             "controlnet": lambda: ControlNet(tiny.unet, hint_channels=(4, 8, 8, 8)),
-        }[request.param]().eval()
+        }[request.param]().eval().requires_grad_(True)
         for parameter in made.parameters():  # a ControlNet starts with zeros
             torch.nn.init.normal_(parameter, std=0.1)
     return made
@@ -53,6 +55,29 @@ def test_contract_a_call_is_its_three_parts(module, frames):
     assert torch.allclose(module(frames[None], timestep), parts, atol=1e-6)
     assert torch.allclose(module(frames[None], timestep, chunk=2), parts, atol=1e-5)
     assert parts.shape[:2] == (5, WIDTH)
+
+
+def test_contract_checkpointing_keeps_only_the_frames_and_gives_the_same_gradients(module, frames):
+    def step() -> tuple[list[torch.Tensor], int]:
+        kept = 0
+
+        def pack(tensor: torch.Tensor) -> torch.Tensor:
+            nonlocal kept
+            kept += tensor.nbytes
+            return tensor
+
+        module.zero_grad()
+        with saved_tensors_hooks(pack, lambda tensor: tensor):
+            loss = module(frames[None], torch.tensor(0.3)).square().mean()
+        loss.backward()
+        return [p.grad.clone() for p in module.parameters() if p.grad is not None], kept
+
+    plain, all_of_it = step()
+    with checkpoint_whole(module):
+        again, the_frames = step()
+    assert len(plain) == len(again) > 0
+    assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(plain, again, strict=True))
+    assert the_frames < all_of_it / 4
 
 
 @torch.no_grad()

@@ -29,5 +29,12 @@ def checkpoint_blocks(unet: nn.Module) -> Lever:
     return lever
 
 
+def checkpoint_whole(module: nn.Module) -> Lever:
+    """Checkpoint a module as one block, until `detach`: a control module then keeps its frames alone."""
+    lever = Lever()
+    lever.patch(module, _checkpointed)
+    return lever
+
+
 def _checkpointed(forward: Forward) -> Forward:
     return partial(checkpoint, forward, use_reentrant=False, preserve_rng_state=False)

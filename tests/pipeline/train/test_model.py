@@ -1,6 +1,5 @@
 """The networks that a training starts from: loaded strictly, or refused."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +9,6 @@ from safetensors.torch import load_file, save_file
 from posedance.pipeline.train.model import ModelConfig, load_parts
 from posedance.pipeline.train.vae import VaeConfig, VaeTask
 from posedance.stages.errors import ConfigError, WeightsError
-from posedance.stages.mimicmotion.pose_net import PoseNet
 from posedance.stages.models import save_generator
 from posedance.stages.svd.files.norms import norm_groups, set_norm_groups
 from posedance.stages.svd.files.tiny import tiny_random
@@ -45,12 +43,6 @@ def test_weights_that_do_not_fit_are_refused(folder: Path, name: str, fault: str
     save_file(state, path)
     with pytest.raises(WeightsError, match=f"does not fit .*1 {fault}"):
         load_parts(ModelConfig(base=folder))
-
-
-def test_another_control_module_is_refused(tmp_path: Path) -> None:
-    save_generator(replace(tiny_random(), controlnext=PoseNet(control_channels=32)), tmp_path / "model")
-    with pytest.raises(ConfigError, match=r"is PoseNet: .*model\.controlnext"):
-        load_parts(ModelConfig(base=tmp_path / "model"))
 
 
 def test_a_decoder_learns_on_with_the_groups_that_its_folder_records(folder: Path) -> None:

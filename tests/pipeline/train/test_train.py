@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -25,7 +26,9 @@ from posedance.pipeline.train.train import train
 from posedance.pipeline.train.vae import VaeConfig
 from posedance.stages.errors import ConfigError, TrainingDivergedError
 from posedance.stages.media.video import probe
-from posedance.stages.models import load_generator
+from posedance.stages.mimicmotion.pose_net import PoseNet
+from posedance.stages.models import load_generator, save_generator
+from posedance.stages.svd.files.tiny import tiny_random
 
 STEPS = 4
 
@@ -152,6 +155,22 @@ def test_a_run_can_go_on_from_a_model_folder(base, config, whole, tmp_path):
     trained = load_file(whole / "model" / "unet" / "diffusion_pytorch_model.safetensors")
     assert torch.equal(task.parts.unet.conv_in.weight.half(), trained["conv_in.weight"])
     assert {module.num_groups for module in task.parts.unet.modules() if hasattr(module, "num_groups")} == {1}
+
+
+def test_another_control_module_learns_as_controlnext_does(base, config, tmp_path):
+    mimic = replace(tiny_random(), controlnext=PoseNet(control_channels=32))
+    save_generator(mimic, tmp_path / "base")
+    new = {"unet": None, "controlnext": None, "vae": None, "image_encoder": None}
+    settings = config(base, tmp_path / "run", gradient_checkpointing=True)
+    settings = settings.model_copy(
+        update={"model": settings.model.model_copy(update={"base": tmp_path / "base", **new})}
+    )
+    train(settings)
+    learned = load_generator(str(tmp_path / "run" / "model"), dtype=torch.float32).controlnext
+    assert isinstance(learned, PoseNet)
+    before, after = mimic.controlnext.state_dict(), learned.state_dict()
+    still = [name for name in before if torch.equal(before[name].half().float(), after[name])]
+    assert not still, f"did not learn: {still}"
 
 
 def test_the_image_encoder_may_learn_along(base, config, tmp_path):

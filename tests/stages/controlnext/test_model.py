@@ -83,13 +83,3 @@ def test_save_and_load(small, frames, tmp_path):
     loaded = ControlNeXt.from_pretrained(tmp_path)
     assert loaded.config.stem_padding == 1
     assert torch.equal(loaded(frames, 0.5), small(frames, 0.5))
-
-
-def test_gradient_checkpointing_gives_the_same_gradients(small, frames):
-    small(frames, 0.5).square().mean().backward()
-    plain = {name: parameter.grad.clone() for name, parameter in small.named_parameters()}
-    small.zero_grad()
-    small.enable_gradient_checkpointing()
-    small(frames, 0.5).square().mean().backward()
-    for name, parameter in small.named_parameters():
-        assert torch.allclose(parameter.grad, plain[name], atol=1e-6), name

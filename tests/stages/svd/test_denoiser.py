@@ -14,6 +14,7 @@ from posedance.stages.svd.denoiser import (
 )
 from posedance.stages.svd.files.tiny import TOKEN_WIDTH, tiny_random
 from posedance.stages.svd.guidance import guide
+from posedance.stages.svd.levers.checkpointing import checkpoint_blocks, checkpoint_whole
 from posedance.stages.svd.noise import CosineInterpolated
 
 
@@ -97,10 +98,9 @@ def test_gradient_checkpointing_gives_the_same_gradients(denoiser, batch):
         return [p.grad.clone() for m in modules for p in m.parameters() if p.grad is not None]
 
     plain = gradients()
-    denoiser.unet.enable_gradient_checkpointing()
-    denoiser.controlnext.enable_gradient_checkpointing()
-    for kept, again in zip(plain, gradients(), strict=True):
-        assert torch.allclose(kept, again, atol=1e-5)
+    with checkpoint_blocks(denoiser.unet), checkpoint_whole(denoiser.controlnext):
+        for kept, again in zip(plain, gradients(), strict=True):
+            assert torch.allclose(kept, again, atol=1e-5)
 
 
 def test_guidance_reaches_from_unconditional_to_conditional(denoiser, batch):
