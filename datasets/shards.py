@@ -146,11 +146,8 @@ class ShardClips(Dataset[Clip | BadRecord]):
         self.shape = (frames, height, width, 3)
         self.bad: list[BadRecord] = []
         self.places: list[tuple[Path, str, Places]] = []
-        shards = sorted(folder.glob("*.tar"))
-        if not shards:
-            raise ConfigError(f"there are no shards (*.tar) in {folder}: check the path, or write some")
-        for shard in shards:
-            found, fault = _index(shard)
+        for shard in shards_in(folder):
+            found, fault = index_shard(shard)
             self.places += [(shard, key, places) for key, places in found.items()]
             if fault is not None:
                 self.bad.append(BadRecord(str(shard), f"{fault} after {len(found)} clips"))
@@ -166,7 +163,7 @@ class ShardClips(Dataset[Clip | BadRecord]):
         shard, key, places = self.places[index]
         try:
             with shard.open("rb") as file:
-                clip = decode_clip({name: _read(file, *place) for name, place in places.items()}, index)
+                clip = decode_clip({name: read_place(file, *place) for name, place in places.items()}, index)
         except KeyError as error:
             return BadRecord(f"{shard}:{key}", f"{error.args[0]} is missing")
         except (OSError, ValueError, TypeError, EOFError, cv2.error) as error:
@@ -178,7 +175,15 @@ class ShardClips(Dataset[Clip | BadRecord]):
         return clip
 
 
-def _index(shard: Path) -> tuple[dict[str, Places], str | None]:
+def shards_in(folder: Path) -> list[Path]:
+    """The shards of a folder by name. ConfigError where there is none."""
+    shards = sorted(folder.glob("*.tar"))
+    if not shards:
+        raise ConfigError(f"there are no shards (*.tar) in {folder}: check the path, or write some")
+    return shards
+
+
+def index_shard(shard: Path) -> tuple[dict[str, Places], str | None]:
     """Where each clip's files are, from the tar's headers; and what is wrong with it, if anything."""
     found: dict[str, Places] = {}
     try:
@@ -192,7 +197,8 @@ def _index(shard: Path) -> tuple[dict[str, Places], str | None]:
     return found, None
 
 
-def _read(file: io.BufferedReader, offset: int, size: int) -> bytes:
+def read_place(file: io.BufferedReader, offset: int, size: int) -> bytes:
+    """The bytes of a file in a tar. ValueError where the tar ends before them."""
     file.seek(offset)
     data = file.read(size)
     if len(data) < size:

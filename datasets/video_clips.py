@@ -9,12 +9,13 @@ In a folder, each video has a pose file beside it with its own name: `dance.mp4`
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from torch.utils.data import Dataset
@@ -54,6 +55,36 @@ class Source:
     guide_fps: Fraction | None = None
     detections: Path | None = None
     poses: Path | None = None
+
+    @property
+    def name(self) -> str:
+        return self.video.name
+
+    def files(self) -> list[Path]:
+        """All files that decide its clips."""
+        named = (self.video, self.guide, self.detections, self.poses)
+        return [path for path in named if path is not None]
+
+    def unpacked(self) -> AbstractContextManager["Source"]:
+        """The source as files of this machine: what it is already."""
+        return nullcontext(self)
+
+    def __str__(self) -> str:
+        return str(self.video)
+
+
+class PackedSource(Protocol):
+    """A source of `frames` frames that becomes files when it is read: a video with its poses in a tar."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def frames(self) -> int: ...
+
+    def files(self) -> list[Path]: ...
+
+    def unpacked(self) -> AbstractContextManager[Source]: ...
 
 
 def published_sources(meta_info: Path) -> tuple[list[Source], list[BadRecord]]:
@@ -130,7 +161,7 @@ class VideoClips(Dataset[Clip | BadRecord]):
     once. Raises ConfigError for random moments (spacing 0) and where nothing is left.
     """
 
-    def __init__(self, spec: ClipSpec, sources: list[Source], bad: list[BadRecord]) -> None:
+    def __init__(self, spec: ClipSpec, sources: Sequence[PackedSource], bad: list[BadRecord]) -> None:
         if spec.spacing < 1:
             raise ConfigError("data.spacing is 0: give the frames between two of a clip, 3 as published")
         self.spec, self.sources, self.bad = spec, sources, list(bad)
@@ -138,7 +169,7 @@ class VideoClips(Dataset[Clip | BadRecord]):
         span = (1 + spec.frames) * spec.spacing
         for i, source in enumerate(sources):
             if source.frames < span:
-                self.bad.append(BadRecord(str(source.video), f"{source.frames} frames: a clip needs {span}"))
+                self.bad.append(BadRecord(str(source), f"{source.frames} frames: a clip needs {span}"))
             self.places += [(i, start) for start in range(0, source.frames - span + 1, span)]
         if not self.places:
             listed = "; ".join(map(str, self.bad[:3]))
@@ -149,20 +180,20 @@ class VideoClips(Dataset[Clip | BadRecord]):
 
     def files(self) -> list[Path]:
         """All files that decide the clips."""
-        named = [(one.video, one.guide, one.detections, one.poses) for one in self.sources]
-        return [path for paths in named for path in paths if path is not None]
+        return list(dict.fromkeys(path for source in self.sources for path in source.files()))
 
     def __getitem__(self, index: int) -> Clip | BadRecord:
         which, start = self.places[index]
         source = self.sources[which]
         try:
-            return self._read(index, source, start)
+            with source.unpacked() as unpacked:
+                return self._read(index, unpacked, start, which_seed(source.name))
         except PosedanceError as error:
-            return BadRecord(f"{source.video} from frame {start}", str(error))
+            return BadRecord(f"{source} from frame {start}", str(error))
 
-    def _read(self, index: int, source: Source, start: int) -> Clip:
+    def _read(self, index: int, source: Source, start: int, seed: int) -> Clip:
         spec = self.spec
-        reference = int(np.random.default_rng([which_seed(source), start]).integers(source.frames))
+        reference = int(np.random.default_rng([seed, start]).integers(source.frames))
         moments = [reference, *(start + spec.spacing * k for k in range(1, spec.frames + 1))]
         frames = np.stack(list(self._frames(source.video, source.fps, source.stride, moments)))
         if source.poses is not None:
@@ -220,9 +251,9 @@ class VideoClips(Dataset[Clip | BadRecord]):
         return fractions * scaled - (scaled - np.array([width, height], np.float32)) / 2
 
 
-def which_seed(source: Source) -> int:
+def which_seed(name: str) -> int:
     """A number that a video's name decides, wherever it lies."""
-    return int.from_bytes(source.video.name.encode()[-8:].rjust(8, b"\0"), "big")
+    return int.from_bytes(name.encode()[-8:].rjust(8, b"\0"), "big")
 
 
 Box = tuple[str, np.ndarray]

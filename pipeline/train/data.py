@@ -11,6 +11,7 @@ import torch
 from pydantic import Field, model_validator
 from torch.utils.data import DataLoader, Subset
 
+from ...datasets.clip_shards import holds_clips, shard_sources
 from ...datasets.clips import HELD_OUT, BadRecord, Clip, ClipSpec, PuppetClips
 from ...datasets.shards import ShardClips, write_shards
 from ...datasets.video_clips import VideoClips, folder_sources, published_sources
@@ -55,7 +56,7 @@ class DataConfig(Config):
     """Processes that draw ahead."""
 
     shards: Path | None = None
-    """Folder of shards (*.tar) that `train shards` wrote, instead of puppets."""
+    """Folder of shards (*.tar) that `curate` or `train shards` wrote, instead of puppets."""
     meta_info: Path | None = None
     """`meta_info.json` of the published layout, instead of puppets."""
     videos: Path | None = None
@@ -99,7 +100,9 @@ def open_clips(data: DataConfig) -> ShardClips | VideoClips:
 @lru_cache(maxsize=4)
 def _opened(described: str) -> ShardClips | VideoClips:
     data = DataConfig.model_validate_json(described)
-    if data.shards is not None:
+    if data.shards is not None and holds_clips(data.shards):
+        clips = VideoClips(data.spec(), *shard_sources(data.shards))
+    elif data.shards is not None:
         clips = ShardClips(data.shards, data.width, data.height, 1 + data.frames)
     elif data.meta_info is not None:
         clips = VideoClips(data.spec(), *published_sources(data.meta_info))
