@@ -124,9 +124,14 @@ def clip_start(info: VideoInfo, clip: Clip) -> Fraction:
 
 
 def read_frames(
-    path: str | os.PathLike[str], clip: Clip, report: DecodeReport | None = None
+    path: str | os.PathLike[str],
+    clip: Clip,
+    report: DecodeReport | None = None,
+    longest_side: int | None = None,
 ) -> Iterator[np.ndarray]:
     """Stream the frames of `clip` at the constant `output_rate`: uint8 [H, W, 3] RGB, upright, square pixels.
+
+    Larger ones are scaled down to `longest_side` pixels, which costs less than to scale the result.
 
     Few frames are held at a time, and the file is closed also when the consumer stops early. A long gap
     between frames repeats the one before it; a frame that does not decode is replaced in the same way, so
@@ -148,7 +153,15 @@ def read_frames(
     missing = found.missing
     if clip.duration is not None:
         missing = min(missing, max(0, first + _length(timeline.rate, clip.duration) - timeline.num_frames))
-    return _read(path, source, range(first, stop, clip.stride), stop, missing, report)
+    return _read(path, source, range(first, stop, clip.stride), stop, missing, report, longest_side)
+
+
+def scaled_down(size: tuple[int, int], longest_side: int | None) -> tuple[int, int]:
+    """Width and height with the longer side at most that; as they are for None."""
+    if longest_side is None or max(size) <= longest_side:
+        return size
+    width, height = (max(1, round(side * longest_side / max(size))) for side in size)
+    return width, height
 
 
 def _length(rate: Fraction, duration: Fraction) -> int:
@@ -175,6 +188,7 @@ def _read(
     stop: int,
     missing: int,
     report: DecodeReport,
+    longest_side: int | None,
 ) -> Iterator[np.ndarray]:
     """Yield the `wanted` grid frames; source frames up to `stop` are counted in `report`."""
     timeline, aspect = source.scan.timeline, source.scan.aspect
@@ -193,7 +207,8 @@ def _read(
                 report.decoded += 1
                 report.damaged += frame.is_corrupt
             if held is None:
-                held, size = frame, square_size(frame.width, frame.height, aspect)
+                held = frame
+                size = scaled_down(square_size(frame.width, frame.height, aspect), longest_side)
             for _ in range(upcoming, slot, wanted.step):
                 yield to_rgb(held, size, reformatter)
                 upcoming += wanted.step

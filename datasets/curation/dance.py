@@ -1,0 +1,121 @@
+"""Scores of the dancer: who is seen how well, how large, and how they move.
+
+Speeds are in heights of the person a second, with the camera's motion taken out.
+"""
+
+import numpy as np
+
+from ...stages.pose.skeleton import BODY, FACE, LEFT_HAND, RIGHT_HAND, VISIBLE
+from ...stages.pose.track import person_score
+from .clip import DensePoses
+from .people import MIN_SCORE
+
+HALF = 0.5
+"""Share of its points that must be seen for a hand or a face to be seen."""
+NOISE = 0.004
+"""Way of a joint from one frame to the next that an estimator makes up, in heights of the person."""
+
+
+def seen_frames(dense: DensePoses) -> np.ndarray:
+    """Which frames show the dancer, bool [T]."""
+    return np.array([person_score(scores) >= MIN_SCORE for scores in dense.poses.scores])
+
+
+def inside_picture(dense: DensePoses) -> np.ndarray:
+    """Which points lie in the picture, bool [T, 133]."""
+    box = dense.picture
+    points = dense.poses.keypoints
+    return ((points >= (box.x0, box.y0)) & (points < (box.x1, box.y1))).all(-1)
+
+
+def share_of_part(dense: DensePoses, part: slice) -> float:
+    """The share of the frames in which at least half of a part's points are seen inside the picture."""
+    seen = (dense.poses.scores[:, part] > VISIBLE) & inside_picture(dense)[:, part]
+    return float((seen.mean(1) >= HALF).mean())
+
+
+def body(dense: DensePoses) -> float:
+    """The share of the frames that show the dancer: 0 to 1."""
+    return float(seen_frames(dense).mean())
+
+
+def left_hand(dense: DensePoses) -> float:
+    """The share of the frames that show the dancer's left hand: 0 to 1."""
+    return share_of_part(dense, LEFT_HAND)
+
+
+def right_hand(dense: DensePoses) -> float:
+    """The share of the frames that show the dancer's right hand: 0 to 1."""
+    return share_of_part(dense, RIGHT_HAND)
+
+
+def face(dense: DensePoses) -> float:
+    """The share of the frames that show the face: 0 to 1."""
+    return share_of_part(dense, FACE)
+
+
+def confidence(dense: DensePoses) -> float:
+    """Mean score of the 17 body joints in the frames that show the dancer: 0 to 1."""
+    seen = seen_frames(dense)
+    return float(dense.poses.scores[seen][:, BODY].mean()) if seen.any() else 0.0
+
+
+def heights(dense: DensePoses) -> np.ndarray:
+    """Height of the box around the visible body joints in pixels, float32 [T]; 0 for fewer than two."""
+    joints, visible = dense.poses.keypoints[:, BODY, 1], dense.poses.scores[:, BODY] > VISIBLE
+    low = np.where(visible, joints, np.inf).min(1)
+    high = np.where(visible, joints, -np.inf).max(1)
+    return np.where(visible.sum(1) > 1, high - low, 0).astype(np.float32)
+
+
+def person_size(dense: DensePoses) -> float:
+    """Height of the dancer over that of the picture, the middle of the frames that show them."""
+    seen = seen_frames(dense)
+    return float(np.median(heights(dense)[seen]) / dense.picture.height) if seen.any() else 0.0
+
+
+def inside(dense: DensePoses) -> float:
+    """The share of the body joints that lie in the picture, in the frames that show the dancer: 0 to 1."""
+    seen = seen_frames(dense)
+    within = inside_picture(dense)[:, BODY] & (dense.poses.scores[:, BODY] > 0)
+    return float(within[seen].mean()) if seen.any() else 0.0
+
+
+def velocities(dense: DensePoses) -> np.ndarray:
+    """Way of each body joint since the frame before, in heights of the person, camera taken out.
+
+    float32 [T - 1, 17, 2]; NaN where it is not visible in both frames.
+    """
+    points = dense.poses.keypoints[:, BODY]
+    turn, shift = dense.camera[1:, :, :2], dense.camera[1:, :, 2]
+    still = np.einsum("tij,tkj->tki", turn, points[:-1]) + shift[:, None]
+    tall = heights(dense)
+    height = float(np.median(tall[tall > 0])) if (tall > 0).any() else 1.0
+    visible = dense.poses.scores[:, BODY] > VISIBLE
+    both = visible[1:] & visible[:-1]
+    return np.where(both[..., None], (points[1:] - still) / height, np.nan).astype(np.float32)
+
+
+def motion(dense: DensePoses) -> float:
+    """Mean speed of the visible body joints, heights of the person a second."""
+    ways = np.linalg.norm(velocities(dense), axis=-1)
+    return float(np.nanmean(ways) * dense.poses.fps) if np.isfinite(ways).any() else 0.0
+
+
+def jitter(dense: DensePoses) -> float:
+    """How much of the joints' motion turns back at once: 0 smooth to 1 shaking.
+
+    The change of velocity over the sum of both velocities, each with the noise of an estimator added.
+    """
+    ways = velocities(dense)
+    change = np.linalg.norm(np.diff(ways, axis=0), axis=-1)
+    speed = np.linalg.norm(ways, axis=-1)
+    both = speed[1:] + speed[:-1] + 2 * NOISE
+    known = np.isfinite(change)
+    return float(change[known].sum() / both[known].sum()) if known.any() else 0.0
+
+
+def hand_sharpness(dense: DensePoses) -> float:
+    """Sharpness of the hands that are seen, the middle over frames and sides: 0 to 1, 0 without any."""
+    values = dense.hand_sharpness[dense.hand_sharpness > 0]
+    return float(np.median(values)) if len(values) else 0.0

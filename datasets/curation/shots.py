@@ -1,0 +1,149 @@
+"""The clips of a source: one pass finds hard cuts, fades through black and bars; dissolves by an extra."""
+
+from dataclasses import dataclass, field
+from fractions import Fraction
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+
+from ...stages.errors import ConfigError
+from ...stages.media import video
+from ...stages.types import LARGEST_FRAME, VideoInfo
+from .bars import Profile, find_bars, profile_of
+from .clip import Clip
+
+if TYPE_CHECKING:
+    from scenedetect.detectors import AdaptiveDetector
+
+SURVEY = 256
+"""Pixels of the longer side of the frames in which cuts are looked for."""
+LOOKS_A_SECOND = 2
+"""How often bars are looked at."""
+SHORTEST = 5
+"""Frames between two hard cuts at least: what flashes is one."""
+DARK = 16.0
+"""Mean luma below which a frame is the black of a fade."""
+RAMP = 1.0
+"""Levels by which the mean luma of a fade changes from frame to frame at least."""
+PAUSE = 1.0
+"""Seconds of black from which it is a clip of its own, and no part of a fade."""
+LONGEST = Fraction(60)
+"""Seconds: longer shots are split evenly (Cosmos-Curate's 60)."""
+
+
+@dataclass(slots=True)
+class Survey:
+    """What one pass over a source finds: `cuts` are the first frames of shots after a hard cut."""
+
+    cuts: list[int] = field(default_factory=list)
+    brightness: list[float] = field(default_factory=list)
+    profiles: list[tuple[int, Profile]] = field(default_factory=list)
+
+
+def find_clips(
+    source: Path, info: VideoInfo, *, longest: Fraction = LONGEST, max_pixels: int = LARGEST_FRAME
+) -> list[Clip]:
+    """The shots of a source without the fades between them, split where longer than `longest` seconds.
+
+    Raises VideoError where the source cannot be read.
+    """
+    found = survey(source, info, max_pixels)
+    spans = [
+        part
+        for span in split_at_fades(shots(found), np.array(found.brightness), info.fps)
+        for part in split_evenly(span, max(1, int(longest * info.fps)))
+    ]
+    return [
+        Clip(source, start, end, info.fps, find_bars(found.profiles, start, end, (info.width, info.height)))
+        for start, end in spans
+    ]
+
+
+def survey(source: Path, info: VideoInfo, max_pixels: int) -> Survey:
+    """Read a source once, small."""
+    from scenedetect import FrameTimecode
+
+    found = Survey()
+    detector = cut_detector()
+    every = max(1, round(info.fps / LOOKS_A_SECOND))
+    part = video.Clip(max_pixels=max_pixels)
+    for number, frame in enumerate(video.read_frames(source, part, longest_side=SURVEY)):
+        bgr = cv2.cvtColor(frame, cv2.COLOR_RGB2BGR)
+        cuts = detector.process_frame(FrameTimecode(number, fps=info.fps), bgr)
+        found.cuts += [cut.frame_num for cut in cuts]
+        found.brightness.append(float(cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY).mean()))
+        if number % every == 0:
+            found.profiles.append((number, profile_of(frame)))
+    return found
+
+
+def cut_detector() -> "AdaptiveDetector":
+    """PySceneDetect's detector where bars do not count: they would hide a cut of the small picture inside.
+
+    Raises ConfigError where PySceneDetect is not installed.
+    """
+    try:
+        from scenedetect.detectors import AdaptiveDetector
+    except ImportError as error:
+        raise ConfigError(
+            f"cuts are found by PySceneDetect, which is not installed ({error}): "
+            "pip install 'posedance[curate]'"
+        ) from error
+
+    class InsideBars(AdaptiveDetector):
+        inside = 1.0
+
+        def _calculate_frame_score(self, timecode: Any, frame_img: np.ndarray) -> float:
+            score = super()._calculate_frame_score(timecode, frame_img)
+            before, self.inside = self.inside, profile_of(frame_img).inside()
+            return score / max(before, self.inside, 0.1)
+
+    return InsideBars(min_scene_len=SHORTEST)
+
+
+def shots(found: Survey) -> list[tuple[int, int]]:
+    """Spans of frames [start, end) between hard cuts."""
+    edges = [0, *found.cuts, len(found.brightness)]
+    return [(start, end) for start, end in pairwise(edges) if end > start]
+
+
+def split_at_fades(
+    spans: list[tuple[int, int]], brightness: np.ndarray, fps: Fraction
+) -> list[tuple[int, int]]:
+    """Spans without the fades through black in them; black of PAUSE seconds and more is a span of its own.
+
+    A fade is a run of frames below DARK with the frames around it that grow darker towards it.
+    """
+    parts = []
+    for start, end in spans:
+        begin = start
+        for low, high in dark_runs(brightness, start, end):
+            fall, rise = low, high
+            while fall > begin and brightness[fall - 1] > brightness[fall] + RAMP:
+                fall -= 1
+            while rise < end and brightness[rise] > brightness[rise - 1] + RAMP:
+                rise += 1
+            parts.append((begin, fall))
+            if high - low >= PAUSE * fps:
+                parts.append((low, high))
+            begin = rise
+        parts.append((begin, end))
+    return [(start, end) for start, end in parts if end > start]
+
+
+def dark_runs(brightness: np.ndarray, start: int, end: int) -> list[tuple[int, int]]:
+    """Runs [low, high) of frames below DARK between `start` and `end`."""
+    dark = np.concatenate([[False], brightness[start:end] < DARK, [False]])
+    edges = np.flatnonzero(np.diff(dark.astype(np.int8))) + start
+    return [(int(low), int(high)) for low, high in edges.reshape(-1, 2)]
+
+
+def split_evenly(span: tuple[int, int], most: int) -> list[tuple[int, int]]:
+    """A span of frames in as few equal parts of at most `most` frames as there must be."""
+    start, end = span
+    parts = -(-(end - start) // most)
+    edges = [start + (end - start) * k // parts for k in range(parts + 1)]
+    return list(pairwise(edges))
