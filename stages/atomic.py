@@ -1,6 +1,7 @@
 """Files appear whole or not at all: written beside their place, synced, then renamed."""
 
 import os
+import re
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -8,19 +9,38 @@ from pathlib import Path
 
 from .errors import OutputError
 
+TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}\.posedance\.tmp", re.DOTALL)
+"""What `temporary_name` gives, and nobody else: what may be removed where a killed run left it."""
+PARTIAL = ".posedance.partial"
+
+
+def temporary_name(path: Path) -> Path:
+    """A hidden name beside `path` for a file that is not whole yet, of a random number."""
+    return path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.posedance.tmp")
+
+
+def is_temporary(path: Path) -> bool:
+    """Whether `path` is a file that `temporary_name` named."""
+    return TEMPORARY.fullmatch(path.name) is not None and path.is_file() and not path.is_symlink()
+
+
+def partial_folder(folder: Path) -> Path:
+    """The hidden name, beside it, of a folder that is not whole, yet or any more."""
+    return folder.with_name(f".{folder.name}{PARTIAL}")
+
 
 @contextmanager
 def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield a temporary name in the folder of `path`; on a clean exit sync that file and move it to `path`.
 
     After an exception, KeyboardInterrupt included, the temporary file is gone and `path` is as it was. A
-    process that is killed leaves a hidden `.NAME.XXXXXXXX.tmp` behind, never half a `path`. An OSError
-    becomes an OutputError.
+    process that is killed leaves a hidden `.NAME.XXXXXXXX.posedance.tmp` behind, never half a `path`. An
+    OSError becomes an OutputError.
     """
     path = Path(path)
     if path.is_dir():
         raise OutputError(f"cannot write {path}: it is a folder, give a file name")
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
+    temporary = temporary_name(path)
     try:
         yield temporary
         with temporary.open("rb") as file:

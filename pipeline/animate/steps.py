@@ -62,6 +62,8 @@ LEAST_INSIDE = 0.25
 """Share of the visible body joints that must lie in the frames; head and shoulders are 0.4 of a dancer's."""
 CHECKPOINT = ".work/checkpoint.safetensors"
 """Where denoising keeps what it has come to."""
+PREVIEWED = ".work/previewed"
+"""There where preview.mp4 is ours, so that no video of the user's is removed."""
 
 
 def size(video: Video, tools: Tools) -> Facts:
@@ -294,9 +296,12 @@ def latents(video: Video, tools: Tools) -> Facts:
     windows = len(plan(settings.window_plan, len(frames), settings.window_size, settings.window_overlap))
     checkpoint, shown = video.folder / CHECKPOINT, video.folder / "preview.mp4"
     resume = load_checkpoint(checkpoint, video.key)
-    shown.unlink(missing_ok=True)
-    preview = None
+    preview, ours = None, video.folder / PREVIEWED
+    if ours.exists():
+        shown.unlink(missing_ok=True)  # of an earlier run
+        ours.unlink()
     if config.preview_every is not None:
+        ours.touch()
         fps = load_poses(video.read("poses")).fps
         preview = Preview(generator, generator.colours(image), config.preview_every, fps, shown)
 

@@ -24,7 +24,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from ...stages.atomic import atomic_path
+from ...stages.atomic import atomic_path, is_temporary
 from ...stages.errors import ConfigError, OutputError, UnavailableError
 from ...stages.media.numbered import numbered_pictures
 from ..progress import still_here
@@ -123,9 +123,10 @@ def open_job(folder: Path, patience_s: float = 0) -> Iterator[Job]:
 
 
 def sweep(folder: Path) -> None:
-    """Remove what a killed run left half written in a job folder."""
-    for leftover in (*folder.glob(".*.tmp*"), *(folder / ".work").rglob(".*.tmp*")):
-        leftover.unlink(missing_ok=True)
+    """Remove what a killed run left half written in a job folder, and no file of anybody else."""
+    for path in (*folder.glob(".*"), *(folder / ".work").rglob(".*")):
+        if is_temporary(path):
+            path.unlink(missing_ok=True)
 
 
 def make_folder(folder: Path) -> None:

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ...stages.atomic import atomic_path
+from ...stages.atomic import atomic_path, temporary_name
 from ...stages.errors import ConfigError, OutputError, PosedanceError, UnavailableError
 
 FOLDED = re.compile(r"([a-z][a-z0-9+]+):/+(.*)", re.DOTALL)
@@ -134,7 +134,7 @@ def put(source: Path, target: str) -> None:
         local = "file" in protocols
         if local:
             store.makedirs(str(Path(name).parent), exist_ok=True)
-        place = str(Path(name).with_name(f".{Path(name).name}.{os.getpid()}.tmp")) if local else name
+        place = str(temporary_name(Path(name))) if local else name
         with source.open("rb") as data, store.open(place, "wb") as copy:
             shutil.copyfileobj(data, copy)
         if local:

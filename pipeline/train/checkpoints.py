@@ -16,6 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from ...stages.atomic import PARTIAL, partial_folder
 from ...stages.errors import ConfigError, OutputError, WeightsError
 
 logger = logging.getLogger(__name__)
@@ -65,22 +66,20 @@ class Averaged:
 
 
 def checkpoints(folder: Path) -> list[Path]:
-    """Complete checkpoints, oldest first."""
-    return sorted(path for path in folder.glob("checkpoint-*") if CHECKPOINT.fullmatch(path.name))
-
-
-def partial_of(final: Path) -> Path:
-    """The name of a checkpoint that is not whole, yet or any more."""
-    return final.with_name(f".{final.name}.partial")
+    """Complete checkpoints, oldest first. A folder that only has such a name is none."""
+    named = (path for path in folder.glob("checkpoint-*") if CHECKPOINT.fullmatch(path.name))
+    ours = ("state.json", "ema.safetensors")
+    return sorted(path for path in named if any((path / name).is_file() for name in ours))
 
 
 def prune(folder: Path, keep: int) -> None:
     """Remove all but the last `keep` checkpoints, and what killed runs left half-written."""
     for path in checkpoints(folder)[:-keep]:
-        shutil.rmtree(partial_of(path), ignore_errors=True)
-        path.rename(partial_of(path))
-    for path in folder.glob(".checkpoint-*.partial"):
-        shutil.rmtree(path)
+        shutil.rmtree(partial_folder(path), ignore_errors=True)
+        path.rename(partial_folder(path))
+    for path in folder.glob(f".checkpoint-*{PARTIAL}"):
+        if CHECKPOINT.fullmatch(path.name.removeprefix(".").removesuffix(PARTIAL)):
+            shutil.rmtree(path)
 
 
 def save_checkpoint(
@@ -97,7 +96,7 @@ def save_checkpoint(
     What does not learn is not in it: it follows from the config. Raises OutputError where there is no room.
     """
     final = folder / f"checkpoint-{position.step:07d}"
-    partial = partial_of(final)
+    partial = partial_folder(final)
     shutil.rmtree(partial, ignore_errors=True)
     try:
         partial.mkdir()
@@ -186,7 +185,7 @@ def newest_whole(folder: Path) -> tuple[Path, Checkpoint] | None:
         for other, error in damaged:
             logger.warning(f"{error}: going on from {path.name}")
             with suppress(OSError):  # another process of this training may have been faster
-                other.rename(partial_of(other))
+                other.rename(partial_folder(other))
         return path, found
     if damaged:
         raise WeightsError(f"{damaged[-1][1]}, as is every checkpoint here: remove them to begin anew")

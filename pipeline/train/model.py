@@ -15,6 +15,7 @@ from pydantic import Field
 from torch import nn
 from transformers import CLIPVisionModelWithProjection
 
+from ...stages.atomic import partial_folder
 from ...stages.control import ControlModule
 from ...stages.controlnext.inject import POSE_STRENGTH
 from ...stages.controlnext.model import ControlNeXt
@@ -261,7 +262,7 @@ def save_model(
     `data` and `notes` go into the model card (README.md); `more` are further facts, each in NAME.json. Raises
     OutputError where the folder holds a file that the new one would not have.
     """
-    partial = folder.with_name(f".{folder.name}.partial")
+    partial = partial_folder(folder)
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     generator = as_generator(folder.name, copy.deepcopy(parts), config)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from ..atomic import partial_folder
 from ..errors import ConfigError
 from ..models import load_generator
 from ..svd.files.folder import save_folder
@@ -113,7 +114,7 @@ def convert(
         name, dtype=DTYPES[dtype], base=base, controlnext=controlnext, unet=unet, mimicmotion=mimicmotion
     )
     sources = {key: _source(key, path) for key, path in files.items()}
-    partial = folder.with_name(f".{folder.name}.partial")
+    partial = partial_folder(folder)
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     save_folder(generator, partial)

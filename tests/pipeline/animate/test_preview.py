@@ -32,8 +32,13 @@ def test_it_is_written_and_changes_nothing_else(tmp_path: Path) -> None:
     )
     animate(config)
     shown, record = tmp_path / "out/preview.mp4", tmp_path / "out/.work/records/latents.json"
-    before = record.stat().st_mtime_ns
     assert not shown.exists()
+    shown.write_text("mine")
+    animate(config.model_copy(update={"seed": 3}))
+    assert shown.read_text() == "mine"
+    shown.unlink()
+    animate(config)
+    before = record.stat().st_mtime_ns
     watched = config.model_copy(update={"preview_every": 1})
     animate(watched)
     assert record.stat().st_mtime_ns == before, "a preview is no reason to make the video again"

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from posedance.pipeline.job.job import Job, key_of, open_job, write_text
+from posedance.pipeline.job.job import Job, key_of, open_job, sweep, write_text
 from posedance.pipeline.progress import observed
+from posedance.stages.atomic import temporary_name
 from posedance.stages.errors import OutputError, UnavailableError
 
 
@@ -64,9 +65,11 @@ def test_facts_survive(tmp_path: Path) -> None:
 
 def test_a_second_run_on_the_folder_is_refused_until_the_first_is_killed(tmp_path: Path) -> None:
     script = (
-        "import sys, time; from pathlib import Path; from posedance.pipeline.job.job import open_job\n"
+        "import time; from pathlib import Path; from posedance.pipeline.job.job import open_job\n"
+        "from posedance.stages.atomic import temporary_name\n"
         f"with open_job(Path({str(tmp_path / 'out')!r})) as job:\n"
-        "    (job.folder / '.result.mp4.1.tmp').write_text('torn'); print('held', flush=True); time.sleep(60)"
+        "    temporary_name(job.folder / 'result.mp4').write_text('torn')\n"
+        "    print('held', flush=True); time.sleep(60)"
     )
     other = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
     assert other.stdout is not None and other.stdout.readline() == "held\n"
@@ -76,6 +79,21 @@ def test_a_second_run_on_the_folder_is_refused_until_the_first_is_killed(tmp_pat
     other.wait()
     with open_job(tmp_path / "out") as job:
         assert not list(job.folder.glob(".*.tmp*")), "what the killed run left must be gone"
+
+
+def test_a_sweep_removes_what_killed_runs_left_and_nothing_else(tmp_path: Path) -> None:
+    """The output folder may be one where others keep hidden files, as with `-o .`."""
+    names = (".bashrc.tmpl", ".notes.1a2b3c4d.tmp", ".a.tmp", "b.1a2b3c4d.posedance.tmp", ".c.posedance.tmp")
+    for folder in (tmp_path, tmp_path / ".work" / "own"):
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in names:
+            (folder / name).write_text("mine")
+        (folder / ".d.1a2b3c4d.posedance.tmp").mkdir()
+        temporary_name(folder / "result.mp4").write_text("torn")
+    sweep(tmp_path)
+    for folder in (tmp_path, tmp_path / ".work" / "own"):
+        left = {path.name for path in folder.iterdir()} - {".work", "own"}
+        assert left == {*names, ".d.1a2b3c4d.posedance.tmp"}
 
 
 def test_waiting_for_a_folder_is_no_stall(tmp_path: Path) -> None:

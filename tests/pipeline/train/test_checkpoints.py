@@ -18,6 +18,7 @@ from posedance.pipeline.train.checkpoints import (
     restore,
     save_checkpoint,
 )
+from posedance.stages.atomic import partial_folder
 from posedance.stages.errors import OutputError, WeightsError
 
 
@@ -73,6 +74,24 @@ def test_a_damaged_checkpoint_is_said_and_the_one_before_it_serves(
     prune(tmp_path, 1)
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-0000002"]
     assert run.restore() == Position(2, 0.5)
+
+
+def test_pruning_leaves_what_others_put_there(tmp_path: Path) -> None:
+    """Other trainers use such names too."""
+    others = (
+        "checkpoint-500",
+        "checkpoint-0000000",
+        ".checkpoint-0000000.partial",
+        ".checkpoint-a.posedance.partial",
+    )
+    for name in others:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "model.bin").touch()
+    run = Run(tmp_path)
+    partial_folder(run.save(1)).mkdir()
+    run.save(2)
+    prune(tmp_path, 1)
+    assert {path.name for path in tmp_path.iterdir()} == {*others, "checkpoint-0000002"}
 
 
 def test_where_every_checkpoint_is_damaged_nothing_is_begun_anew_in_silence(tmp_path: Path) -> None:

@@ -179,7 +179,7 @@ def test_a_kill_while_a_checkpoint_is_written_leaves_the_last_one(base, config, 
     (tmp_path / "run.py").write_text(RUN)
     run = subprocess.Popen([sys.executable, str(tmp_path / "run.py"), str(tmp_path / "config.json")])
     try:
-        partial = tmp_path / "killed" / ".checkpoint-0000003.partial"
+        partial = tmp_path / "killed" / ".checkpoint-0000003.posedance.partial"
         while not (partial.exists() and any(partial.iterdir())):
             assert run.poll() is None, "the run ended before it was killed"
             time.sleep(0.0005)
