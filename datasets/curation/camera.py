@@ -25,7 +25,9 @@ def camera_step(before: np.ndarray, after: np.ndarray, background: np.ndarray | 
     points = cv2.goodFeaturesToTrack(before, CORNERS, 0.01, 4, mask=background)
     if points is None or len(points) < FEWEST:
         return STILL.copy()
-    moved, found, _ = cv2.calcOpticalFlowPyrLK(before, after, points, points.copy(), winSize=(15, 15), maxLevel=3)
+    moved, found, _ = cv2.calcOpticalFlowPyrLK(
+        before, after, points, points.copy(), winSize=(15, 15), maxLevel=3
+    )
     ok = found[:, 0] == 1
     if ok.sum() < FEWEST:
         return STILL.copy()

@@ -53,7 +53,8 @@ def principal_blocks(images: Tensor, factor: int, count: int) -> tuple[Tensor, T
 
 @torch.no_grad()
 def start_vae_as_linear_codec(vae: AutoencoderKLTemporalDecoder, images: Tensor) -> None:
-    """Set a VAE with downscale 4 to encode the principal components of 4 x 4 blocks, in place.
+    """Set a VAE to encode the principal components of blocks, in place: of 4 x 4 pixels with three levels, of
+    8 x 8 with four.
 
     The decoder starts with the interpolated mean colours. `images` [N, 3, H, W] in -1..1, of the training
     data. Component i gets deviation d_i / sqrt(d_i d_0), between whitened and natural, so that faint colour
@@ -61,11 +62,15 @@ def start_vae_as_linear_codec(vae: AutoencoderKLTemporalDecoder, images: Tensor)
     """
     widths = vae.config["block_out_channels"]
     count = vae.config["latent_channels"]
-    if len(widths) != 3 or widths[0] < 12 or widths[2] < 2 * count + 2:
-        raise ConfigError(f"the linear start needs three levels, wide enough for their signals: {widths}")
+    between = [3 * 4**level for level in range(1, len(widths) - 1)]  # what a block holds, as channels
+    needed = (*between, 2 * count + 2)
+    if len(widths) < 3 or any(width < least for width, least in zip(widths, needed, strict=False)):
+        raise ConfigError(
+            f"the linear start needs three levels or more, of at least {needed} channels: {widths}"
+        )
     silence_temporal(vae)
     silence_residuals(vae)
-    components, deviations, mean = principal_blocks(images, 4, count)
+    components, deviations, mean = principal_blocks(images, 2 ** (len(widths) - 1), count)
     scale = (deviations * deviations[0]).rsqrt()
     _start_encoder(vae, components * scale[:, None], mean)
     block = components / scale[:, None]  # z @ block = blocks - mean
@@ -119,27 +124,32 @@ def _start_encoder(vae: AutoencoderKLTemporalDecoder, analysis: Tensor, mean: Te
     encoder: Any = vae.encoder
     count = len(analysis)
     _carry(encoder.conv_in, 3, 1, 1)
-    blocks = list(encoder.down_blocks)
-    for block in blocks:
+    *gathering, last = [block.downsamplers[0].conv for block in encoder.down_blocks[:-1]]
+    carried = 3
+    for block, conv in zip(encoder.down_blocks, gathering, strict=False):
         for resnet in block.resnets:
-            _carry_shortcut(resnet, 12)
-    first, second = blocks[0].downsamplers[0].conv, blocks[1].downsamplers[0].conv
-    nn.init.zeros_(first.weight[:12])
-    nn.init.zeros_(first.bias[:12])
-    for colour in range(3):
-        for y in range(2):
-            for x in range(2):
-                first.weight[colour * 4 + y * 2 + x, colour, y, x] = 1.0
-    # A 4 x 4 block is 2 x 2 places of 2 x 2 pixels: (c, 2Y + y, 2X + x) -> channel (c, y, x), tap (Y, X).
-    taps = rearrange(analysis, "k (c Y y X x) -> k (c y x) Y X", c=3, Y=2, y=2, X=2, x=2)
-    nn.init.zeros_(second.weight)
-    nn.init.zeros_(second.bias)
+            _carry_shortcut(resnet, carried)
+        _gather(conv, carried)
+        carried *= 4
+    for resnet in encoder.down_blocks[-2].resnets:
+        _carry_shortcut(resnet, carried)
+    for resnet in encoder.down_blocks[-1].resnets:
+        _carry_shortcut(resnet, 2 * count + 2)
+    # Row 4Y + 2 y1 + y0 of a block lies in channel (.. y0 .. y1 ..), at tap Y of the last halving.
+    inner = range(len(gathering))
+    rows, columns = (" ".join(f"{axis}{i}" for i in reversed(inner)) for axis in "yx")
+    channels = " ".join(f"y{i} x{i}" for i in inner)
+    sizes = {f"{axis}{i}": 2 for axis in "yx" for i in inner}
+    pattern = f"k (c Y {rows} X {columns}) -> k (c {channels}) Y X"
+    taps = rearrange(analysis, pattern, c=3, Y=2, X=2, **sizes)
+    nn.init.zeros_(last.weight)
+    nn.init.zeros_(last.bias)
     for row, sign in ((0, SIGNAL), (count, -SIGNAL)):
-        second.weight[row : row + count, :12, :2, :2] = sign * taps
-        second.bias[row : row + count] = -sign * (analysis @ mean)
-    spare = len(second.bias) - 2 * count
-    second.bias[2 * count :] = _constants(spare)
-    gain = _gain(len(second.bias)) / SIGNAL
+        last.weight[row : row + count, :carried, :2, :2] = sign * taps
+        last.bias[row : row + count] = -sign * (analysis @ mean)
+    spare = len(last.bias) - 2 * count
+    last.bias[2 * count :] = _constants(spare)
+    gain = _gain(len(last.bias)) / SIGNAL
     _identity_norm(encoder.conv_norm_out)
     nn.init.zeros_(encoder.conv_out.weight)
     nn.init.zeros_(encoder.conv_out.bias)
@@ -198,6 +208,17 @@ def _carry(conv: nn.Conv2d, count: int, y: int, x: int) -> None:
         conv.weight[i, i, y, x] = 1.0
     assert conv.bias is not None
     nn.init.zeros_(conv.bias[:count])
+
+
+def _gather(conv: nn.Conv2d, count: int) -> None:
+    """A halving that keeps all: the four pixels (y, x) of channel c become the channels (c, y, x)."""
+    nn.init.zeros_(conv.weight[: 4 * count])
+    assert conv.bias is not None
+    nn.init.zeros_(conv.bias[: 4 * count])
+    for c in range(count):
+        for y in range(2):
+            for x in range(2):
+                conv.weight[4 * c + 2 * y + x, c, y, x] = 1.0
 
 
 def _carry_shortcut(resnet: ResnetBlock2D, count: int) -> None:

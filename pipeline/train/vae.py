@@ -14,7 +14,7 @@ import torch
 from diffusers.models.autoencoders.autoencoder_kl_temporal_decoder import AutoencoderKLTemporalDecoder
 from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 from einops import rearrange
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -63,10 +63,20 @@ class VaeConfig(Config):
     """Weight of hands, shoes and faces."""
     latent_noise: Annotated[float, Field(ge=0)] = 0.05
     """Noise that the decoder learns to bear, in deviations of the latents."""
+    crop: Annotated[int, Field(ge=8)] | None = None
+    """Side of the square that is learned from of each picture, where most of its weight is; None for all of
+    it. A multiple of the block that a latent stands for."""
     decoder_of: Path | None = None
     """VAE folder whose encoder stays as it is and whose decoder learns on."""
     data: DataConfig = DataConfig()
     loop: LoopConfig = LoopConfig()
+
+    @model_validator(mode="after")
+    def _crop_fits(self) -> "VaeConfig":
+        block, least = 2 ** (len(self.widths) - 1), min(self.data.width, self.data.height)
+        if self.crop is not None and (self.crop % block or self.crop > least):
+            raise ValueError(f"crop is {self.crop}: give a multiple of {block} of at most {least}")
+        return self
 
 
 class VaeTask:
@@ -103,7 +113,7 @@ class VaeTask:
         set_norm_groups(self.vae, config.norm_groups)
         clips = readable(config.data.training(), START_CLIPS)
         images = torch.cat([to_signed(clip.frames) for clip in clips])
-        if levels == 3:
+        if levels >= 3:
             start_vae_as_linear_codec(self.vae, images)
         self.modules = {"vae": self.vae}
 
@@ -124,10 +134,14 @@ class VaeTask:
         images, weights = [], []
         for clip in batch:
             chosen = torch.randperm(len(clip.frames), generator=generator)[: config.frames].numpy()
-            images.append(to_signed(clip.frames[chosen]))
-            weights.append(loss_weights(clip.parts[chosen], 1.5, config.small, config.small, reach=1))
-        image = torch.cat(images).to(self.vae.device)
-        weight = torch.from_numpy(np.concatenate(weights))[:, None].to(self.vae.device)
+            pictures = clip.frames[chosen]
+            weight = loss_weights(clip.parts[chosen], 1.5, config.small, config.small, reach=1)
+            if config.crop is not None:
+                places = crop_places(weight, config.crop, generator)
+                pictures, weight = cut(pictures, places, config.crop), cut(weight, places, config.crop)
+            images.append(to_signed(pictures))
+            weights.append(torch.from_numpy(weight)[:, None])
+        image, weight = torch.cat(images).to(self.vae.device), torch.cat(weights).to(self.vae.device)
         with without_temporal(self.vae):
             encoded = posterior(self.vae, image)
             latents = encoded.sample(generator=generator)
@@ -160,6 +174,26 @@ class VaeTask:
     def reconstruct(self, image: Tensor) -> Tensor:
         with without_temporal(self.vae):
             return decoded_by(self.vae, posterior(self.vae, image).mode())
+
+
+def crop_places(weight: np.ndarray, side: int, generator: torch.Generator) -> list[tuple[int, int]]:
+    """Top left corners (y, x) of a square of each picture, around a pixel drawn by `weight` [N, H, W]."""
+    height, width = weight.shape[1:]
+    centres = torch.multinomial(torch.from_numpy(weight).flatten(1), 1, generator=generator)[:, 0].tolist()
+    return [
+        (
+            min(max(centre // width - side // 2, 0), height - side),
+            min(max(centre % width - side // 2, 0), width - side),
+        )
+        for centre in centres
+    ]
+
+
+def cut(pictures: np.ndarray, places: list[tuple[int, int]], side: int) -> np.ndarray:
+    """The squares at `places` of pictures [N, H, W, ...]: [N, side, side, ...]."""
+    return np.stack(
+        [picture[y : y + side, x : x + side] for picture, (y, x) in zip(pictures, places, strict=True)]
+    )
 
 
 def posterior(vae: AutoencoderKLTemporalDecoder, pictures: Tensor) -> DiagonalGaussianDistribution:

@@ -28,11 +28,15 @@ def tiny():
 def module(request, tiny):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        made = {
-            "controlnext": lambda: tiny.controlnext,
-            "pose_net": lambda: PoseNet(control_channels=WIDTH),
-            "controlnet": lambda: ControlNet(tiny.unet, hint_channels=(4, 8, 8, 8)),
-        }[request.param]().eval().requires_grad_(True)
+        made = (
+            {
+                "controlnext": lambda: tiny.controlnext,
+                "pose_net": lambda: PoseNet(control_channels=WIDTH),
+                "controlnet": lambda: ControlNet(tiny.unet, hint_channels=(4, 8, 8, 8)),
+            }[request.param]()
+            .eval()
+            .requires_grad_(True)
+        )
         for parameter in made.parameters():  # a ControlNet starts with zeros
             torch.nn.init.normal_(parameter, std=0.1)
     return made

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from diffusers import AutoencoderKLTemporalDecoder, UNetSpatioTemporalConditionModel
+from einops import rearrange
 
 from posedance.pipeline.train.start import (
     principal_blocks,
@@ -61,13 +62,18 @@ def call(unet, sample, frames):
 
 
 @torch.no_grad()
-def test_the_vae_starts_as_a_codec(pictures):
-    vae = small_vae()
+@pytest.mark.parametrize(("widths", "side", "lost"), [((32, 64, 64), 8, 0.1), ((32, 64, 64, 96), 4, 0.35)])
+def test_the_vae_starts_as_a_codec(pictures, widths, side, lost):
+    vae = small_vae(widths)
     start_vae_as_linear_codec(vae, pictures)
     latents = vae.encode(pictures).latent_dist.mode()
-    assert latents.shape == (2, 6, 8, 8)
+    assert latents.shape == (2, 6, side, side)
+    components, deviations, mean = principal_blocks(pictures, 32 // side, 6)
+    blocks = rearrange(pictures, "n c (h p) (w q) -> n h w (c p q)", h=side, w=side)
+    wanted = (blocks - mean) @ (components * (deviations * deviations[0]).rsqrt()[:, None]).T
+    assert torch.allclose(latents, wanted.permute(0, 3, 1, 2), atol=0.1)
     decoded = vae.decode(latents, num_frames=2).sample
-    assert float((decoded - pictures).square().mean()) < 0.1 * float(pictures.square().mean())
+    assert float((decoded - pictures).square().mean()) < lost * float(pictures.square().mean())
 
 
 @torch.no_grad()
