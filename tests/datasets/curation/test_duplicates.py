@@ -1,0 +1,114 @@
+"""Copies among clips are found by their dance, whatever was done to them; other clips are left alone."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from posedance.datasets.curation.duplicates import Duplicate, at, duplicates, line_through
+from posedance.datasets.curation.fingerprint import RATE, Fingerprint, mirrored, perceptual_hash
+
+STANDING = np.array(
+    [
+        [0, -0.5],
+        *([0.4, 0], [-0.4, 0], [0.6, 0.5], [-0.6, 0.5], [0.7, 1], [-0.7, 1]),
+        *([0.3, 1], [-0.3, 1], [0.3, 1.8], [-0.3, 1.8], [0.3, 2.6], [-0.3, 2.6]),
+    ]
+)
+
+
+def dance(seed: int, seconds: float = 5) -> np.ndarray:
+    """Joints float32 [M, 13, 2] that swing at random rates."""
+    rng = np.random.default_rng(seed)
+    times = np.arange(int(seconds * RATE))[:, None, None] / RATE
+    waves = [
+        rng.normal(0, 0.25, (1, 13, 2)) * np.sin(2 * np.pi * (rate * times + rng.uniform(size=(1, 13, 2))))
+        for rate in (0.3, 0.5, 0.9, 1.3)
+    ]
+    return (STANDING + sum(waves)).astype(np.float32)
+
+
+def clip(seed: int, *, dancer: int | None = None, pixels: int = 100) -> Fingerprint:
+    rng = np.random.default_rng([seed if dancer is None else dancer, 1])
+    poses = dance(seed)
+    look = rng.integers(1, 256, (1, 16, 16, 3)).astype(np.uint8)
+    hashes = np.random.default_rng([seed, 2]).integers(0, 2**62, 10).astype(np.uint64)
+    return Fingerprint(hashes, poses, look.repeat(len(poses), 0), pixels)
+
+
+def changed(original: Fingerprint, poses: np.ndarray, pixels: int, *, mirror: bool = False) -> Fingerprint:
+    """A copy whose poses were found anew: a little off, and with other hashes."""
+    rng = np.random.default_rng(9)
+    look = original.looks[:1, :, ::-1] if mirror else original.looks[:1]
+    noisy = poses + rng.normal(0, 0.03, poses.shape).astype(np.float32)
+    hashes = rng.integers(0, 2**62, 10).astype(np.uint64)
+    return Fingerprint(hashes, noisy, look.repeat(len(poses), 0), pixels)
+
+
+@pytest.fixture(scope="module")
+def clips() -> list[Fingerprint]:
+    return [clip(seed) for seed in range(12)]
+
+
+def slowed(poses: np.ndarray) -> np.ndarray:
+    return at(poses, np.arange(int(len(poses) / 0.8)) / RATE * 0.8)[: int((len(poses) - 1) / 0.8)]
+
+
+@pytest.mark.parametrize(
+    ("change", "mirror"),
+    [(lambda poses: poses, False), (mirrored, True), (slowed, False), (lambda poses: poses[5:], False)],
+    ids=["encoded again", "mirrored", "slowed", "cut"],
+)
+def test_a_copy_is_found(clips: list[Fingerprint], change, mirror: bool) -> None:
+    copy = changed(clips[3], change(clips[3].poses), 50, mirror=mirror)
+    assert duplicates([*clips, copy]) == [Duplicate(12, 3)]
+
+
+def test_cropped_copies_are_found_by_what_they_show(clips: list[Fingerprint]) -> None:
+    poses = clips[3].poses.copy()
+    poses[:, 9:] = np.nan  # knees and ankles
+    assert duplicates([*clips, changed(clips[3], poses, 50)]) == [Duplicate(12, 3)]
+
+
+def test_the_largest_is_kept_and_of_equal_ones_the_first(clips: list[Fingerprint]) -> None:
+    larger, equal = (changed(clips[3], clips[3].poses, pixels) for pixels in (200, 100))
+    assert duplicates([*clips, equal]) == [Duplicate(12, 3)]
+    assert duplicates([*clips, larger]) == [Duplicate(3, 12)]
+    assert duplicates([*clips, equal, larger]) == [Duplicate(3, 13), Duplicate(12, 13)]
+
+
+def test_the_same_dance_by_another_dancer_is_no_copy(clips: list[Fingerprint]) -> None:
+    assert duplicates([*clips, clip(3, dancer=77)]) == []
+
+
+def test_the_same_dancer_with_another_dance_is_no_copy(clips: list[Fingerprint]) -> None:
+    again = replace(clip(50, dancer=3), hashes=clips[3].hashes)
+    assert duplicates([*clips, again]) == []
+
+
+def test_one_clip_and_none_have_no_copies(clips: list[Fingerprint]) -> None:
+    assert duplicates([]) == [] and duplicates(clips[:1]) == []
+
+
+def test_poses_are_known_between_moments_and_nowhere_else() -> None:
+    poses = dance(1)
+    halfway = at(poses, np.array([0.5 / RATE]))
+    assert np.allclose(halfway[0], (poses[0] + poses[1]) / 2, atol=1e-5)
+    assert np.isnan(at(poses, np.array([-0.1, len(poses) / RATE]))).all()
+
+
+def test_a_line_is_found_among_wrong_answers() -> None:
+    rng = np.random.default_rng(0)
+    early = rng.uniform(0, 5, 20)
+    answers = np.stack([early, 1.25 * early + 0.5], 1)
+    wrong = rng.uniform(0, 5, (15, 2))
+    votes, speed, shift = line_through(np.concatenate([answers, wrong]))
+    assert votes >= 20 and abs(speed - 1.25) < 0.05 and abs(shift - 0.5) < 0.15
+
+
+def test_a_hash_bears_other_sizes_and_tells_pictures_apart() -> None:
+    rng = np.random.default_rng(0)
+    coarse = rng.integers(0, 256, (2, 6, 4, 3)).astype(np.uint8)
+    first, other = (each.repeat(32, 0).repeat(32, 1) for each in coarse)
+    apart = [perceptual_hash(first) ^ perceptual_hash(picture) for picture in (first[::2, ::2], other)]
+    assert apart[0].bit_count() <= 2 and apart[1].bit_count() > 15
