@@ -79,6 +79,32 @@ def find_parts(
     return {name: clear & (winner == i) for i, name in enumerate(names)}
 
 
+def masked_psnr(frames: np.ndarray, truth: np.ndarray, masks: np.ndarray) -> float:
+    """As `psnr`, over the box around each frame's mask, bool [T, H, W]; frames without any are left out.
+
+    NaN where no frame has one.
+    """
+    found = []
+    for frame, true, mask in zip(frames, truth, masks, strict=True):
+        if mask.any():
+            rows, columns = np.nonzero(mask)
+            box = slice(rows.min(), rows.max() + 1), slice(columns.min(), columns.max() + 1)
+            found.append(psnr(frame[box][None], true[box][None]))
+    return float(np.mean(found)) if found else float("nan")
+
+
+def ghost(frames: np.ndarray, truth: np.ndarray, figure: np.ndarray, reference: np.ndarray) -> float:
+    """What stays of the reference's dancer: how much larger the background's error is where they stood.
+
+    `figure` bool [T, H, W]: where the true frames show the dancer; `reference` bool [H, W]: where the
+    reference does. The mean absolute error of the background inside that silhouette minus elsewhere, in
+    levels of 255; NaN where either is empty.
+    """
+    error = np.abs(frames.astype(np.float32) - truth).mean(-1)
+    inside, outside = error[~figure & reference], error[~figure & ~reference]
+    return float(inside.mean() - outside.mean()) if len(inside) and len(outside) else float("nan")
+
+
 def centroids(mask: np.ndarray) -> np.ndarray | None:
     """(x, y) of a mask [H, W], or None where it is nearly empty."""
     rows, columns = np.nonzero(mask)

@@ -26,10 +26,12 @@ from ...stages.windows import plan
 from ..config import Config, JsonFile
 from ..progress import stage
 from .figures import log_figures, write_figures
+from .fingers import finger_figures
 
 FPS = Fraction(15)
 WRISTS = (9, 10)
 """Indices among the 133 keypoints."""
+HEAD = PARTS.index("head")
 HANDS = [PARTS.index("left_hand"), PARTS.index("right_hand")]
 WHOLE_BODY = 1.2
 """Framings of a smaller zoom show the whole body."""
@@ -138,6 +140,7 @@ def evaluate_model(config: EvaluateConfig) -> dict[str, Any]:
         for w in plan(settings.window_plan, config.frames + 1, settings.window_size, settings.window_overlap)
     ]
     figures = measure(clips, outputs, joints[1:])
+    figures |= finger_figures(outputs, [clip.frames[1:] for clip in clips])
     figures |= {"model": config.model, "seed": config.seed, "clips": config.clips, "frames": config.frames}
     figures |= {"steps": settings.steps, "guidance_scale": settings.guidance_scale, "windows": len(joints)}
     log_figures(figures)
@@ -205,6 +208,18 @@ def measure(clips: list[HeldOutClip], outputs: list[np.ndarray], joints: list[in
         "ssim": mean([quality.ssim(output, truth) for output, truth in pairs]),
         "psnr_of_reference": mean(
             [quality.psnr(np.repeat(c.frames[:1], len(c.frames) - 1, 0), c.frames[1:]) for c in clips]
+        ),
+        "face_psnr": mean(
+            [
+                quality.masked_psnr(o, c.frames[1:], c.parts[1:] == HEAD)
+                for o, c in zip(outputs, clips, strict=True)
+            ]
+        ),
+        "ghost": mean(
+            [
+                quality.ghost(o, c.frames[1:], c.parts[1:] > 0, c.parts[0] > 0)
+                for o, c in zip(outputs, clips, strict=True)
+            ]
         ),
         **colour_accuracy(clips, outputs),
         "flicker": mean([quality.flicker(output, truth) for output, truth in pairs]),

@@ -35,6 +35,24 @@ def test_psnr_is_what_its_name_says():
     assert quality.psnr(black, black + 16) == pytest.approx(20 * np.log10(255 / 16), abs=1e-6)
 
 
+def test_the_psnr_of_a_part_knows_nothing_of_the_rest():
+    truth, near = scene(20, 30), scene(20, 30, (204, 24, 24))
+    near[0, 60:] = 0
+    assert quality.masked_psnr(near, truth, mask_of(truth)) == pytest.approx(
+        20 * np.log10(255 / 16), abs=1e-6
+    )
+    assert np.isnan(quality.masked_psnr(near, truth, np.zeros_like(mask_of(truth))))
+
+
+def test_a_ghost_is_what_stays_where_the_reference_stood():
+    truth, reference = scene(20, 30), mask_of(scene(36, 30))[0]
+    assert quality.ghost(truth, truth, mask_of(truth), reference) == 0
+    assert quality.ghost(truth + 10, truth, mask_of(truth), reference) == 0  # as wrong elsewhere
+    shade = truth.copy()
+    shade[0, reference] -= 6
+    assert quality.ghost(shade, truth, mask_of(truth), reference) == pytest.approx(6)
+
+
 def test_a_part_is_found_where_its_colour_is():
     truth, moved = scene(20, 30), scene(26, 22)
     assert np.array_equal(find(truth, truth), mask_of(truth))

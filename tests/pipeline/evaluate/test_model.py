@@ -15,6 +15,10 @@ KEYS = {
     "colour_accuracy",
     "flicker",
     "seam_score",
+    "face_psnr",
+    "ghost",
+    "hands_found",
+    "finger_error_percent",
 }
 
 
