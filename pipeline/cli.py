@@ -17,6 +17,7 @@ from pydantic import ValidationError
 
 from ..stages.allocator import keep_freed_memory
 from ..stages.errors import PosedanceError
+from ..stages.threads import heed_usable_cpus
 from .config import AnimateConfig, BatchConfig, ClipConfig, ConfigFile, JsonFile, StepName, explain, resolve
 from .progress import show_log
 
@@ -212,6 +213,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     show_log()
     keep_freed_memory()
+    heed_usable_cpus()
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # waiting threads sleep: shared cores stay usable
     try:
         code = app(arguments, exit_on_error=False, print_error=False, result_action="return_value")

@@ -14,7 +14,7 @@ import pytest
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command line sets it, before torch loads
 # `make test` runs two files at a time: they share the processors, and torch reads this when it loads.
 if processes := os.environ.get("PYTEST_XDIST_WORKER_COUNT"):
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // int(processes))))
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, len(os.sched_getaffinity(0)) // int(processes))))
 # A shell starts its background jobs with SIGINT ignored, and they hand that on to the runs that tests stop.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 

@@ -13,18 +13,21 @@
 # RAY_PORT names another port than 6379. More options go to `ray start`: configs/cluster/node.sh head --num-gpus 4
 set -euo pipefail
 
+# Ray counts the cores of the machine; a batch system may have given us fewer.
+cpus() { python -c 'from posedance.stages.threads import usable_cpus; print(usable_cpus())'; }
+
 role=${1:?"usage: node.sh head | node.sh worker HEAD:PORT | node.sh wait HEAD:PORT NODES"}
 shift
 export RAY_AUTH_MODE=${RAY_AUTH_MODE:-token}
 case $role in
 head)
     if [ "$RAY_AUTH_MODE" = token ]; then ray get-auth-token --generate > /dev/null; fi
-    exec ray start --head --port "${RAY_PORT:-6379}" --disable-usage-stats --block "$@"
+    exec ray start --head --port "${RAY_PORT:-6379}" --disable-usage-stats --block --num-cpus "$(cpus)" "$@"
     ;;
 worker)
     address=${1:?"usage: node.sh worker HEAD:PORT"}
     shift
-    exec ray start --address "$address" --disable-usage-stats --block "$@"
+    exec ray start --address "$address" --disable-usage-stats --block --num-cpus "$(cpus)" "$@"
     ;;
 wait)
     exec python - "$@" <<'PYTHON'

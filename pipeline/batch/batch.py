@@ -12,13 +12,13 @@ What there is to do is found in `plan.py`; the scheduler of `workers/` runs it.
 
 import json
 import logging
-import os
 import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 from ...stages.errors import ConfigError, OutputError
+from ...stages.threads import usable_cpus
 from ..animate.graph import GRAPH, STEPS
 from ..config import BatchConfig
 from ..interrupts import deferred_interrupts
@@ -171,7 +171,7 @@ def make_executor(root: Path, config: BatchConfig) -> tuple[Executor, Shares]:
     if config.executor == "local":
         import torch
 
-        here = Machine(os.cpu_count() or 1, torch.cuda.device_count())
+        here = Machine(usable_cpus(), torch.cuda.device_count())
         shares = share_out([here], config.pools)
         return InProcess({pool: StepStage(each) for pool, (_, each) in shares.items()}), shares
     owned = start_ray(config.ray_address)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from ...stages.errors import ConfigError, PosedanceError
+from ...stages.threads import limit_threads
 from ..progress import show_log
 from ..workers.ray_actor import start_ray
 from .config import TrainConfig
@@ -36,7 +37,7 @@ def train_on_ray(config: TrainConfig, workers: int, address: str | None) -> Path
         cpus = min(1.0, resources.get("CPU", 1.0) / (workers + 1))  # the trainer's controller takes a share
         trainer = TorchTrainer(
             work,
-            train_loop_config={"config": config.model_dump_json(), "folder": str(Path.cwd())},
+            train_loop_config={"config": config.model_dump_json(), "folder": str(Path.cwd()), "cpus": cpus},
             scaling_config=ScalingConfig(
                 num_workers=workers,
                 use_gpu=gpus > 0,
@@ -63,6 +64,7 @@ def work(settings: dict[str, Any]) -> None:
     if not torch.cuda.is_available():
         os.environ["ACCELERATE_USE_CPU"] = "true"  # else accelerate would take each worker to be alone
     show_log()
+    limit_threads(settings["cpus"])
     os.chdir(settings["folder"])
     train(TrainConfig.model_validate_json(settings["config"]))
 

@@ -4,6 +4,7 @@ import os
 from typing import Any
 
 from ...stages.errors import ConfigError
+from ...stages.threads import usable_cpus
 from ...stages.types import Resources
 
 OBJECT_STORE_BYTES = 100_000_000
@@ -66,7 +67,11 @@ def start_ray(address: str | None) -> bool:
     address = cluster_address(address)
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     if address is None:
-        options |= {"include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES}
+        options |= {
+            "num_cpus": usable_cpus(),  # Ray itself counts those of the machine
+            "include_dashboard": False,
+            "object_store_memory": OBJECT_STORE_BYTES,
+        }
     try:
         ray.init(address=address or "local", **options)
     except (ConnectionError, ValueError, RuntimeError, ray.exceptions.AuthenticationError) as error:

@@ -1,5 +1,8 @@
 """Threads: what is said of the cores reaches every library. Counted where the kernel lists them."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -68,3 +71,64 @@ def test_mediapipe_takes_the_share(limit: Callable[[float], None]) -> None:
             return running() - before
 
     assert taken(6) - taken(2) == 4
+
+
+def cgroups(system: Path, groups: str, files: dict[str, str]) -> Path:
+    """A root of files in which Linux tells of control groups: those of a process, and their limits."""
+    for name, text in {"proc/self/cgroup": groups, **files}.items():
+        (system / name).parent.mkdir(parents=True, exist_ok=True)
+        (system / name).write_text(text)
+    return system
+
+
+V2, V1 = "sys/fs/cgroup", "sys/fs/cgroup/cpu,cpuacct"
+NO_QUOTA, ONE_CORE = {f"{V2}/a/cpu.max": "max 100000\n"}, {f"{V2}/a/cpu.max": "100000 100000\n"}
+
+
+@pytest.mark.parametrize(
+    ("groups", "files", "one"),
+    [
+        ("0::/a/b\n", NO_QUOTA, False),
+        ("0::/a/b\n", ONE_CORE, True),
+        ("0::/a/b\n", {**ONE_CORE, f"{V2}/a/b/cpu.max": "900000 100000\n"}, True),
+        ("0::/\n", {f"{V2}/cpu.max": "150000 100000\n"}, True),
+        ("0::/\n", {f"{V2}/cpu.max": "5000 100000\n"}, True),
+        ("0::/hidden\n", {f"{V2}/cpu.max": "100000 100000\n"}, True),
+        (
+            "4:cpu,cpuacct:/docker/x\n",
+            {f"{V1}/cpu.cfs_quota_us": "-1", f"{V1}/cpu.cfs_period_us": "1000"},
+            False,
+        ),
+        (
+            "4:cpu,cpuacct:/docker/x\n",
+            {f"{V1}/cpu.cfs_quota_us": "1000", f"{V1}/cpu.cfs_period_us": "1000"},
+            True,
+        ),
+        ("4:cpuset:/a\n", {f"{V2}/cpuset/a/cpu.max": "1 1"}, False),
+    ],
+)
+def test_quotas_of_control_groups_count(
+    tmp_path: Path, groups: str, files: dict[str, str], one: bool
+) -> None:
+    expected = 1 if one else len(os.sched_getaffinity(0))
+    assert threads.usable_cpus(cgroups(tmp_path, groups, files)) == expected
+    assert threads.usable_cpus(tmp_path / "nowhere") == len(os.sched_getaffinity(0))
+
+
+def test_a_process_of_one_core_takes_one_thread_and_gives_ray_one_core() -> None:
+    """As under `srun --cpus-per-task=1`: in a process of its own, for the choice is for good."""
+    if len(os.sched_getaffinity(0)) < 2:
+        pytest.skip("there is one core")
+    script = """
+import os
+os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+from posedance.pipeline.workers.ray_actor import start_ray
+from posedance.stages.threads import heed_usable_cpus, thread_limit
+heed_usable_cpus()
+import ray, torch
+start_ray(None)
+print(thread_limit(), torch.get_num_threads(), ray.cluster_resources()["CPU"])
+ray.shutdown()
+"""
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert ran.stdout.split() == ["1", "1", "1.0"]

@@ -26,7 +26,6 @@ estimators), and a small decoder for previews (latents as colours need no downlo
 """
 
 import logging
-import os
 import platform
 import tempfile
 import time
@@ -43,6 +42,7 @@ from ....datasets.puppets.render import make_character, make_motion, render
 from ....stages.media.encode import VideoWriter
 from ....stages.media.video import Clip, read_frames
 from ....stages.models import load_generator, why_unusable
+from ....stages.threads import usable_cpus
 from ...animate.settings import settings_of
 from ...config import AnimateConfig, EncodeConfig
 from ...cost import MEASURED, ONE_WINDOW
@@ -168,7 +168,7 @@ def machine() -> dict[str, Any]:
     """What a reader must know of where it was measured."""
     import torch
 
-    threads = {"processors": os.cpu_count(), "threads": torch.get_num_threads()}
+    threads = {"processors": usable_cpus(), "threads": torch.get_num_threads()}
     return {"system": platform.platform(), "devices": devices(), "versions": versions()} | threads
 
 
