@@ -1,6 +1,7 @@
 """Ray as it is used here: connecting to a cluster, and actors that nobody but the driver restarts."""
 
 import os
+from collections.abc import Collection
 from typing import Any
 
 from ...stages.errors import ConfigError
@@ -13,10 +14,11 @@ OBJECT_STORE_BYTES = 100_000_000
 TOKEN_HINT = "a cluster that has a token wants RAY_AUTH_MODE=token and that token here too"
 
 
-def start_actor(kind: type, resources: Resources, *arguments: Any) -> Any:
+def start_actor(kind: type, resources: Resources, *arguments: Any, avoid: Collection[str] = ()) -> Any:
     """A new actor: an object of the class `kind`, made of `arguments`, in a process of its own.
 
-    Ray neither restarts it nor repeats its calls: the driver decides what a death costs.
+    It starts on none of the nodes `avoid`, given by their ids. Ray neither restarts it nor repeats its calls:
+    the driver decides what a death costs.
     """
     import ray
 
@@ -27,6 +29,7 @@ def start_actor(kind: type, resources: Resources, *arguments: Any) -> Any:
         max_restarts=0,
         max_task_retries=0,
         runtime_env={"env_vars": {"OMP_WAIT_POLICY": "PASSIVE"}},
+        **({"label_selector": {"ray.io/node-id": f"!in({','.join(avoid)})"}} if avoid else {}),
     ).remote(*arguments)
 
 

@@ -2,32 +2,29 @@
 
 Ray restarts and retries nothing itself. A worker that dies, or makes no progress for too long and is killed,
 costs the attempt it was making. One whose task failed unexpectedly is replaced: were it sick, it would fail
-fast, always be the free one, and take all tasks. A pool begins with one worker, grows with what is queued,
-and gives an idle worker up when another stage waits for its cores, as after the loss of a machine.
+fast, always be the free one, and take all tasks. Where that goes on, and where a disk is full, no more is
+done (`shelf.py`), as long as there is another place. A pool begins with one worker, grows with what is
+queued, and gives an idle worker up when another stage waits for its cores, as after the loss of a machine.
 """
 
-import json
+import logging
 import math
-import os
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
-from contextlib import suppress
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ...stages.allocator import keep_freed_memory
 from ...stages.base import Stage
 from ...stages.errors import ConfigError, PosedanceError
-from ...stages.threads import limit_threads
-from ..progress import observed
-from .executor import POLL_S, Outcome, Task, attempt
+from .executor import POLL_S, Outcome, Task
 from .ray_actor import end_actor, one_line, start_actor
+from .ray_worker import Pulse, Worker
+from .shelf import SHELVED_AFTER, Place, Shelf
 
-BEAT_S = 1.0
-"""A worker that goes on says so at most this often, in seconds."""
+logger = logging.getLogger(__name__)
+
 ROOM_S = 10.0
 """A worker that waits this long for free cores, in seconds, gets those of an idle one of another stage."""
 
@@ -40,81 +37,22 @@ class Pool:
     workers: int
 
 
-class Worker:
-    """What runs inside an actor: one stage, set up once. `beat` is the file that says it is alive."""
-
-    def __init__(self, stage: Stage[Any, Any], beat: Path) -> None:
-        self._stage = stage
-        self._beat = beat
-        self._task = ""
-        self._last = 0.0
-
-    def setup(self) -> Outcome:
-        keep_freed_memory()
-        limit_threads(self._stage.resources.cpus)
-        return attempt(partial(self._do, "setup", self._stage.setup))
-
-    def run(self, task: str, work: Any) -> Outcome:
-        self._task, self._last = task, 0.0
-        with observed(self._tell):
-            outcome = attempt(partial(self._do, "start", partial(self._stage, work)))
-        self._task, self._last = "", 0.0
-        with suppress(OSError):  # of a full disk the outcome tells
-            self._tell("idle", 0, None)
-        return outcome
-
-    def _do(self, what: str, call: Callable[[], Any]) -> Any:
-        self._tell(what, 0, None)
-        return call()
-
-    def _tell(self, what: str, done: int, total: int | None) -> None:
-        now = time.time()
-        if now - self._last < BEAT_S:
-            return
-        self._last = now
-        state = {
-            "task": self._task,
-            "what": what,
-            "done": done,
-            "total": total,
-            "pid": os.getpid(),
-            "time": now,
-        }
-        temporary = self._beat.with_suffix(".new")
-        temporary.write_text(json.dumps(state))
-        os.replace(temporary, self._beat)
-
-
-@dataclass(slots=True)
-class Pulse:
-    """The beats of a worker, by this machine's clock: that of the worker's may be hours off."""
-
-    beat: Path
-    told: int = 0
-    heard: float = 0.0
-
-    def silent_s(self, now: float) -> float:
-        """Seconds since the file was seen to change; 0 while there is none: the worker waits for room."""
-        try:
-            told = self.beat.stat().st_mtime_ns
-        except FileNotFoundError:
-            return 0.0
-        if told != self.told:
-            self.told, self.heard = told, now
-        return now - self.heard
-
-
 @dataclass(slots=True)
 class ActorHandle:
-    """An actor as the driver sees it: `task` is None while it is set up or idle, `call` None while idle."""
+    """An actor as the driver sees it: `task` is None while it is set up or idle, `call` None while idle.
+
+    `where` is the call that tells its place, which is known once it is ready.
+    """
 
     stage: str
     actor: Any
     pulse: Pulse
     call: Any
+    where: Any
     task: Task | None = None
     began: float = 0.0
     ready: bool = False
+    place: Place | None = None
     stalled: bool = False
 
 
@@ -123,6 +61,7 @@ class OnRay:
 
     `beats` is a folder, shared by all machines, where workers say that they go on; one that says nothing for
     `timeout_s` seconds is killed and replaced. A stage that cannot be set up ends everything: PosedanceError.
+    A worker at a sick GPU is kept, idle, for then Ray starts no other there.
     Needs `start_ray`; `owns_ray`: closing disconnects.
     """
 
@@ -143,22 +82,24 @@ class OnRay:
         self._handles: list[ActorHandle] = []
         self._started: Counter[str] = Counter()
         self._failed_setups: Counter[str] = Counter()
+        self._shelf = Shelf()
         self._owns_ray = owns_ray
         for stage in pools:
             self._start(stage)
 
     def free(self, stage: str, queued: int) -> bool:
-        handles = [handle for handle in self._handles if handle.stage == stage]
-        if any(handle.call is None for handle in handles):
+        if self._idle(stage):
             return True
-        coming = sum(handle.task is None for handle in handles)
+        self._leave_shelved(stage)
+        handles = [handle for handle in self._handles if handle.stage == stage]
+        coming = sum(handle.task is None and handle.call is not None for handle in handles)
         for _ in range(min(queued - coming, self._pools[stage].workers - len(handles))):
             self._start(stage)
         return False
 
     def submit(self, task: Task) -> None:
-        handle = next(
-            handle for handle in self._handles if handle.stage == task.stage and handle.call is None
+        handle = min(
+            self._idle(task.stage), key=lambda handle: self._shelf.has_failed(task.name, handle.place)
         )
         handle.task = task
         handle.began = handle.pulse.heard = time.monotonic()
@@ -197,8 +138,9 @@ class OnRay:
         self._started[stage] += 1
         resources, beat = pool.stage.resources, self._beats / f"{stage}-{number}.json"
         beat.unlink(missing_ok=True)
-        actor = start_actor(Worker, resources, pool.stage, beat)
-        handle = ActorHandle(stage, actor, Pulse(beat), actor.setup.remote(), began=time.monotonic())
+        actor = start_actor(Worker, resources, pool.stage, beat, avoid=self._shelf.avoided(stage))
+        setup, place = actor.setup.remote(), actor.place.remote()
+        handle = ActorHandle(stage, actor, Pulse(beat), setup, place, began=time.monotonic())
         self._handles.append(handle)
 
     def _ended(self, handle: ActorHandle) -> list[tuple[Task, Outcome]]:
@@ -207,6 +149,7 @@ class OnRay:
         handle.task = handle.call = None
         try:
             outcome: Outcome = self._ray.get(call)
+            handle.place = handle.place or self._ray.get(handle.where)
         except self._ray.exceptions.RayError as error:
             lost, reason, verdict = True, one_line(error), "failed"
             if handle.stalled:
@@ -215,15 +158,76 @@ class OnRay:
                 reason, verdict = f"the worker died: {reason}", "trouble"
             outcome = Outcome(verdict, time.monotonic() - handle.began, reason)
         if task is not None:
-            if lost or outcome.verdict == "failed":
-                self._remove(handle)
-            return [(task, outcome)]
+            return [(task, self._judge(handle, task, outcome, lost))]
         if outcome.verdict == "done":
             handle.ready = True
             self._failed_setups[handle.stage] = 0
         else:
             self._setup_failed(handle, outcome)
         return []
+
+    def _judge(self, handle: ActorHandle, task: Task, outcome: Outcome, lost: bool) -> Outcome:
+        """What an attempt says of its worker and its place: either may be sick, or the disk there full."""
+        stage, place, shelf = task.stage, handle.place, self._shelf
+        assert place is not None, "it was ready"
+        if outcome.verdict == "full":
+            if not self._may_start(stage, {place.node}):
+                return outcome
+            if not shelf.is_shelved(stage, place):
+                logger.warning(f"{place} gets no more work: {outcome.error}")
+            shelf.shelve_node(place.node)
+            self._remove(handle)
+            return replace(outcome, verdict="trouble")
+        if not lost and outcome.verdict != "failed":
+            shelf.worked(stage, place, task.name)
+            return outcome
+        self._remove(handle)
+        others = (other for other in self._handles if other.stage == stage and other.ready)
+        elsewhere = any(other.place != place and not self._is_shelved(other) for other in others)
+        if shelf.failed(stage, place, task.name) and elsewhere and not shelf.is_shelved(stage, place):
+            shelf.shelve(stage, place)
+            logger.warning(
+                f"{place} gets no more work of stage {stage}: {SHELVED_AFTER} tasks failed there one after "
+                f"the other, the last by {outcome.error}"
+            )
+        return outcome
+
+    def _idle(self, stage: str) -> list[ActorHandle]:
+        """The workers of a stage that may be given a task."""
+        return [
+            handle
+            for handle in self._handles
+            if handle.stage == stage and handle.call is None and not self._is_shelved(handle)
+        ]
+
+    def _leave_shelved(self, stage: str) -> None:
+        """End workers on machines that the stage avoids. If no other place is left, those come back."""
+        if not self._shelf.concerns(stage):
+            return
+        avoided, may_start = self._shelf.avoided(stage), self._may_start(stage)
+        handles = [handle for handle in self._handles if handle.stage == stage]
+        for handle in handles:
+            waits = handle.task is None and handle.call is not None and not handle.pulse.beat.exists()
+            idles = handle.call is None and handle.place is not None and handle.place.node in avoided
+            if idles or (waits and not may_start):
+                self._remove(handle)
+        left = [handle for handle in self._handles if handle.stage == stage]
+        full = len(left) == self._pools[stage].workers
+        if all(handle.call is None for handle in left) and (full or not may_start):
+            logger.warning(f"{stage}: no other place is left, so those that were given up are tried again")
+            self._shelf.clear(stage)
+
+    def _is_shelved(self, handle: ActorHandle) -> bool:
+        return self._shelf.is_shelved(handle.stage, handle.place)
+
+    def _may_start(self, stage: str, without: Collection[str] = ()) -> bool:
+        """Whether there is a machine where a worker of the stage may start, apart from those `without`."""
+        avoided = self._shelf.avoided(stage) | set(without)
+        nodes = self._ray.nodes()
+        return any(
+            node["Alive"] and node["Resources"].get("CPU", 0) and node["NodeID"] not in avoided
+            for node in nodes
+        )
 
     def _setup_failed(self, handle: ActorHandle, outcome: Outcome) -> None:
         """Another is started, unless so many setups in a row failed and no worker of the stage lives."""
@@ -260,8 +264,13 @@ class OnRay:
             and handle.task is None
             and handle.began < late
             and not handle.pulse.beat.exists()
+            and not self._shelf.avoided(handle.stage)  # else there may never be room for all
         }
-        idle = (handle for handle in self._handles if handle.call is None and handle.stage not in waiting)
+        idle = (
+            handle
+            for handle in self._handles
+            if handle.call is None and handle.stage not in waiting and not self._is_shelved(handle)
+        )
         if waiting and (handle := next(idle, None)):
             self._remove(handle)
 

@@ -2,6 +2,7 @@
 
 import errno
 import math
+import multiprocessing
 import os
 import sys
 import time
@@ -17,8 +18,10 @@ from typing import Any
 import pytest
 
 from posedance.pipeline.workers.executor import Executor, InProcess, Outcome, Task, attempt
-from posedance.pipeline.workers.ray_pool import OnRay, Pool, Pulse, Worker
+from posedance.pipeline.workers.ray_pool import OnRay, Pool
+from posedance.pipeline.workers.ray_worker import Pulse, Worker
 from posedance.pipeline.workers.scheduler import Scheduler
+from posedance.pipeline.workers.shelf import SHELVED_AFTER, Place, Shelf
 from posedance.stages.errors import ConfigError, PictureError, UnavailableError, VideoError
 from posedance.stages.types import Resources
 
@@ -371,6 +374,105 @@ def test_on_ray_what_is_made_and_not_used_yet_is_bounded(by_value: Any, tmp_path
         Scheduler(tasks, executor, list(pools), attempts=1, max_live=5, listen=listen).run()
     assert len(waiting) == 80 * 3 and waiting[-1] == 0
     assert 3 <= max(waiting) <= 5, "makers run ahead, but not far"
+
+
+def test_a_place_is_shelved_after_failures_that_are_not_the_tasks_own() -> None:
+    shelf, sick, well = Shelf(), Place("n1", "host", ("0",)), Place("n1", "host", ("1",))
+    for number in range(SHELVED_AFTER):
+        for _ in range(2):  # twice the same task is one
+            looks_sick = shelf.failed("denoise", sick, f"task-{number}")
+        assert looks_sick == (number == SHELVED_AFTER - 1)
+    assert shelf.has_failed("task-0", sick) and not shelf.has_failed("task-0", well)
+    shelf.shelve("denoise", sick)
+    assert shelf.is_shelved("denoise", sick) and not shelf.is_shelved("pose", sick)
+    assert shelf.avoided("denoise") == set(), "the other GPU of that machine works on"
+
+    shelf.failed("denoise", well, "task-0")
+    assert not shelf.is_shelved("denoise", sick), "task-0 fails everywhere: the place is not to blame"
+    assert not shelf.failed("denoise", well, "task-1") and not shelf.failed("denoise", well, "task-2")
+
+    for number in range(3, 9):
+        shelf.worked("denoise", sick, f"ok-{number}")
+        assert not shelf.failed("denoise", sick, f"task-{number}"), "successes lie between"
+
+
+def test_a_machine_without_gpus_is_shelved_as_a_whole_and_a_full_one_for_all_stages() -> None:
+    shelf, one, other = Shelf(), Place("n1", "host1"), Place("n2", "host2", ("0",))
+    shelf.shelve("pose", one)
+    assert shelf.avoided("pose") == {"n1"} and shelf.avoided("draw") == set()
+    shelf.shelve_node("n2")
+    assert shelf.avoided("draw") == {"n2"} and shelf.is_shelved("denoise", other)
+    shelf.clear("pose")
+    assert not shelf.concerns("pose") and not shelf.is_shelved("pose", one)
+
+
+@dataclass
+class Placed(Toy):
+    """Fails on the GPU 0, and finds the disk of the machine full where the first without a GPU was set up."""
+
+    def setup(self) -> None:
+        import ray
+
+        self.node, gpu = ray.get_runtime_context().get_node_id(), os.environ.get("CUDA_VISIBLE_DEVICES", "")
+        self.sick, self.full = gpu == "0", False
+        if not self.resources.gpus:
+            try:
+                with (self.folder / "first").open("x") as file:
+                    file.write(self.node)
+            except FileExistsError:
+                pass
+            self.full = (self.folder / "first").read_text() == self.node
+
+    def __call__(self, item: str) -> None:
+        if self.sick:
+            with (self.folder / "failures").open("a") as file:
+                file.write("x")
+            raise RuntimeError("CUDA error: an illegal memory access was encountered")
+        if self.full:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        time.sleep(0.3)
+        super().__call__(item)
+
+
+def run_on_two_machines(folder: Path) -> None:
+    """16 tasks on two GPUs, of which one is sick, and 4 on two machines, of which one has a full disk."""
+    import ray
+    from ray.cluster_utils import Cluster
+
+    store = {"object_store_memory": 80_000_000, "num_cpus": 2}
+    cluster = Cluster(
+        initialize_head=True, head_node_args={**store, "num_gpus": 2, "include_dashboard": False}
+    )
+    cluster.add_node(**store)
+    ray.init(address=cluster.address, log_to_driver=False, logging_level="ERROR")
+    ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    pools = {
+        "gpu": Pool(Placed(folder, Resources(0.5, 1)), 2),
+        "cpu": Pool(Placed(folder, Resources(0.5)), 2),
+    }
+    tasks = [Task(f"ok-{number}", "gpu", 0, f"ok-{number}") for number in range(16)]
+    tasks += [Task(f"ok-{number}", "cpu", 0, f"ok-{number}") for number in range(16, 20)]
+    given_up: list[str] = []
+
+    def listen(event: str, task: Task, outcome: Outcome | None, tries: int) -> None:
+        if event == "quarantine":
+            given_up.append(task.name)
+
+    with closing(OnRay(pools, folder / "beats", timeout_s=60, attempts=2, owns_ray=True)) as executor:
+        Scheduler(tasks, executor, list(pools), attempts=2, max_live=9, listen=listen).run()
+    cluster.shutdown()
+    assert not given_up
+
+
+@pytest.mark.slow
+def test_on_ray_a_sick_gpu_and_a_full_disk_get_no_more_work(tmp_path: Path) -> None:
+    (tmp_path / "beats").mkdir()
+    run = multiprocessing.get_context("spawn").Process(target=run_on_two_machines, args=(tmp_path,))
+    run.start()
+    run.join(120)
+    assert run.exitcode == 0
+    assert results(tmp_path) == sorted(f"ok-{number}" for number in range(20))
+    assert len((tmp_path / "failures").read_text()) == SHELVED_AFTER, "then its worker only keeps its place"
 
 
 class Unusable(Toy):

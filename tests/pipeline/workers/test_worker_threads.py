@@ -20,7 +20,7 @@ from pathlib import Path
 from posedance.pipeline.batch.stages import StepStage, Work
 from posedance.pipeline.config import AnimateConfig
 from posedance.pipeline.animate.graph import step_keys
-from posedance.pipeline.workers.ray_pool import Worker
+from posedance.pipeline.workers.ray_worker import Worker
 from posedance.stages.types import Resources
 
 cpus, root = float(sys.argv[1]), Path(sys.argv[2])
