@@ -81,8 +81,8 @@ class RayWorkers:
     def predict(self, worker: Any, part: Part, latents: "Tensor") -> Any:
         return worker.predict.remote(part, latents.numpy())
 
-    def wait(self, calls: list[Any]) -> Any:
-        return self._ray.wait(calls, num_returns=1)[0][0]
+    def wait(self, calls: list[Any], at_most_s: float) -> Any | None:
+        return next(iter(self._ray.wait(calls, num_returns=1, timeout=at_most_s)[0]), None)
 
     def result(self, call: Any) -> "Tensor | None":
         import torch

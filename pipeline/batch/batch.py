@@ -13,18 +13,18 @@ What there is to do is found in `plan.py`; the scheduler of `workers/` runs it.
 import json
 import logging
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
+from typing import Any
 
-from ...stages.errors import ConfigError, OutputError
+from ...stages.errors import ConfigError
 from ...stages.threads import usable_cpus
 from ..animate.graph import GRAPH, STEPS
 from ..config import BatchConfig
 from ..interrupts import deferred_interrupts
 from ..job.job import Job, hold, make_folder, sweep, write_text
 from ..job.output import refuse_video
-from ..job.publish import publish
 from ..job.storage import put, scratch_for, url_of
 from ..workers.executor import Executor, InProcess, Outcome, Task
 from ..workers.machines import Machine, machines_of_ray
@@ -34,8 +34,9 @@ from ..workers.resources import Shares, describe, share_out
 from ..workers.scheduler import Scheduler
 from .log import Log
 from .plan import Plan, find_items, forget_from, plan_items, shard_of, tasks_of
+from .publishing import Publisher
 from .stages import StepStage, shared_folder
-from .status import BEATS, quarantine_path, state_of, states_of, write_index
+from .status import BEATS, EVENTS, quarantine_path, state_of, states_of, write_index
 
 logger = logging.getLogger(__name__)
 
@@ -84,17 +85,27 @@ def batch(config: BatchConfig) -> int:
         finally:
             log.close()
             states = [state_of(root, name, keys) for name, keys in plan.keys.items()]
-            summary, lines = log.summary(states, len(plan.done)), list(log.lines(states, len(plan.done)))
-            write_index(root, states_of(root), lines)
-            write_text(root / f"summary{part}.json", json.dumps(summary, indent=1))
-            if url is not None:
-                for name in ("index.html", "events.jsonl"):
-                    copy = Path(name)
-                    put(root / name, f"{url}/{copy.stem}{part}{copy.suffix}")
-                put(root / f"summary{part}.json", f"{url}/summary{part}.json")
+            lines = list(log.lines(states, len(plan.done)))
+            write_summary(root, part, log, log.summary(states, len(plan.done)), lines, url)
     for line in lines:
         logger.info(line)
     return QUARANTINED if any(state.status == "quarantined" for state in states) else 0
+
+
+def write_summary(
+    root: Path, part: str, log: Log, summary: Mapping[str, Any], lines: Sequence[str], url: str | None
+) -> None:
+    """Write what tells of the run that ended; copies of it, and of events.jsonl, go to `url`."""
+    name = f"summary{part}.json"
+    with log.spared("index.html"):
+        write_index(root, states_of(root), lines)
+    with log.spared(name):
+        write_text(root / name, json.dumps(summary, indent=1))
+    if url is not None:
+        copies = {"index.html": f"index{part}.html", EVENTS: f"events{part}.jsonl", name: name}
+        for file, copy in copies.items():
+            with log.spared(file):
+                put(root / file, f"{url}/{copy}")
 
 
 @contextmanager
@@ -117,10 +128,7 @@ def run_tasks(root: Path, plan: Plan, config: BatchConfig, log: "Log", url: str 
     keys = plan.keys
 
     failed: list[str] = []
-    uncopied: list[str] = []
-
-    def copy(name: str, url: str) -> None:
-        publish(Job(root / name), f"{url}/{name}", keys[name])
+    publisher = Publisher(root, url, keys)
 
     def listen(event: str, task: Task, outcome: Outcome | None, tries: int) -> None:
         log(event, task, outcome, tries)
@@ -129,12 +137,8 @@ def run_tasks(root: Path, plan: Plan, config: BatchConfig, log: "Log", url: str 
             key = task.work.keys[step.name]
             for note in Job(shared_folder(root, step.name, key)).facts(step.name).get("notes", ()):
                 logger.info(note)
-        if url is not None and ended and task.item is not None and step is GRAPH[-1]:
-            try:
-                copy(task.item, url)
-            except OutputError as error:  # the other videos are made all the same
-                logger.warning(f"{error}: tried again at the end")
-                uncopied.append(task.item)
+        if ended and task.item is not None and step is GRAPH[-1]:
+            publisher.add(task.item)
         if event == "quarantine":
             failed[:] = [task.name]
         if outcome is None or task.item is None or event not in ("quarantine", "drop"):
@@ -148,10 +152,11 @@ def run_tasks(root: Path, plan: Plan, config: BatchConfig, log: "Log", url: str 
                 "attempts": tries,
                 "trace": outcome.trace,
             }
-            write_text(path, json.dumps(record, indent=1))
+            with log.spared(path.name):
+                write_text(path, json.dumps(record, indent=1))
 
     log.workers = executor.workers
-    with closing(executor), deferred_interrupts() as stopped:
+    with closing(publisher), closing(executor), deferred_interrupts() as stopped:
         Scheduler(
             tasks_of(root, plan.todo, keys, shares),
             executor,
@@ -161,9 +166,7 @@ def run_tasks(root: Path, plan: Plan, config: BatchConfig, log: "Log", url: str 
             listen=listen,
             stopped=stopped,
         ).run()
-    if url is not None:
-        for name in uncopied:
-            copy(name, url)
+        publisher.finish()
 
 
 def make_executor(root: Path, config: BatchConfig) -> tuple[Executor, Shares]:

@@ -6,11 +6,13 @@ import sys
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from tqdm import tqdm
 
+from ...stages.errors import OutputError
 from ..animate.graph import GRAPH
 from ..job.job import write_text
 from ..progress import LOG_INTERVAL_S
@@ -35,7 +37,10 @@ class Log:
     def __init__(self, root: Path, part: str, num_items: int, left_out: Mapping[str, int]) -> None:
         self._root, self._left_out = root, dict(left_out)
         self._progress = progress_path(root, part)
-        self._file = (root / EVENTS).open("a", encoding="utf-8", buffering=1)
+        self._unwritten: set[str] = set()
+        self._file: BinaryIO | None = None
+        with self.spared(EVENTS):
+            self._file = (root / EVENTS).open("ab", buffering=0)
         self._began = time.time()
         self.workers: Callable[[], Mapping[str, int]] = Counter
         self._stages: dict[str, Counter[str]] = {}
@@ -72,7 +77,9 @@ class Log:
         }
         if outcome is not None:
             record |= {"seconds": round(outcome.seconds, 3), "error": outcome.error}
-        self._file.write(json.dumps(record) + "\n")
+        if self._file is not None:
+            with self.spared(EVENTS):
+                self._file.write(f"{json.dumps(record)}\n".encode())
         if event == "start":
             counts["queued"] -= 1
             counts["running"] += 1
@@ -106,7 +113,8 @@ class Log:
         self._told = now
         workers = {} if ended else self.workers()
         stages = {name: {**counts, "workers": workers.get(name, 0)} for name, counts in self._stages.items()}
-        write_text(self._progress, json.dumps({"began": self._began, "ended": ended, "stages": stages}))
+        with self.spared(self._progress.name):
+            write_text(self._progress, json.dumps({"began": self._began, "ended": ended, "stages": stages}))
         if self._terminal:
             lines = table(stages, now - self._began)
             while len(self._rows) < len(lines):
@@ -123,14 +131,26 @@ class Log:
         self._bar.set_postfix_str(", ".join(running), refresh=False)
         if ended is None and now - self._indexed > INDEX_S:
             self._indexed = now
-            write_index(self._root, states_of(self._root))
+            with self.spared("index.html"):
+                write_index(self._root, states_of(self._root))
+
+    @contextmanager
+    def spared(self, name: str) -> Iterator[None]:
+        """Within this, a file that only tells of the batch may fail to be written: it is said once."""
+        try:
+            yield
+        except (OSError, OutputError) as error:
+            if name not in self._unwritten:
+                self._unwritten.add(name)
+                logger.warning(f"{error}: the batch goes on without {name}")
 
     def close(self) -> None:
         self._tell(ended=time.time())
         for row in self._rows:
             row.close()
         self._bar.close()
-        self._file.close()
+        if self._file is not None:
+            self._file.close()
 
     def summary(self, states: Sequence[ItemState], done_before: int) -> dict[str, Any]:
         """The run in numbers: videos by status; what was skipped, left out, given up; each step's seconds."""

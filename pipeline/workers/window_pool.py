@@ -1,10 +1,11 @@
 """The windows of one video on a pool of workers: who predicts what, at every step.
 
 Earlier steps have precedence, but windows whose frames are ready for the next step do not wait for the
-others. A worker that dies costs the windows that it had. How workers are reached is not known here: see
-`Workers`.
+others. A worker that dies, or that hangs and is ended, costs the windows that it had. How workers are reached
+is not known here: see `Workers`.
 """
 
+import time
 from bisect import insort
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
 
 MAX_LOSSES = 5
 """Workers that may die one after the other, without one prediction in between, before the run is given up."""
+LONGEST_CALL_S = 1800.0
+"""Seconds that any call may take, as `batch --timeout` has it by default,"""
+TIMES_THE_LONGEST = 10
+"""and so many times as long as the longest one until then: what takes longer hangs. Assumed, not measured."""
 CALLS_AHEAD = 2
 """Calls that a worker has at once: it does not wait for the driver to send the next window."""
 
@@ -111,8 +116,8 @@ class Workers(Protocol):
         """Send a worker a part of the video, and the latents [F, 4, h, w] of its window; returns the call."""
         ...
 
-    def wait(self, calls: list[Any]) -> Any:
-        """Wait for one of the calls to end, and return it."""
+    def wait(self, calls: list[Any], at_most_s: float) -> Any | None:
+        """Wait for one of the calls to end, and return it; None where it takes longer."""
         ...
 
     def result(self, call: Any) -> "Tensor | None":
@@ -131,17 +136,23 @@ class WorkerSlot:
     number: int
     worker: Any
     calls: dict[Any, Part | None]
+    began: float
+    """When it began its oldest call, in seconds."""
     since: int = 0
-    """When it began its oldest call, in calls that the pool has sent or received."""
+    """The same in calls that the pool has sent or received."""
 
 
 class WindowPool:
     """At most `size` workers, and who of them does what of the windows in `queue`."""
 
-    def __init__(self, workers: Workers, size: int, queue: WindowQueue) -> None:
+    def __init__(
+        self, workers: Workers, size: int, queue: WindowQueue, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self.slots: list[WorkerSlot] = []
+        self._clock = clock
         self._workers, self._size, self._queue = workers, size, queue
         self._losses = self._count = 0
+        self._longest = 0.0
 
     def run(self) -> None:
         """Until the video is denoised."""
@@ -161,7 +172,7 @@ class WindowPool:
 
     def _fill(self, number: int) -> None:
         worker, setup = self._workers.start()
-        self.slots.append(WorkerSlot(number, worker, {setup: None}))
+        self.slots.append(WorkerSlot(number, worker, {setup: None}, self._clock()))
 
     def _hand_out(self) -> None:
         """A part to each worker, then one ahead, first to those who have worked longest on what they have."""
@@ -184,13 +195,18 @@ class WindowPool:
         ready.remove(part)
         if not slot.calls:
             self._count += 1
-            slot.since = self._count
+            slot.since, slot.began = self._count, self._clock()
         slot.calls[call] = part
 
     def _collect(self) -> None:
         """Wait for one call and take what it brings; the parts of a worker that died are ready again."""
         calls = {call: slot for slot in self.slots for call in slot.calls}
-        call = self._workers.wait(list(calls))
+        patience_s = max(LONGEST_CALL_S, TIMES_THE_LONGEST * self._longest)
+        slowest = min((slot for slot in self.slots if slot.calls), key=lambda slot: slot.began)
+        call = self._workers.wait(list(calls), max(0.0, slowest.began + patience_s - self._clock()))
+        if call is None:
+            self._lose(slowest, LostWorker(f"no progress for {patience_s:.0f} s: the worker was ended"))
+            return
         slot = calls[call]
         try:
             v = self._workers.result(call)
@@ -199,10 +215,10 @@ class WindowPool:
             return
         part = slot.calls.pop(call)
         self._count += 1
-        slot.since = self._count
+        began, slot.since, slot.began = slot.began, self._count, self._clock()
         if part is None or v is None:
             return
-        self._losses = 0
+        self._losses, self._longest = 0, max(self._longest, slot.began - began)
         queue = self._queue
         step = queue.denoising.step
         queue.add(queue.take(part, v), self._size)

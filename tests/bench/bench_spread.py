@@ -82,7 +82,7 @@ class SleepingActors(Messages):
         half = part.half is not None
         return worker.predict.remote(part.step, half, self.count(latents))
 
-    def wait(self, calls: list[Any]) -> Any:
+    def wait(self, calls: list[Any], at_most_s: float) -> Any:
         return self.ray.wait(calls, num_returns=1)[0][0]
 
     def result(self, call: Any) -> torch.Tensor | None:
@@ -123,7 +123,7 @@ class SleepingThreads(Messages):
         half = part.half is not None
         return self._send(worker, (part.step, half, self.count(latents)))
 
-    def wait(self, calls: list[Any]) -> Any:
+    def wait(self, calls: list[Any], at_most_s: float) -> Any:
         return self.ended.get()
 
     def result(self, call: Any) -> torch.Tensor | None:
@@ -153,7 +153,7 @@ class ClockWorkers:
         self.calls[call] = self.free[worker], latents
         return call
 
-    def wait(self, calls: list[Any]) -> Any:
+    def wait(self, calls: list[Any], at_most_s: float) -> Any:
         call = min(calls, key=lambda call: self.calls[call][0])
         self.now = max(self.now, self.calls[call][0])
         return call

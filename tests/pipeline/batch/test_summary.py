@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from posedance.pipeline.batch.batch import batch
 from posedance.pipeline.config import BatchConfig
 
@@ -48,3 +50,16 @@ def test_files_of_another_kind_are_counted_as_filtered(inputs: Path, tmp_path: P
     assert summary["filtered"] == {"files of another kind": 1}
     assert summary["videos"] == {"quarantined": 1} and list(summary["quarantined"]) == ["broken--ref6"]
     assert "filtered: 1 files of another kind" in (output / "index.html").read_text()
+
+
+def test_files_that_only_tell_of_a_batch_never_end_it(
+    inputs: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A folder lies where each of them belongs."""
+    for name in ("index.html", "events.jsonl", "summary.json", ".work/progress.json"):
+        (tmp_path / name).mkdir(parents=True)
+    (inputs / "one.csv").write_text("pose,reference\ndance1.npz,ref6.png\n")
+    assert batch(config(tmp_path, manifest=inputs / "one.csv")) == 0
+    assert (tmp_path / "dance1--ref6" / "result.mp4").exists()
+    for name in ("index.html", "events.jsonl", "summary.json", "progress.json"):
+        assert sum(f"the batch goes on without {name}" in line for line in caplog.messages) == 1

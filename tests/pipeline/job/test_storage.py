@@ -2,6 +2,7 @@
 
 import shutil
 import tempfile
+import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -198,7 +199,7 @@ def test_a_copy_that_fails_holds_no_other_video_up(
             raise OutputError("cannot reach memory://out/a: TimeoutError")
         publish(job, url, keys)
 
-    monkeypatch.setattr("posedance.pipeline.batch.batch.publish", failing)
+    monkeypatch.setattr("posedance.pipeline.batch.publishing.publish", failing)
     (inputs / "videos.csv").write_text(
         "pose,reference,seed,name\ndance.npz,character.png,1,a\ndance.npz,character.png,2,b\n"
     )
@@ -214,6 +215,29 @@ def test_a_copy_that_fails_holds_no_other_video_up(
     assert [state.status for state in states_of(scratch_for("memory://out"))] == ["done", "done"]
     assert get_text("memory://out/b/published.json") is not None
     assert (get_text("memory://out/a/published.json") is not None) == (failures == 1)
+
+
+def test_a_slow_store_holds_no_other_video_up(inputs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The copy of the first video does not end before the second is made."""
+    made, in_time = threading.Event(), []
+
+    def slow(job: Job, url: str, keys: Mapping[str, Key]) -> None:
+        if url.endswith("/a"):
+            in_time.append(made.wait(60))
+        else:
+            made.set()
+        publish(job, url, keys)
+
+    monkeypatch.setattr("posedance.pipeline.batch.publishing.publish", slow)
+    (inputs / "videos.csv").write_text(
+        "pose,reference,seed,name\ndance.npz,character.png,1,a\ndance.npz,character.png,2,b\n"
+    )
+    config = BatchConfig.model_validate({
+        "manifest": inputs / "videos.csv", "output": "memory://out", "model": "tiny-random", "steps": 1
+    }).model_copy(update={"executor": "local"})  # fmt: skip
+    assert batch(config) == 0
+    assert in_time == [True]
+    assert all(get_text(f"memory://out/{name}/published.json") for name in "ab")
 
 
 def test_a_batch_finds_folders_in_a_store(inputs: Path, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from posedance.pipeline.workers.window_pool import (
     MAX_LOSSES,
+    TIMES_THE_LONGEST,
     LostWorker,
     Part,
     WindowPool,
@@ -27,13 +28,14 @@ SIGMAS = torch.tensor([5.0, 1.0, 0.0])
 
 
 class ClockWorkers:
-    """A whole window takes 2 ticks, half of one 1 tick. Calls named in `deadly` kill their worker."""
+    """A whole window takes 2 ticks, half of one 1 tick. Calls named in `deadly` kill their worker, those in
+    `hanging` keep it for ever."""
 
-    def __init__(self, deadly: set[int] | None = None) -> None:
-        self.now, self.calls, self.deadly = 0, count(), deadly or set()
-        self.ends: dict[int, int] = {}
+    def __init__(self, deadly: set[int] | None = None, hanging: set[int] | None = None) -> None:
+        self.now, self.calls, self.deadly, self.hanging = 0.0, count(), deadly or set(), hanging or set()
+        self.ends: dict[int, float] = {}
         self.made: dict[int, Any] = {}
-        self.free: dict[int, int] = {}
+        self.free: dict[int, float] = {}
         self.asked: Counter[Any] = Counter()
         self.started = 0
 
@@ -47,13 +49,17 @@ class ClockWorkers:
     def predict(self, worker: int, part: Part, latents: torch.Tensor) -> int:
         call = next(self.calls)
         self.asked[part] += 1
-        self.free[worker] = max(self.now, self.free[worker]) + (2 if part.half is None else 1)
+        takes = math.inf if call in self.hanging else 2 if part.half is None else 1
+        self.free[worker] = max(self.now, self.free[worker]) + takes
         self.ends[call] = self.free[worker]
         self.made[call] = predicted(part, latents)
         return call
 
-    def wait(self, calls: list[int]) -> int:
+    def wait(self, calls: list[int], at_most_s: float) -> int | None:
         call = min(calls, key=lambda call: (self.ends[call], call))
+        if self.ends[call] > self.now + at_most_s:
+            self.now += at_most_s
+            return None
         self.now = max(self.now, self.ends[call])
         return call
 
@@ -150,6 +156,18 @@ def test_a_dead_worker_costs_what_it_had_and_nothing_else() -> None:
     assert 1 <= sum(times - 1 for times in clock.asked.values()) <= 2
     pool.close()
     assert not clock.free and not pool.slots
+
+
+def test_a_worker_that_hangs_is_ended_and_its_windows_go_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By then it has taken many times as long as any window did."""
+    monkeypatch.setattr("posedance.pipeline.workers.window_pool.LONGEST_CALL_S", 5.0)
+    clock = ClockWorkers(hanging={9})
+    only = queue_of(21)
+    WindowPool(clock, 2, only, lambda: clock.now).run()
+    assert torch.equal(only.denoising.latents, alone(21))
+    assert clock.started == 3
+    assert 1 <= sum(times - 1 for times in clock.asked.values()) <= 2
+    assert TIMES_THE_LONGEST * 2 < clock.now < 100
 
 
 def test_workers_that_all_die_are_given_up() -> None:
