@@ -7,7 +7,7 @@ serve them all.
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Protocol, Self, runtime_checkable
+from typing import Any, Protocol, Self, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -75,6 +75,10 @@ class ControlModule(Protocol):
         ...
 
 
+Join = Callable[[Tensor, Tensor, float | Tensor], Tensor]
+"""(hidden state [N, C, h, w], control features [N, C', h', w'], scale) -> the new hidden state."""
+
+
 class Injection:
     """Control features that join the calls of a network by forward hooks.
 
@@ -111,6 +115,18 @@ class Injection:
             hook.remove()
         self.hooks.clear()
 
+    def joined(self, hidden: Tensor, join: Join) -> Tensor:
+        """`hidden` [B, ...] with the features joined to its last N entries; as it is without any."""
+        if self.features is None:
+            return hidden
+        free = len(hidden) - len(self.features)
+        if free < 0:
+            raise ValueError(
+                f"control of {len(self.features)} frames for a UNet batch of {len(hidden)} frames"
+            )
+        controlled = join(hidden[free:], self.features, self.scale)
+        return torch.cat([hidden[:free], controlled]) if free else controlled
+
     def __enter__(self) -> Self:
         return self
 
@@ -120,16 +136,15 @@ class Injection:
         self.detach()
 
 
-Join = Callable[[Tensor, Tensor, float | Tensor], Tensor]
-"""(hidden state [N, C, h, w], control features [N, C', h', w'], scale) -> the new hidden state."""
-
-
 class OutputInjection(Injection):
-    """Control features that join the hidden state that leaves one module of the network, by `join`."""
+    """Control features that join the hidden state that leaves one module of the network, by `join`.
 
-    def __init__(self, module: nn.Module, join: Join) -> None:
+    `place` is where the hidden state stands in the module's output, if that is a tuple.
+    """
+
+    def __init__(self, module: nn.Module, join: Join, place: int = 0) -> None:
         super().__init__()
-        self._join = join
+        self._join, self._place = join, place
         self.hooks.append(module.register_forward_hook(self._add))
 
     def _add(
@@ -137,12 +152,27 @@ class OutputInjection(Injection):
     ) -> Tensor | tuple[Tensor, ...] | None:
         if self.features is None:
             return None
-        hidden, *rest = (output,) if isinstance(output, Tensor) else output
-        free = len(hidden) - len(self.features)
-        if free < 0:
-            raise ValueError(
-                f"control of {len(self.features)} frames for a UNet batch of {len(hidden)} frames"
-            )
-        controlled = self._join(hidden[free:], self.features, self.scale)
-        controlled = torch.cat([hidden[:free], controlled]) if free else controlled
-        return controlled if isinstance(output, Tensor) else (controlled, *rest)
+        if isinstance(output, Tensor):
+            return self.joined(output, self._join)
+        parts = list(output)
+        parts[self._place] = self.joined(parts[self._place], self._join)
+        return tuple(parts)
+
+
+class InputInjection(Injection):
+    """Control features that join the hidden state that enters one module of the network, by `join`.
+
+    The module is called with the hidden state as its first argument or under the name `hidden_states`.
+    """
+
+    def __init__(self, module: nn.Module, join: Join) -> None:
+        super().__init__()
+        self._join = join
+        self.hooks.append(module.register_forward_pre_hook(self._add, with_kwargs=True))
+
+    def _add(
+        self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        if args:
+            return (self.joined(args[0], self._join), *args[1:]), kwargs
+        return args, kwargs | {"hidden_states": self.joined(kwargs["hidden_states"], self._join)}

@@ -30,13 +30,20 @@ def cross_normalize(control: Tensor, hidden: Tensor, eps: float = EPSILON) -> Te
 
 
 def add_control(
-    hidden: Tensor, control: Tensor, scale: float | Tensor = 1.0, strength: float = POSE_STRENGTH
+    hidden: Tensor,
+    control: Tensor,
+    scale: float | Tensor = 1.0,
+    strength: float | Tensor = POSE_STRENGTH,
+    eps: float = EPSILON,
+    pool_first: bool = False,
 ) -> Tensor:
     """hidden + strength * scale * control', where control' is cross-normalized first and then pooled.
 
-    `hidden` [N, C, h, w]; `control` [N, C, h', w']; `scale` a number or [N, 1, 1, 1]. The result has the
-    shape and dtype of `hidden`.
+    With `pool_first` it is pooled first. `hidden` [N, C, h, w]; `control` [N, C, h', w']; `scale` a number or
+    [N, 1, 1, 1]. The result has the shape and dtype of `hidden`.
     """
     height, width = hidden.shape[-2:]
-    aligned = F.adaptive_avg_pool2d(cross_normalize(control, hidden), (height, width))
+    if pool_first:
+        control = F.adaptive_avg_pool2d(control, (height, width))
+    aligned = F.adaptive_avg_pool2d(cross_normalize(control, hidden, eps), (height, width))
     return hidden + (aligned * (scale * strength)).to(hidden.dtype)
