@@ -147,7 +147,11 @@ class SvdGenerator(SvdNetworks):
                 reference, noise, self.image_encoder, self.vae, self.numbers, self.unet.dtype
             )
         control = ControlCache(
-            self.controlnext, control_frames, memory.keep_control_bytes, memory.control_chunk
+            self.controlnext,
+            control_frames,
+            memory.keep_control_bytes,
+            memory.control_chunk,
+            memory.keep_frame_bytes,
         )
         return PreparedVideo(settings, windows, memory, conditioning, control)
 

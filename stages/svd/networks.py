@@ -30,6 +30,9 @@ class SvdNetworks:
     """Bytes of the device that may be taken, weights included; None for all that is free."""
     keep_control_bytes: int = field(default=1 << 30, kw_only=True)
     """How much of the control module's work may be kept between steps."""
+    keep_frame_bytes: int = field(default=512 << 20, kw_only=True)
+    """How many control frames may stay in the machine's memory between steps, for those whose features do
+    not: 303 of 576x1024."""
     keep_deep_bytes: int = field(default=4 << 30, kw_only=True)
     """How much of the UNet's work may be kept between steps where `cache_interval` is above 1."""
 

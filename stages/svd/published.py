@@ -6,7 +6,6 @@ scheduler step; the latents are averaged.
 
 from collections.abc import Callable, Iterator
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -53,10 +52,8 @@ def _predict(sampler: Sampler, step: int, index: int, latents: Tensor) -> Tensor
     sigma = sampler.sigmas[step].to(device)
     guidance = sampler.guidance.scale(step, len(window))
     halves = 1 if guidance is None else 2
-    controlnext, frames = sampler.control.controlnext, sampler.control.frames
-    pixels = torch.from_numpy(np.concatenate([frames[i : i + 1] for i in window.control]))
-    pixels = pixels.to(device).permute(0, 3, 1, 2).to(controlnext.dtype) / 255
-    control = controlnext(pixels.repeat(halves, 1, 1, 1, 1), timestep_of(sigma))
+    pixels = sampler.control.pixels(window.control)
+    control = sampler.control.controlnext(pixels.repeat(halves, 1, 1, 1, 1), timestep_of(sigma))
     scale = torch.ones(halves * len(window), 1, 1, 1, device=device)
     scale[: (halves - 1) * len(window)] = 0
 

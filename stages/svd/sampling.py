@@ -1,16 +1,16 @@
 """Predictions for the windows of one video: its conditioning, its control features, and its guidance."""
 
-from collections.abc import Sequence
+from collections.abc import Container, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from ..control import ControlModule, FrameFeatures, feature_bytes, frame_features, join_features
 from ..generate import ControlFrames
+from ..media.read_ahead import FramesAhead
 from ..windows import Window
 from .denoiser import Conditioning, Denoiser, timestep_of, unconditional
 from .guidance import Guidance, guide
@@ -24,7 +24,8 @@ class ControlCache:
     """Control features of one video, computed once for each frame and step whatever windows ask for them.
 
     Features of a step stay while the next window may need them. The part that does not depend on time stays
-    for all steps, for as many frames as fit into `keep_bytes`; the others' is computed anew at each step.
+    for all steps, for as many frames as fit into `keep_bytes`; the others' is computed anew at each step, of
+    frames that stay as bytes while `keep_frame_bytes` hold them and are read again where they do not.
     `chunk` frames go through the module at a time, always the same ones together: frames 0 to chunk - 1, the
     next `chunk`, and so on. So a frame's features do not depend, to the last bit, on which frames were asked
     for with it.
@@ -36,12 +37,14 @@ class ControlCache:
         frames: ControlFrames,
         keep_bytes: int = 1 << 30,
         chunk: int = 1,
+        keep_frame_bytes: int = 512 << 20,
     ) -> None:
         self.controlnext = controlnext
         self.frames = frames
         self.keep_bytes = keep_bytes
         self.chunk = chunk
         self.kept_bytes = 0
+        self._pictures = FramesAhead(frames, keep_frame_bytes)
         self._kept: dict[int, FrameFeatures] = {}
         self._step = -1
         self._embedding: Tensor | None = None
@@ -52,9 +55,7 @@ class ControlCache:
         if step != self._step or self._embedding is None:
             self._step, self._control = step, {}
             self._embedding = self.controlnext.embed_time(timestep_of(sigma), 1)
-        chunks = {index // self.chunk for index in indices if index not in self._control}
-        for start in sorted(chunk * self.chunk for chunk in chunks):
-            part = list(range(start, min(start + self.chunk, len(self.frames))))
+        for part in self._chunks(indices, self._control):
             control = self.controlnext.apply_time(self._features(part), self._embedding)
             self._control.update(
                 (index, made) for index, made in zip(part, control.split(1), strict=True) if index in indices
@@ -62,31 +63,43 @@ class ControlCache:
         self._control = {index: self._control[index] for index in indices}
         return torch.cat([self._control[index] for index in indices])
 
-    def forget_step(self) -> None:
-        """Compute the features of the next call anew, except what does not depend on time."""
-        self._step = -1
+    def ahead(self, step: int, indices: Sequence[int]) -> None:
+        """Let a thread read what the call for these frames at `step` will need."""
+        parts = self._chunks(indices, self._control if step == self._step else ())
+        self._pictures.ahead(index for part in parts if not self._all_kept(part) for index in part)
+
+    def pixels(self, indices: Sequence[int]) -> Tensor:
+        """[n, 3, H, W] in 0..1, on the module's device and in its dtype."""
+        pixels = torch.from_numpy(self._pictures(indices)).to(self.controlnext.device).permute(0, 3, 1, 2)
+        return pixels.to(self.controlnext.dtype) / 255
 
     def use_less_memory(self) -> None:
         """Work one frame at a time from now on, and keep nothing between steps."""
         self.chunk, self.keep_bytes, self.kept_bytes = 1, 0, 0
         self._kept.clear()
 
+    def _chunks(self, indices: Sequence[int], made: Container[int]) -> Iterator[list[int]]:
+        """The frames that go through the module together, for those of `indices` that are not `made`."""
+        chunks = {index // self.chunk for index in indices if index not in made}
+        for start in sorted(chunk * self.chunk for chunk in chunks):
+            yield list(range(start, min(start + self.chunk, len(self.frames))))
+
+    def _all_kept(self, indices: Sequence[int]) -> bool:
+        return all(index in self._kept for index in indices)
+
     def _features(self, indices: list[int]) -> FrameFeatures:
-        if all(index in self._kept for index in indices):
+        if self._all_kept(indices):
             return join_features([self._kept[index] for index in indices])
-        features = self.controlnext.encode_frames(self._pixels(indices))
+        features = self.controlnext.encode_frames(self.pixels(indices))
         size = feature_bytes(features) // len(indices)
         for i, index in enumerate(indices):
             if index not in self._kept and self.kept_bytes + size <= self.keep_bytes:
                 self._kept[index] = frame_features(features, i)
                 self.kept_bytes += size
+        if self._all_kept(indices):
+            for index in indices:
+                self._pictures.drop(index)
         return features
-
-    def _pixels(self, indices: list[int]) -> Tensor:
-        """[n, 3, H, W] in 0..1."""
-        frames = np.concatenate([self.frames[index : index + 1] for index in indices])
-        pixels = torch.from_numpy(frames).to(self.controlnext.device).permute(0, 3, 1, 2)
-        return pixels.to(self.controlnext.dtype) / 255
 
 
 @dataclass
@@ -107,6 +120,9 @@ class Sampler:
     """In how many parts the UNet's feed-forward layers run."""
     compiled: CompiledRegions | None = None
     """Compiled blocks of the UNet."""
+    _last: int = field(default=-1, init=False)
+    """The window that was predicted last, and how far it was from the one before."""
+    _stride: int = field(default=1, init=False)
 
     def predict(self, step: int, index: int, latents: Tensor) -> Tensor:
         """v [F, 4, h, w], float32 on the CPU, of window `index` at `step` from its latents [F, 4, h, w].
@@ -147,10 +163,25 @@ class Sampler:
         control = None
         if conditional and not reused:
             control = self.control(step, sigma, self.windows[index].control)
+            self._look_ahead(step, index)
         known = self.conditioning if conditional else unconditional(self.conditioning)
         with self._cached(key, reused):
             v = self.denoiser(latents[None].to(device), sigma.reshape(1), known, control)
         return v[0].cpu()
+
+    def _look_ahead(self, step: int, index: int) -> None:
+        """Read the control frames of the window that will probably come next, while the UNet works.
+
+        One worker of n mostly gets every n-th window; where another comes, only the reading was in vain.
+        """
+        if index > self._last >= 0:
+            self._stride = index - self._last
+        self._last = index
+        following = index + self._stride
+        if following >= len(self.windows):
+            step, following = step + 1, index % self._stride
+        if step < len(self.sigmas) - 1:
+            self.control.ahead(step, self.windows[following].control)
 
     def _cached(self, key: tuple[int, bool], reused: bool) -> AbstractContextManager[None]:
         if self.cache is None:

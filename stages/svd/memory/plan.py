@@ -66,6 +66,8 @@ class MemoryPlan:
     """Control frames that go through the control module at a time."""
     keep_control_bytes: int
     """Work of the control module that is kept between steps."""
+    keep_frame_bytes: int
+    """Control frames that stay in the machine's memory between steps; of the budget on a CPU alone."""
     keep_deep_bytes: int
     """Work of the UNet that is kept between steps where `cache_interval` is above 1."""
     decode_chunk: int
@@ -202,6 +204,8 @@ def _plan(
     left = max(0, budget - denoising)
     kept = min(networks.keep_control_bytes, left, kept_frame * num_frames)
     deep = min(networks.keep_deep_bytes, left - kept) if settings.cache_interval > 1 else 0
+    frames = min(networks.keep_frame_bytes, 3 * height * width * num_frames)
+    frames, beside = (frames, 0) if gpu else (min(frames, left - kept - deep),) * 2
 
     one_frame = MARGIN * decoder_bytes(networks.vae, 1, *latent)
     decoder = there("vae")
@@ -217,11 +221,12 @@ def _plan(
         dtype=networks.unet.dtype,
         budget=budget,
         weights=there("unet", "controlnext") - spare,
-        peak=max(denoising + kept + deep, decoder + int(max(1, decoded) * one_frame), encoder),
+        peak=max(denoising + kept + deep + beside, decoder + int(max(1, decoded) * one_frame), encoder),
         offload=offload,
         piece=piece,
         control_chunk=chunk,
         keep_control_bytes=kept,
+        keep_frame_bytes=frames,
         keep_deep_bytes=deep,
         decode_chunk=decoded,
     )

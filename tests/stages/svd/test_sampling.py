@@ -1,11 +1,12 @@
 """The sampler over windows: the control cache, windows in any order, guidance, consistency models."""
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from posedance.stages.svd.conditioning import initial_noise, step_noise
@@ -83,6 +84,49 @@ def test_cache_works_once_for_each_frame_and_step(controlnext, frames):
     assert counts == {"stem": len(frames), "rest": len(frames) * len(SIGMAS)}
 
 
+class Counted:
+    """Frames that count how often each is read."""
+
+    def __init__(self, frames):
+        self.frames, self.reads = frames, Counter()
+
+    def __len__(self):
+        return len(self.frames)
+
+    def __getitem__(self, part):
+        self.reads.update(range(*part.indices(len(self))))
+        return self.frames[part]
+
+
+@pytest.mark.parametrize("keep_bytes", [0, 20_000, 1 << 30])
+def test_a_control_frame_is_read_once_for_all_steps(controlnext, frames, keep_bytes):
+    counted = Counted(frames)
+    cache = ControlCache(controlnext, counted, keep_bytes, chunk=2)
+    sweep(cache)
+    assert counted.reads == dict.fromkeys(range(len(frames)), 1)
+    kept = len(cache._kept)
+    assert keep_bytes == 20_000 or kept == (len(frames) if keep_bytes else 0)
+    assert cache._pictures.kept_bytes == (len(frames) - kept // 2 * 2) * frames[0].nbytes
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_the_next_window_is_read_while_the_unet_works(frames, workers):
+    """Of one worker the next, of two the next but one, and at the last step nothing more."""
+    generator = tiny_random()
+    generator.keep_control_bytes = generator.keep_frame_bytes = 0
+    options = replace(generator.settings(), steps=2, window_size=5, window_overlap=1, guidance_scale=1.0)
+    with generator.sampler(frames[0], frames, options) as sampler:
+        own = range(workers - 1, len(sampler.windows), workers)
+        order = [(step, index) for step in range(2) for index in own]
+        assert len(order) == 2 * (4 // workers)
+        for (step, index), following in zip(order, [*order[1:], None], strict=True):
+            sampler.predict(step, index, torch.zeros(len(sampler.windows[index]), 4, 4, 4))
+            if step or index > own[0]:  # the first of two workers has seen how far its windows are apart
+                asked = set() if following is None else set(sampler.windows[following[1]].control)
+                here = set(sampler.windows[index].control) if following and following[0] == step else set()
+                assert sampler.control._pictures._reading.keys() == asked - here
+
+
 def test_cache_holds_no_more_features_than_one_window_needs(controlnext, frames):
     long = np.concatenate([frames] * 4)
     cache = ControlCache(controlnext, long, keep_bytes=0)
@@ -127,6 +171,7 @@ def test_predictions_may_come_in_any_order():
     assert torch.equal(video.latents, in_order) and video.latents is start
 
 
+@settings(deadline=None)
 @given(
     st.sampled_from([("even", 5, 1), ("published", 5, 2), ("mimicmotion", 5, 2)]),
     st.integers(4, 24),

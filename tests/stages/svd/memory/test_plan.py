@@ -61,7 +61,9 @@ def test_a_card_of_12_gb_makes_300_frames_and_no_more_are_dearer(full):
     assert plan.fits and plan.decode_chunk >= 4
     assert not plan.offload and planned(full, 9).offload
     long = planned(full, 11.0, num_frames=54_001)  # an hour at 15 frames a second
-    assert replace(long, peak=0, keep_control_bytes=0) == replace(plan, peak=0, keep_control_bytes=0)
+    kept = {"peak": 0, "keep_control_bytes": 0, "keep_frame_bytes": 0}
+    assert replace(long, **kept) == replace(plan, **kept)
+    assert long.keep_frame_bytes == full.keep_frame_bytes
     assert long.peak <= 11 * GIB
 
 
@@ -85,6 +87,17 @@ def test_what_is_kept_between_steps_counts(full):
         plan = planned(some, 79, **settings)
         assert getattr(plan, name) > 0.9 * GIB
         assert plan.peak == bare.peak + getattr(plan, name)
+
+
+def test_control_frames_stay_in_the_memory_of_the_machine(tiny):
+    """So they count on a CPU, and stay there only where there is room."""
+    settings = replace(tiny.settings(), decode_chunk=1)
+    plan = tiny.plan_memory(100, 64, 64, settings)
+    assert plan.keep_frame_bytes == 100 * 64 * 64 * 3
+    tiny.memory_limit = plan.peak - 1000
+    assert tiny.plan_memory(100, 64, 64, settings).keep_frame_bytes == plan.keep_frame_bytes - 1000
+    tiny.keep_frame_bytes = 0
+    assert tiny.plan_memory(100, 64, 64, settings).peak == plan.peak - plan.keep_frame_bytes
 
 
 def test_a_picture_that_cannot_be_encoded_is_refused(full, monkeypatch):
