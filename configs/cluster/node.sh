@@ -21,7 +21,10 @@ shift
 export RAY_AUTH_MODE=${RAY_AUTH_MODE:-token}
 case $role in
 head)
-    if [ "$RAY_AUTH_MODE" = token ]; then ray get-auth-token --generate > /dev/null; fi
+    if [ "$RAY_AUTH_MODE" = token ]; then
+        (umask 077 && ray get-auth-token --generate > /dev/null) # Ray itself lets everybody read it
+        if [ -f ~/.ray/auth_token ]; then chmod 600 ~/.ray/auth_token; fi
+    fi
     exec ray start --head --port "${RAY_PORT:-6379}" --disable-usage-stats --block --num-cpus "$(cpus)" "$@"
     ;;
 worker)

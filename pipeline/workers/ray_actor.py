@@ -1,12 +1,16 @@
 """Ray as it is used here: connecting to a cluster, and actors that nobody but the driver restarts."""
 
 import os
-from collections.abc import Collection
+import secrets
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, nullcontext
+from functools import cache
 from typing import Any
 
 from ...stages.errors import ConfigError
 from ...stages.threads import usable_cpus
 from ...stages.types import Resources
+from .ray_address import check_answers
 
 OBJECT_STORE_BYTES = 100_000_000
 """Tasks pass files on, so Ray's store holds next to nothing on one machine."""
@@ -46,8 +50,12 @@ def one_line(error: Exception) -> str:
 
 
 def cluster_address(address: str | None) -> str | None:
-    """The cluster that is meant: `address`, else what RAY_ADDRESS names, as inside a job submitted to one."""
-    return address or os.environ.get("RAY_ADDRESS")
+    """The cluster that is meant: `address`, else what RAY_ADDRESS names, as inside a job submitted to one.
+
+    None, or `local`, is a Ray of this machine that is started for the time of the command.
+    """
+    meant = address or os.environ.get("RAY_ADDRESS")
+    return None if meant == "local" else meant
 
 
 def refuse_cluster(url: str, address: str | None) -> None:
@@ -60,6 +68,36 @@ def refuse_cluster(url: str, address: str | None) -> None:
         )
 
 
+@contextmanager
+def own_token() -> Iterator[None]:
+    """Within this a Ray that is started wants a token, made for this process and written to no file.
+
+    Without one, whoever reaches its port, as every user of the machine does, could run code here. What Ray
+    does unasked has changed between its versions.
+    """
+    from ray import _raylet
+
+    ours = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token_here()}
+    before = {name: os.environ.get(name) for name in ours}
+    os.environ.update(ours)
+    config: Any = _raylet.Config  # pyright: ignore[reportAttributeAccessIssue] (compiled, without stubs)
+    config.initialize("")  # Ray has read the mode when it was imported
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+@cache
+def token_here() -> str:
+    """The token of what this process starts: one, for Ray keeps the first."""
+    return secrets.token_hex(32)
+
+
 def start_ray(address: str | None) -> bool:
     """Connect to the cluster that is meant, or start Ray here. Returns whether it was not connected."""
     import ray
@@ -68,6 +106,8 @@ def start_ray(address: str | None) -> bool:
     if ray.is_initialized():
         return False
     address = cluster_address(address)
+    if address is not None:
+        check_answers(address)
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     if address is None:
         options |= {
@@ -76,7 +116,8 @@ def start_ray(address: str | None) -> bool:
             "object_store_memory": OBJECT_STORE_BYTES,
         }
     try:
-        ray.init(address=address or "local", **options)
+        with own_token() if address is None else nullcontext():
+            ray.init(address=address or "local", **options)
     except (ConnectionError, ValueError, RuntimeError, ray.exceptions.AuthenticationError) as error:
         where = f"connect to Ray at {address}" if address else "start Ray"
         hint = f" ({TOKEN_HINT})" if address else ""

@@ -69,6 +69,20 @@ def test_a_shard_of_an_array_is_one_command(tmp_path: Path) -> None:
     assert done.stdout == "run.py batch --manifest videos.csv -o s3://bucket/out --shard 3/16\n"
 
 
+@pytest.mark.parametrize("before", [None, 0o644], ids=["none", "readable"])
+def test_the_token_is_for_its_owner_alone(tmp_path: Path, before: int | None) -> None:
+    """With a ray that keeps its token as Ray does: by the umask."""
+    fake, token = tmp_path / "ray", tmp_path / ".ray" / "auth_token"
+    fake.write_text('#!/bin/sh\n[ "$1" = start ] || { mkdir -p ~/.ray; echo secret > ~/.ray/auth_token; }\n')
+    fake.chmod(0o755)
+    if before is not None:
+        token.parent.mkdir()
+        token.touch(before)
+    env = {**os.environ, "HOME": str(tmp_path), "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    subprocess.run(["bash", FOLDER / "node.sh", "head"], env=env, check=True, umask=0o022)
+    assert token.stat().st_mode & 0o777 == 0o600
+
+
 def test_the_ray_job_is_whole() -> None:
     (job,) = yaml.safe_load_all((FOLDER / "kuberay.yaml").read_text())
     assert (job["apiVersion"], job["kind"]) == ("ray.io/v1", "RayJob")
