@@ -1,10 +1,9 @@
 """Letterbox and pillar bars: rows and columns at the edges that stay black while the picture moves."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-
-from .clip import Box
 
 BLACK = 28
 """Luma that a bar does not exceed, 0 to 255: black with the rings that coding draws along the picture."""
@@ -12,6 +11,10 @@ RINGING = 0.005
 """Share of a bar's pixels that may exceed it."""
 NARROWEST = 0.02
 """Part of a side that a bar takes at least: less is the edge of a worn transfer."""
+STEP = 16
+"""Levels by which the picture beside a bar is brighter than the bar: a dark scene has no such edge."""
+BESIDE = 4
+"""Rows or columns of the small picture beside a bar, the brightest of which counts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,33 +43,23 @@ def upper(bright: np.ndarray, axis: int) -> np.ndarray:
 
 
 def edges_of(profile: np.ndarray) -> tuple[int, int]:
-    """First and end of what is not black in a profile [n]; (0, 0) where all is."""
+    """First and end of the picture between bars in a profile [n]; (0, n) without, (0, 0) for black."""
     lit = np.flatnonzero(profile > BLACK)
-    return (int(lit[0]), int(lit[-1]) + 1) if len(lit) else (0, 0)
+    if not len(lit):
+        return 0, 0
+    first, end = int(lit[0]), int(lit[-1]) + 1
+    levels = profile.astype(np.int16)
+    if first < NARROWEST * len(profile) or levels[first : first + BESIDE].max() < levels[:first].max() + STEP:
+        first = 0
+    if len(profile) - end < NARROWEST * len(profile) or (
+        levels[end - BESIDE : end].max() < levels[end:].max() + STEP
+    ):
+        end = len(profile)
+    return first, end
 
 
-def find_bars(profiles: list[tuple[int, Profile]], start: int, end: int, size: tuple[int, int]) -> Box | None:
-    """The picture inside the bars of frames `start` to `end`, in pixels of `size` (width, height).
-
-    None without bars, for black frames, and where no frame of the span was looked at. A pixel of the small
-    picture is left out at each bar, so that none of the bar is in the box.
-    """
-    seen = [profile for number, profile in profiles if start <= number < end]
-    if not seen:
-        return None
-    rows = np.max([profile.rows for profile in seen], axis=0)
-    columns = np.max([profile.columns for profile in seen], axis=0)
-    (top, bottom), (left, right) = edges_of(rows), edges_of(columns)
-    if bottom == top or right == left:
-        return None
-    x0, x1 = trimmed(left, right, len(columns), size[0])
-    y0, y1 = trimmed(top, bottom, len(rows), size[1])
-    return None if (x0, y0, x1, y1) == (0, 0, *size) else Box(x0, y0, x1, y1)
-
-
-def trimmed(first: int, end: int, small: int, full: int) -> tuple[int, int]:
-    """Edges in `full` pixels of a picture that lies between `first` and `end` of `small` ones."""
-    scale = full / small
-    low = int(np.ceil((first + 1) * scale)) if first >= NARROWEST * small else 0
-    high = int((end - 1) * scale) if small - end >= NARROWEST * small else full
-    return low, high
+def find_bars(profiles: Sequence[Profile]) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Rows and columns [first, end) of the picture inside the bars that all of these frames have."""
+    rows = edges_of(np.max([profile.rows for profile in profiles], axis=0))
+    columns = edges_of(np.max([profile.columns for profile in profiles], axis=0))
+    return rows, columns

@@ -162,7 +162,8 @@ def dance_answers(prints: Sequence[Fingerprint]) -> Iterator[Answer]:
             if not len(asked):
                 continue
             count = min(NEIGHBOURS, len(table))
-            places, distances = index.knnSearch(asked, count, params={"checks": CHECKS})
+            found_places, distances = index.knnSearch(asked, count, params={"checks": CHECKS})
+            places = np.asarray(found_places, np.int64)
             rows, columns = np.nonzero((distances <= farthest) & (owner[places] < second))
             places = places[rows, columns]
             for first, early, late in zip(owner[places], when[places], times[rows], strict=True):

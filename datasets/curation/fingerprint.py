@@ -37,7 +37,7 @@ def fingerprint(frames: Frames, dense: DensePoses) -> Fingerprint:
     """The fingerprint of a clip whose dancer is known."""
     poses = dense.poses
     count = max(1, int(len(poses) / poses.fps * RATE))
-    moments = np.minimum((np.arange(count) * poses.fps / RATE).astype(int), len(poses) - 1)
+    moments = np.minimum([int(k * poses.fps / RATE) for k in range(count)], len(poses) - 1)
     return Fingerprint(
         np.array([perceptual_hash(picture) for picture in frames.samples], np.uint64),
         normalized(dense)[moments],

@@ -1,6 +1,6 @@
-"""The clips of a source: one pass finds hard cuts, fades through black and bars; dissolves by an extra."""
+"""The clips of a source: one pass finds hard cuts, fades through black and bars; an extra, dissolves."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
@@ -12,8 +12,10 @@ import numpy as np
 from ...stages.errors import ConfigError
 from ...stages.media import video
 from ...stages.types import LARGEST_FRAME, VideoInfo
+from . import dissolves
 from .bars import Profile, find_bars, profile_of
-from .clip import Clip
+from .clip import Box, Clip
+from .look import read_clip
 
 if TYPE_CHECKING:
     from scenedetect.detectors import AdaptiveDetector
@@ -22,44 +24,90 @@ SURVEY = 256
 """Pixels of the longer side of the frames in which cuts are looked for."""
 LOOKS_A_SECOND = 2
 """How often bars are looked at."""
+LOOK_SIZE = (24, 24)
 SHORTEST = 5
 """Frames between two hard cuts at least: what flashes is one."""
 DARK = 16.0
 """Mean luma below which a frame is the black of a fade."""
-RAMP = 1.0
+RAMP = 0.3
 """Levels by which the mean luma of a fade changes from frame to frame at least."""
 PAUSE = 1.0
 """Seconds of black from which it is a clip of its own, and no part of a fade."""
+CLOSE_LOOKS = 10
+"""Frames in full size by which bars are measured."""
+BESIDE_BARS = 2
+"""Pixels along a bar that are left out with it."""
 LONGEST = Fraction(60)
 """Seconds: longer shots are split evenly (Cosmos-Curate's 60)."""
 
 
 @dataclass(slots=True)
 class Survey:
-    """What one pass over a source finds: `cuts` are the first frames of shots after a hard cut."""
+    """What one pass over a source finds: `cuts` are the first frames of shots after a hard cut.
+
+    `brightness` is each frame's mean luma. LOOKS_A_SECOND frames leave a profile, and as looks their luma in
+    LOOK_SIZE pixels, float32 [K]; both stand with the frame's number.
+    """
 
     cuts: list[int] = field(default_factory=list)
     brightness: list[float] = field(default_factory=list)
     profiles: list[tuple[int, Profile]] = field(default_factory=list)
+    looks: list[tuple[int, np.ndarray]] = field(default_factory=list)
 
 
 def find_clips(
-    source: Path, info: VideoInfo, *, longest: Fraction = LONGEST, max_pixels: int = LARGEST_FRAME
+    source: Path,
+    info: VideoInfo,
+    *,
+    longest: Fraction = LONGEST,
+    find_dissolves: bool = False,
+    max_pixels: int = LARGEST_FRAME,
 ) -> list[Clip]:
     """The shots of a source without the fades between them, split where longer than `longest` seconds.
 
+    With `find_dissolves`, for which the extra `transnet` must be installed, dissolves are taken out too.
     Raises VideoError where the source cannot be read.
     """
     found = survey(source, info, max_pixels)
-    spans = [
-        part
-        for span in split_at_fades(shots(found), np.array(found.brightness), info.fps)
-        for part in split_evenly(span, max(1, int(longest * info.fps)))
-    ]
-    return [
-        Clip(source, start, end, info.fps, find_bars(found.profiles, start, end, (info.width, info.height)))
-        for start, end in spans
-    ]
+    spans = split_at_fades(shots(found), np.array(found.brightness), info.fps)
+    if find_dissolves:
+        whole = Clip(source, 0, len(found.brightness), info.fps)
+        spans = [part for span in spans for part in split_at_dissolves(whole, span, found, max_pixels)]
+    spans = [part for span in spans for part in split_evenly(span, max(1, int(longest * info.fps)))]
+    clips = [Clip(source, start, end, info.fps) for start, end in spans]
+    return [replace(clip, bars=inside_bars(clip, info, found.profiles, max_pixels)) for clip in clips]
+
+
+def inside_bars(
+    clip: Clip, info: VideoInfo, profiles: list[tuple[int, Profile]], max_pixels: int
+) -> Box | None:
+    """The picture inside the bars of a clip, None without any; BESIDE_BARS pixels along bars are left out.
+
+    Where the small frames have bars, a few large ones tell where they end.
+    """
+    seen = [profile for number, profile in profiles if clip.start_frame <= number < clip.end_frame]
+    if not seen or not has_bars(seen):
+        return None
+    middle = (2 * clip.start_frame + clip.end_frame) // 3
+    few = replace(clip, start_frame=middle, end_frame=min(middle + CLOSE_LOOKS, clip.end_frame))
+    large = [profile_of(frame) for frame in read_clip(few, None, max_pixels)]
+    if not has_bars(large):
+        return None
+    (top, bottom), (left, right) = find_bars(large)
+    (x0, x1), (y0, y1) = inner(left, right, info.width), inner(top, bottom, info.height)
+    return Box(x0, y0, x1, y1)
+
+
+def inner(first: int, end: int, side: int) -> tuple[int, int]:
+    """Edges of the picture on one side, without the pixels along bars that coding mixes with them."""
+    return first + (BESIDE_BARS if first > 0 else 0), end - (BESIDE_BARS if end < side else 0)
+
+
+def has_bars(profiles: list[Profile]) -> bool:
+    """Whether these frames have bars, and something inside."""
+    (top, bottom), (left, right) = find_bars(profiles)
+    whole = len(profiles[0].rows), len(profiles[0].columns)
+    return bottom > top and right > left and (bottom - top, right - left) != whole
 
 
 def survey(source: Path, info: VideoInfo, max_pixels: int) -> Survey:
@@ -74,9 +122,12 @@ def survey(source: Path, info: VideoInfo, max_pixels: int) -> Survey:
         bgr = cv2.cvtColor(frame, cv2.COLOR_RGB2BGR)
         cuts = detector.process_frame(FrameTimecode(number, fps=info.fps), bgr)
         found.cuts += [cut.frame_num for cut in cuts]
-        found.brightness.append(float(cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY).mean()))
+        luma = cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY)
+        found.brightness.append(float(luma.mean()))
         if number % every == 0:
             found.profiles.append((number, profile_of(frame)))
+            tiny = cv2.resize(luma, LOOK_SIZE, interpolation=cv2.INTER_AREA)
+            found.looks.append((number, tiny.ravel().astype(np.float32)))
     return found
 
 
@@ -131,6 +182,26 @@ def split_at_fades(
                 parts.append((low, high))
             begin = rise
         parts.append((begin, end))
+    return [(start, end) for start, end in parts if end > start]
+
+
+def split_at_dissolves(
+    source: Clip, span: tuple[int, int], found: Survey, max_pixels: int
+) -> list[tuple[int, int]]:
+    """A span without the dissolves in it; `source` is all of its source."""
+    places = np.array([number for number, _ in found.looks], np.int64)
+    looks = np.array([look for _, look in found.looks], np.float32)
+    parts, begin = [], span[0]
+    for low, high in dissolves.suspects(looks, places, *span):
+        stretch = replace(source, start_frame=low, end_frame=high)
+        small = [
+            cv2.resize(frame, dissolves.INPUT, interpolation=cv2.INTER_AREA)
+            for frame in read_clip(stretch, SURVEY, max_pixels)
+        ]
+        for first, end in dissolves.transitions(np.stack(small)):
+            parts.append((begin, low + first))
+            begin = low + end
+    parts.append((begin, span[1]))
     return [(start, end) for start, end in parts if end > start]
 
 
