@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from cyclopts import App, Parameter
 from cyclopts.validators import Number
 
+from ..stages.errors import ConfigError
 from .config import ConfigFile, resolve
 from .evaluate.claims.claims import ClaimsConfig, evaluate_claims
 from .evaluate.model import EvaluateConfig, evaluate_model
@@ -137,6 +138,9 @@ def convert(
     unet: Path | None = None,
     mimicmotion: Path | None = None,
     dtype: Literal["fp16", "bf16", "fp32"] = "fp16",
+    unet_holds: Literal["weights", "increments"] | None = None,
+    vae: str | None = None,
+    base_config: str | None = None,
 ) -> None:
     """Turn published weight files into one folder that --model takes.
 
@@ -145,7 +149,8 @@ def convert(
     folder
         New folder to write.
     base
-        Stable Video Diffusion in diffusers layout: a folder or a hub id.
+        Stable Video Diffusion in diffusers layout: a folder or a hub id. Or, for pictures, SD1.5, SDXL or
+        SD3: a folder, a hub id, or a single file.
     controlnext
         ControlNeXt weights, .bin or .safetensors, or a folder of your own training.
     unet
@@ -155,9 +160,36 @@ def convert(
         MimicMotion's weights, in place of these two.
     dtype
         Precision of what is written.
+    unet_holds
+        For pictures: what the file of unet holds, where neither its name nor its numbers tell.
+    vae
+        For pictures: a VAE in place of the base's, such as madebyollin/sdxl-vae-fp16-fix.
+    base_config
+        For pictures: folder or hub id in diffusers layout whose configs a single file takes.
     """
     from ..stages.controlnext.convert import convert as write
+    from ..stages.image.bases import is_for_pictures
+    from ..stages.image.convert import convert_pictures
 
+    if is_for_pictures(base):
+        if controlnext is None or mimicmotion is not None:
+            raise ConfigError(f"{base} is a base for pictures: give --controlnext, and no --mimicmotion")
+        with hold_beside(folder):
+            for source in convert_pictures(
+                base,
+                folder,
+                controlnext=controlnext,
+                unet=[] if unet is None else [unet],
+                kind=unet_holds,
+                vae=vae,
+                config=base_config,
+                dtype=dtype,
+            ):
+                print(source)
+        print(folder)
+        return
+    if unet_holds is not None or vae is not None or base_config is not None:
+        raise ConfigError(f"{base} is no base for pictures: leave out --unet-holds, --vae and --base-config")
     files = {"controlnext": controlnext, "unet": unet, "mimicmotion": mimicmotion}
     with hold_beside(folder):
         for source in write(base, folder, **files, dtype=dtype):

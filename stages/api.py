@@ -16,6 +16,7 @@ from .errors import (
     WeightsError,
 )
 from .generate import Checkpoint, Defaults, Generator, Settings
+from .image.api import attach_control, load_pictures
 from .media.audio import AudioSource
 from .media.encode import VideoWriter, side_by_side
 from .media.frames import StoredFrames, write_frames
@@ -60,6 +61,7 @@ __all__ = [
     "VideoWriter",
     "WeightsError",
     "align",
+    "attach_control",
     "centre_crop",
     "clip_start",
     "count_frames",
@@ -71,6 +73,7 @@ __all__ = [
     "letterbox",
     "load_decoder",
     "load_generator",
+    "load_pictures",
     "load_poses",
     "make_estimator",
     "output_rate",

@@ -142,7 +142,7 @@ def attach(
 
     Raises ConfigError where module and network do not belong together, and for a choice that cannot be.
     """
-    network = pipeline if isinstance(pipeline, nn.Module) else _network_of(pipeline)
+    network = pipeline if isinstance(pipeline, nn.Module) else network_of(pipeline)
     whole = None if pipeline is network else pipeline
     if not 0 <= start < end <= 1:
         raise ConfigError(f"the control is on from {start} to {end} of the steps: take 0 <= start < end <= 1")
@@ -157,7 +157,8 @@ def attach(
     return PictureControl(network, whole, module, condition, scale, (start, end), guess_mode, block)
 
 
-def _network_of(pipeline: Any) -> nn.Module:
+def network_of(pipeline: Any) -> nn.Module:
+    """The UNet or the transformer of a pipeline; ConfigError where it has neither."""
     network = getattr(pipeline, "unet", None) or getattr(pipeline, "transformer", None)
     if network is None:
         raise ConfigError(f"{type(pipeline).__name__} has neither a unet nor a transformer to control")

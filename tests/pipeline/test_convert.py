@@ -6,6 +6,9 @@ import pytest
 import torch
 
 from posedance.pipeline.cli import main
+from posedance.stages import load_pictures
+from posedance.stages.image.families import new_module
+from posedance.stages.image.tiny import tiny_pipeline
 from posedance.stages.mimicmotion.pose_net import PoseNet
 from posedance.stages.models import save_generator
 from posedance.stages.svd.files.tiny import tiny_random
@@ -28,3 +31,26 @@ def test_downloads_become_a_folder_for_animate(tmp_path: Path, capsys: pytest.Ca
     assert "is not empty: name a new folder" in capsys.readouterr().err
     assert main(["convert", str(tmp_path / "other"), "--base", str(tmp_path / "base")]) == 2
     assert "give --controlnext and --unet, or --mimicmotion" in capsys.readouterr().err
+
+
+def test_pictures_become_a_folder_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pipeline = tiny_pipeline("sdxl")
+    pipeline.save_pretrained(tmp_path / "base")
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        module = new_module(pipeline.unet)
+    torch.save(module.state_dict(), tmp_path / "controlnet.bin")
+    some = {key: value + 1 for key, value in pipeline.unet.state_dict().items() if "to_out" in key}
+    torch.save(some, tmp_path / "unet.bin")
+    command = ["convert", str(tmp_path / "model"), "--base", str(tmp_path / "base")]
+    named = ["--controlnext", str(tmp_path / "controlnet.bin"), "--unet", str(tmp_path / "unet.bin")]
+    assert main([*command, "--mimicmotion", "x"]) == 2
+    assert "is a base for pictures: give --controlnext" in capsys.readouterr().err
+    assert main([*command, *named, "--unet-holds", "weights"]) == 0
+    assert "52 tensors" in capsys.readouterr().out
+    _, control = load_pictures(tmp_path / "model")
+    assert control.config["control_channels"] == 32
+    save_generator(tiny_random(), tmp_path / "videos")
+    command[3] = str(tmp_path / "videos")
+    assert main([*command, *named, "--vae", "x"]) == 2
+    assert "is no base for pictures" in capsys.readouterr().err

@@ -50,6 +50,12 @@ def fill() -> Fill:
 
 
 @pytest.fixture(scope="session")
+def recipe() -> Callable[..., torch.Tensor]:
+    """`recipe_tensor`."""
+    return recipe_tensor
+
+
+@pytest.fixture(scope="session")
 def read_json() -> Callable[[Path], Any]:
     return lambda path: json.loads(path.read_text())
 

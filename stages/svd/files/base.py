@@ -1,5 +1,7 @@
 """The base of published models: Stable Video Diffusion in diffusers layout, a folder or a hub id."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from ...errors import WeightsError
@@ -18,6 +20,14 @@ def find_base(base: str) -> Path:
     if Path(base).is_dir():
         return Path(base)
     from huggingface_hub import snapshot_download
+
+    with hub_errors(base):
+        return Path(snapshot_download(base, allow_patterns=list(BASE_FILES)))
+
+
+@contextmanager
+def hub_errors(source: str) -> Iterator[None]:
+    """What cannot be had from the hub, in one line: WeightsError."""
     from huggingface_hub.errors import (
         GatedRepoError,
         HfHubHTTPError,
@@ -26,14 +36,15 @@ def find_base(base: str) -> Path:
     )
 
     try:
-        return Path(snapshot_download(base, allow_patterns=list(BASE_FILES)))
+        yield
     except GatedRepoError as error:
         raise WeightsError(
-            f"{base} is given to those who accept its licence: accept it at https://huggingface.co/{base}, "
+            f"{source} is given to those who accept its licence: accept it at "
+            f"https://huggingface.co/{source}, "
             "log in with `hf auth login`, and try again"
         ) from error
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError) as error:
         raise WeightsError(
-            f"{base} is no folder and cannot be had from the hub ({error.__class__.__name__}): "
+            f"{source} is no folder and cannot be had from the hub ({error.__class__.__name__}): "
             "give a folder in diffusers layout"
         ) from error

@@ -1,7 +1,8 @@
 """Other people's names for the same weights: Stability's original (SGM), which ComfyUI files keep.
 
-The original UNet counts its blocks through: `input_blocks.0` is the first convolution, then come for each
-level its residual blocks and a downsampling; `output_blocks` likewise, three to a level.
+The original UNets, that of videos and those of pictures, count their blocks through: `input_blocks.0` is the
+first convolution, then come for each level its residual blocks and a downsampling; `output_blocks` likewise,
+three to a level.
 """
 
 from collections.abc import Mapping
@@ -10,6 +11,9 @@ from torch import Tensor
 
 PREFIXES = ("model.diffusion_model.", "diffusion_model.")
 """Before the UNet's keys in files that hold a whole pipeline."""
+
+ORIGINAL = {"input_blocks", "middle_block", "output_blocks", "time_embed", "label_emb", "out"}
+"""What the original keys begin with; none of diffusers' does."""
 
 SINGLE = {
     "conv_in": "input_blocks.0.0",
@@ -36,8 +40,8 @@ ATTENTION = {
 
 
 def is_original(state: Mapping[str, Tensor]) -> bool:
-    """Whether the keys are the original ones."""
-    return any(f"{prefix}input_blocks.0.0.weight" in state for prefix in ("", *PREFIXES))
+    """Whether the keys, of a whole UNet or of some of its weights, are the original ones."""
+    return any(_without_prefix(key).split(".")[0] in ORIGINAL for key in state)
 
 
 def to_diffusers(state: Mapping[str, Tensor], keys: list[str], layers_per_block: int) -> dict[str, Tensor]:
@@ -51,7 +55,7 @@ def to_diffusers(state: Mapping[str, Tensor], keys: list[str], layers_per_block:
 
 
 def original_name(key: str, keys: list[str], layers_per_block: int) -> str:
-    """The original name of one weight of a diffusers `UNetSpatioTemporalConditionModel`."""
+    """The original name of one weight of a diffusers UNet, spatio-temporal or 2D."""
     for ours, original in SINGLE.items():
         if key.startswith(f"{ours}."):
             return original + key.removeprefix(ours)
@@ -81,6 +85,8 @@ def _tail(kind: str, tail: str) -> str:
     part, rest = tail.split(".", 1)
     if part == "time_mixer":
         return tail
+    if part in RESIDUAL:
+        return f"{RESIDUAL[part]}.{rest}"
     layer, parameter = rest.rsplit(".", 1)
     return f"{'time_stack.' if part == 'temporal_res_block' else ''}{RESIDUAL[layer]}.{parameter}"
 

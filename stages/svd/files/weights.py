@@ -95,15 +95,14 @@ def listed(keys: Sequence[str]) -> str:
     return f"{named}, and {', '.join(f'{n} of {part}' for part, n in others.items())}" if others else named
 
 
-def load_strict(module: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
-    """Make the tensors of `state` those of `module` (which may be empty, on the meta device).
+def check_fit(module: nn.Module, given: Mapping[str, Tensor], source: str, subset: bool = False) -> None:
+    """WeightsError that lists every kind of disagreement: missing, unexpected and misshaped keys.
 
-    WeightsError lists every kind of disagreement: missing, unexpected and misshaped keys.
+    Of a `subset`, keys may be missing.
     """
     expected = {key: tuple(value.shape) for key, value in module.state_dict().items()}
-    given = {key: value for key, value in state.items() if key in expected or key not in FORGOTTEN}
     problems = {
-        "missing": sorted(expected.keys() - given.keys()),
+        "missing": [] if subset else sorted(expected.keys() - given.keys()),
         "unexpected": sorted(given.keys() - expected.keys()),
         "of another shape": sorted(
             f"{key} {list(given[key].shape)} instead of {list(shape)}"
@@ -114,5 +113,15 @@ def load_strict(module: nn.Module, state: Mapping[str, Tensor], source: str) -> 
     found = [f"{len(keys)} {kind}: {listed(keys)}" for kind, keys in problems.items() if keys]
     if found:
         raise WeightsError(f"{source} does not fit {type(module).__name__}: {'; '.join(found)}")
+
+
+def load_strict(module: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
+    """Make the tensors of `state` those of `module` (which may be empty, on the meta device).
+
+    WeightsError lists every kind of disagreement: see `check_fit`.
+    """
+    known = module.state_dict()
+    given = {key: value for key, value in state.items() if key in known or key not in FORGOTTEN}
+    check_fit(module, given, source)
     # copies: a mapped file may change under us, and its alignment changes the last bits of products
     module.load_state_dict({key: value.clone() for key, value in given.items()}, strict=True, assign=True)
