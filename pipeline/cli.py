@@ -19,7 +19,6 @@ from ..stages.allocator import keep_freed_memory
 from ..stages.errors import PosedanceError
 from ..stages.threads import heed_usable_cpus
 from .config import AnimateConfig, BatchConfig, ClipConfig, ConfigFile, JsonFile, StepName, explain, resolve
-from .masking import masked
 from .progress import show_log
 
 app = App(
@@ -35,6 +34,9 @@ app = App(
 
 TRAINING = "posedance.pipeline.cli_train"
 app.command(f"{TRAINING}:train_app", name="train", help="Train ControlNeXt, or a small network around it.")
+app.command(
+    "posedance.pipeline.cli_curate:curate_app", name="curate", help="Make training shards of raw videos."
+)
 app.command(f"{TRAINING}:evaluate_app", name="evaluate", help="Measure a model or a pose estimator.")
 app.command(f"{TRAINING}:convert", name="convert", help="Turn published weights into one folder for --model.")
 
@@ -66,10 +68,10 @@ def animate(
 
     resolved = resolve(AnimateConfig, options, config)
     if dry_run:
-        show(plan(resolved))
+        print(plan(resolved))
     else:
         for path in animate(resolved, workers, ray_address):
-            show(str(url_of(path) or path))
+            print(url_of(path) or path)
 
 
 @app.command
@@ -105,7 +107,7 @@ def batch(
     if dry_run:
         from .batch.dry_run import dry_run as outline
 
-        show(outline(resolved))
+        print(outline(resolved))
         return 0
     from .batch.batch import batch as make_all
 
@@ -114,16 +116,18 @@ def batch(
 
 @app.command
 def status(folder: Path) -> None:
-    """Show how far a batch is, running or not, from any terminal.
+    """Show how far a batch or a curation is, running or not, from any terminal.
 
     Parameters
     ----------
     folder
-        Output folder of the batch.
+        Its output folder.
     """
     from .batch.status import status as look
+    from .curate.status import is_curation
+    from .curate.status import status as look_at_curation
 
-    show(look(folder))
+    print(look_at_curation(folder) if is_curation(folder) else look(folder))
 
 
 @app.command
@@ -236,12 +240,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return code if isinstance(code, int) else 0
 
 
-def show(text: str) -> None:
-    """Print what a command tells, on standard output, without the credentials of URLs."""
-    print(masked(text))
-
-
 def complain(line: str) -> int:
     """Print the one line that tells what to mend; returns exit code 2."""
-    print(f"error: {masked(line)}", file=sys.stderr)
+    print(f"error: {line}", file=sys.stderr)
     return 2

@@ -36,9 +36,14 @@ CAMERA_SIZE = 320
 def sparse(frames: Frames, estimator: PoseEstimator) -> SparsePoses:
     """Everybody in every SPARSE-th sample; `estimator` is set up."""
     estimator.start(static=True)
-    chosen = frames.samples[:: SPARSE if len(frames.samples) > 2 * SPARSE else 1]
-    people = [found for picture in chosen for found in estimator([picture])]
+    chosen = sparse_samples(len(frames.samples))
+    people = [found for i in chosen for found in estimator([frames.samples[i]])]
     return SparsePoses(tuple(people), (frames.samples.shape[2], frames.samples.shape[1]))
+
+
+def sparse_samples(count: int) -> range:
+    """Which of so many samples are looked at: every SPARSE-th, but all of few."""
+    return range(0, count, SPARSE if count > 2 * SPARSE else 1)
 
 
 def count_people(found: Detections) -> int:

@@ -22,11 +22,8 @@ from ..config import AnimateConfig, refuse_idle, write_yaml
 from ..job.inputs import with_local_inputs, with_whole_paths
 from ..job.job import Job, Key, key_of, open_job, write_text
 from ..job.output import copy_video, job_folder
-from ..job.publish import publish
-from ..job.published import Published, is_whole, read_published
-from ..job.scratch import scratch_for
-from ..job.storage import is_file, url_of
-from ..masking import masked
+from ..job.publish import is_published, publish
+from ..job.storage import is_file, scratch_for, url_of
 from ..workers.ray_actor import refuse_cluster
 from .graph import GRAPH, run, step_keys
 from .settings import Size, notes_on, settings_of, size_of
@@ -62,10 +59,9 @@ def animate(config: AnimateConfig, workers: int | None = None, ray_address: str 
         refuse_cluster(url, ray_address)
     with open_job(folder if url is None else scratch_for(url)) as job:
         config = with_demo_inputs(job, config)
-        published = Published() if url is None else read_published(url)
-        keys = step_keys(config, known=published.digest_of)
-        if url is not None and is_whole(url, published, keys):
-            logger.info(f"everything in {masked(url)} is up to date")
+        keys = step_keys(config)
+        if url is not None and is_published(url, keys):
+            logger.info(f"everything in {url} is up to date")
             return [folder / name for name in RESULTS]
         write_text(job.folder / "config.yaml", write_yaml(config))
         if all(job.is_done(name, key) for name, key in keys.items()):

@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol, TypeVar
 
 from ...stages.errors import ConfigError
 from ..animate.animate import with_usable_model
@@ -11,11 +12,20 @@ from ..animate.graph import GRAPH, following, forget, step_keys
 from ..config import AnimateConfig, BatchConfig
 from ..job.job import Job, open_job
 from ..job.publish import is_done_at
-from ..job.published import Published, read_published
 from ..workers.executor import Task
 from .manifest import Item, crossed, make_items, read_manifest
 from .stages import PATIENCE_S, Work, pool_of, shared_folder, shared_name
 from .status import quarantine_path, state_of
+
+
+class Named(Protocol):
+    """What a shard is chosen by."""
+
+    @property
+    def name(self) -> str: ...
+
+
+NamedT = TypeVar("NamedT", bound=Named)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +57,7 @@ def find_items(config: BatchConfig) -> tuple[list[Item], dict[str, int]]:
     return items, {"rows like an earlier one": len(rows) - len(items)}
 
 
-def shard_of(items: list[Item], shard: str | None) -> list[Item]:
+def shard_of(items: list[NamedT], shard: str | None) -> list[NamedT]:
     """The items of one shard, i/n: by hash of the name, so that every run of a job array agrees."""
     if shard is None:
         return items
@@ -61,10 +71,9 @@ def plan_items(root: Path, items: Sequence[Item], config: BatchConfig, url: str 
     """Sort the items by what their records say, here and at `url`."""
     plan = Plan([], [], [], [], {})
     for item in items:
+        keys = plan.keys[item.name] = step_keys(item.config)
         place = url and f"{url}/{item.name}"
-        published = read_published(place) if place else Published()
-        keys = plan.keys[item.name] = step_keys(item.config, known=published.digest_of)
-        if config.force is None and is_done_at(place, Job(item.config.output), keys, published):
+        if config.force is None and is_done_at(place, Job(item.config.output), keys):
             plan.done.append(item)
             quarantine_path(root, item.name).unlink(missing_ok=True)
         elif state_of(root, item.name, keys).status == "quarantined" and not config.retry_quarantined:
