@@ -115,6 +115,10 @@ class EncodeConfig(Config):
     """x264 speed preset."""
     audio: bool = True
     """Keep the driving video's sound."""
+    bit_depth: Literal[8, 10] = 8
+    """Bits of each colour of the result. 10 keeps soft gradients free of bands; not every player takes it."""
+    lossless: bool = False
+    """Write result.mkv in place of result.mp4: the frames to the bit, in FFV1, and the sound as FLAC."""
 
 
 class ClipConfig(Config):

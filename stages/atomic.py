@@ -24,6 +24,13 @@ def is_temporary(path: Path) -> bool:
     return TEMPORARY.fullmatch(path.name) is not None and path.is_file() and not path.is_symlink()
 
 
+def left_behind(path: Path) -> list[Path]:
+    """Files that killed processes left beside `path` where they were writing it."""
+    names = re.compile(rf"\.{re.escape(path.name)}\.[0-9a-f]{{8}}\.posedance\.tmp")
+    beside = path.parent.glob(".*") if path.parent.is_dir() else ()
+    return [found for found in beside if names.fullmatch(found.name) and is_temporary(found)]
+
+
 def partial_folder(folder: Path) -> Path:
     """The hidden name, beside it, of a folder that is not whole, yet or any more."""
     return folder.with_name(f".{folder.name}{PARTIAL}")

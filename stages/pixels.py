@@ -21,5 +21,11 @@ def to_unit(frames: np.ndarray) -> Tensor:
 
 def to_uint8(frame: Tensor) -> np.ndarray:
     """[3, H, W] around -1..1 -> uint8 [H, W, 3], clipped and rounded."""
-    scaled = (frame / 2 + 0.5).clamp(0, 1) * 255
-    return scaled.round().to(torch.uint8).permute(1, 2, 0).contiguous().numpy()
+    return to_integers(frame, 8)
+
+
+def to_integers(frame: Tensor, bit_depth: int) -> np.ndarray:
+    """[3, H, W] around -1..1 -> [H, W, 3] in 0..2^bit_depth - 1, clipped and rounded; uint8 or uint16."""
+    scaled = (frame / 2 + 0.5).clamp(0, 1) * (2**bit_depth - 1)
+    kind = torch.uint8 if bit_depth == 8 else torch.uint16
+    return scaled.round().to(kind).permute(1, 2, 0).contiguous().numpy()

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...datasets.puppets.render import DEMO_FRAMES, write_demo
+from ...stages.atomic import left_behind
 from ...stages.errors import ConfigError
 from ...stages.generate import Settings
 from ...stages.media.picture import read_picture
@@ -21,11 +22,11 @@ from ...stages.windows import plan as plan_windows
 from ..config import AnimateConfig, refuse_idle, write_yaml
 from ..job.inputs import with_local_inputs, with_whole_paths
 from ..job.job import Job, Key, key_of, open_job, write_text
-from ..job.output import copy_video, job_folder
+from ..job.output import LOSSLESS, PLAYED, copy_video, job_folder
 from ..job.publish import is_published, publish
 from ..job.storage import is_file, scratch_for, url_of
 from ..workers.ray_actor import refuse_cluster
-from .graph import GRAPH, run, step_keys
+from .graph import GRAPH, STEPS, run, step_keys
 from .settings import Size, notes_on, settings_of, size_of
 from .spread import denoise as denoise_spread
 from .steps import clip_of, pose_size_of
@@ -36,8 +37,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-RESULTS = ("result.mp4", "comparison.mp4", "contact_sheet.png", "poses.npz")
-"""What users come for, the result first."""
+RESULTS = ("result", "comparison", "poses")
+"""The steps whose files users come for, the result first."""
 
 
 def animate(config: AnimateConfig, workers: int | None = None, ray_address: str | None = None) -> list[Path]:
@@ -53,16 +54,20 @@ def animate(config: AnimateConfig, workers: int | None = None, ray_address: str 
         raise ConfigError(f"--ray-address {ray_address} without --workers: say how many share the video")
     config = with_usable_model(config)
     asked = config.output
-    folder = job_folder(asked, (config.driving, config.pose, config.reference, config.lora))
+    inputs = (config.driving, config.pose, config.reference, config.lora)
+    folder = job_folder(asked, inputs, LOSSLESS if config.encode.lossless else PLAYED)
+    results = [path for name in RESULTS for path in STEPS[name].files(folder, config)]
     url = url_of(folder)
     if url is not None and workers is not None:
         refuse_cluster(url, ray_address)
     with open_job(folder if url is None else scratch_for(url)) as job:
+        for path in [] if folder == asked else left_behind(asked):
+            path.unlink(missing_ok=True)
         config = with_demo_inputs(job, config)
         keys = step_keys(config)
         if url is not None and is_published(url, keys):
             logger.info(f"everything in {url} is up to date")
-            return [folder / name for name in RESULTS]
+            return results
         write_text(job.folder / "config.yaml", write_yaml(config))
         if all(job.is_done(name, key) for name, key in keys.items()):
             logger.info(f"everything in {job.folder} is up to date")
@@ -76,9 +81,9 @@ def animate(config: AnimateConfig, workers: int | None = None, ray_address: str 
         if url is not None:
             publish(job, url, keys)
         if folder == asked:
-            return [folder / name for name in RESULTS]
+            return results
         copy_video(job, "result", asked)
-        return [asked, *(folder / name for name in RESULTS)]
+        return [asked, *results]
 
 
 def make(job: Job, config: AnimateConfig, keys: dict[str, Key], num_frames: int, tools: Tools) -> None:

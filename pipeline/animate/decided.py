@@ -75,6 +75,16 @@ def result(config: AnimateConfig) -> dict[str, Any]:
     return {"encode": config.encode.model_dump()}
 
 
+def result_names(config: AnimateConfig) -> dict[str, str]:
+    """The name of the result where it is not result.mp4."""
+    return {"result.mp4": "result.mkv"} if config.encode.lossless else {}
+
+
+def own_names(config: AnimateConfig) -> dict[str, str]:
+    """No file has another name than the step says."""
+    return {}
+
+
 def nothing(config: AnimateConfig) -> dict[str, Any]:
     """Nothing but what the step reads."""
     return {}

@@ -44,10 +44,13 @@ class Step:
     """Whether the videos of a batch share the result: it is small, and decided by a part of their options."""
     scratch: tuple[str, ...] = ()
     """Files from which a stopped run of it goes on."""
+    renamed: Callable[[AnimateConfig], Mapping[str, str]] = decided.own_names
+    """Other names for files that it writes, where the config asks for another kind of them."""
 
-    def files(self, folder: Path) -> tuple[Path, ...]:
+    def files(self, folder: Path, config: AnimateConfig) -> tuple[Path, ...]:
         """The files that it writes in a job folder."""
-        return tuple(folder / name for name in self.writes)
+        names = self.renamed(config)
+        return tuple(folder / names.get(name, name) for name in self.writes)
 
 
 GRAPH = (
@@ -131,6 +134,7 @@ GRAPH = (
         writes=("result.mp4",),
         decided_by=decided.result,
         make=steps.result,
+        renamed=decided.result_names,
     ),
     Step(
         name="comparison",
@@ -189,10 +193,10 @@ def run(job: Job, step: Step, config: AnimateConfig, keys: Mapping[str, Key], to
             if not job.holds(name, keys[name]):
                 run(job, STEPS[name], config, keys, tools)
         local = with_local_inputs(config, step.inputs)
-        reads = {name: STEPS[name].files(job.folder) for name in step.reads}
+        reads = {name: STEPS[name].files(job.folder, local) for name in step.reads}
         return step.make(Video(job.folder, local, keys[step.name], reads, files), tools)
 
-    files = step.files(job.folder)
+    files = step.files(job.folder, config)
     return job.run(step.name, keys[step.name], files, make)
 
 

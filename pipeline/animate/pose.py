@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ...stages.errors import ConfigError
 from ...stages.pose.files import load_poses, save_poses
-from ..config import AnimateConfig, ClipConfig, write_yaml
+from ..config import AnimateConfig, ClipConfig, EncodeConfig, write_yaml
 from ..job.job import open_job, write_text
 from ..job.output import refuse_video
 from . import decided
@@ -21,13 +21,17 @@ def pose(config: ClipConfig) -> list[Path]:
     if config.driving is None:
         raise ConfigError("--driving is missing: name a video")
     refuse_video(config.output)
+    for name in ("bit_depth", "lossless"):
+        if getattr(config.encode, name) != EncodeConfig.model_fields[name].default:
+            option = name.replace("_", "-")
+            raise ConfigError(f"--encode.{option} is of what animate makes: leave it out with pose")
     video = AnimateConfig.model_validate(dict(config))
     keys = step_keys(video, POSE_GRAPH)
     with open_job(config.output) as job, closing(Tools()) as tools:
         write_text(job.folder / "config.yaml", write_yaml(config))
         for step in POSE_GRAPH:
             run(job, step, video, keys, tools)
-    return [path for step in POSE_GRAPH for path in step.files(config.output)]
+    return [path for step in POSE_GRAPH for path in step.files(config.output, video)]
 
 
 def as_json(video: Video, tools: Tools) -> Facts:

@@ -23,7 +23,7 @@ def replay(folder: Path, name: str) -> list[Path]:
     with open_job(folder) as job, closing(Tools()) as tools:
         keys = step_keys(config)  # before anything is touched: the inputs may be gone
         for read in step.reads:
-            files = STEPS[read].files(folder)
+            files = STEPS[read].files(folder, config)
             missing = [path for path in files if not path.is_file()]
             if missing:
                 raise ConfigError(f"step {name} reads {missing[0]}, which is not there: run the job first")
@@ -33,4 +33,4 @@ def replay(folder: Path, name: str) -> list[Path]:
                 )
         forget(job, step)
         run(job, step, config, keys, tools)
-        return list(step.files(folder))
+        return list(step.files(folder, config))

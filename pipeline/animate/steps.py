@@ -352,19 +352,20 @@ def load_checkpoint(path: Path, key: str) -> Checkpoint | None:
 
 
 def result(video: Video, tools: Tools) -> Facts:
-    """Decode the latents and write the video with the driving video's sound, frame by frame -> mp4."""
+    """Decode the latents and write the video with the driving video's sound, frame by frame -> mp4 or mkv."""
     from safetensors.torch import load_file
 
     config, encode = video.config, video.config.encode
     tensor = load_file(video.read("latents"))["latents"]
     fps, audio = load_poses(video.read("poses")).fps, driving_audio(config)
     decoder = tools.decoder(config)
-    frames = decoder.decode(tensor, load_settings(video.read("settings"), config.seed))
+    settings = load_settings(video.read("settings"), config.seed)
+    frames = decoder.decode(tensor, settings, encode.bit_depth)
     left, top, right, bottom = load_placement(video.read("placement")).inside
     size = (right - left, bottom - top)
     with (
         stage("decode", len(tensor) - 1) as advance,
-        VideoWriter(video.output, *size, fps, audio, crf=encode.crf, preset=encode.preset) as writer,
+        VideoWriter(video.output, *size, fps, audio, **encode.model_dump(exclude={"audio"})) as writer,
     ):
         for frame in frames:
             writer.write(np.ascontiguousarray(frame[top:bottom, left:right]))

@@ -64,22 +64,22 @@ class StepStage:
                 write_text(job.folder / "config.yaml", write_yaml(config))
             for name in step.reads:
                 if STEPS[name].shared:
-                    take(job, STEPS[name], work.root, keys[name])
+                    take(job, STEPS[name], work.root, config, keys[name])
             return run(job, step, config, keys, self.tools)
 
     def close(self) -> None:
         self.tools.close()
 
 
-def take(job: Job, step: Step, root: Path, key: Key) -> None:
+def take(job: Job, step: Step, root: Path, config: AnimateConfig, key: Key) -> None:
     """Copy what videos share into a job folder where it is read, with what was recorded of it."""
     store = Job(shared_folder(root, step.name, key))
     if not store.holds(step.name, key):
         return  # the step that reads it makes it
-    files = step.files(job.folder)
+    files = step.files(job.folder, config)
 
     def copy() -> Facts:
-        for source, target in zip(step.files(store.folder), files, strict=True):
+        for source, target in zip(step.files(store.folder, config), files, strict=True):
             with atomic_path(target) as temporary:
                 shutil.copyfile(source, temporary)
         return store.facts(step.name)

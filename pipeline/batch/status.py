@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ...stages.errors import ConfigError
-from ..animate.graph import GRAPH
+from ..animate.graph import GRAPH, STEPS
 from ..job.job import Job, read_record, write_text
 
 BEATS = Path(".work", "workers")
@@ -144,6 +144,12 @@ def is_running(root: Path) -> bool:
     return False
 
 
+def result_of(root: Path, name: str) -> str:
+    """The name of a finished video in its folder."""
+    record = read_record(Job(root / name).record_path("result"))
+    return STEPS["result"].writes[0] if record is None else next(iter(record["files"]))
+
+
 def write_index(root: Path, states: Sequence[ItemState], lines: Sequence[str] = ()) -> None:
     """Write index.html: every video's comparison, or why there is none; `lines` sum up the run that ended."""
     counts = Counter(state.status for state in states)
@@ -151,9 +157,10 @@ def write_index(root: Path, states: Sequence[ItemState], lines: Sequence[str] = 
     for state in sorted(states, key=lambda state: (state.status != "quarantined", state.name)):
         name = html.escape(state.name)
         if state.status == "done":
+            result = result_of(root, state.name)
             body = (
                 f'<video src="{name}/comparison.mp4" controls muted loop preload="metadata"></video>'
-                f'<p><a href="{name}/result.mp4">result</a> · <a href="{name}/">files</a></p>'
+                f'<p><a href="{name}/{result}">result</a> · <a href="{name}/">files</a></p>'
             )
         elif state.status == "quarantined":
             body = (

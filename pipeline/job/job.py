@@ -87,6 +87,13 @@ class Job:
         record = read_record(self.record_path(step))
         return {} if record is None else record["facts"]
 
+    def _remove_other(self, step: str, files: Sequence[Path]) -> None:
+        """Remove what `step` made under another key, and will not replace with any of `files`."""
+        record = read_record(self.record_path(step))
+        for name, entry in ({} if record is None else record["files"]).items():
+            if self.folder / name not in files and matches(self.folder / name, entry):
+                (self.folder / name).unlink()
+
     def run(
         self,
         step: str,
@@ -100,6 +107,7 @@ class Job:
         """
         needed = not self.is_done(step, key)
         if needed:
+            self._remove_other(step, files)
             self.record_path(step).unlink(missing_ok=True)
             facts = make()
             self.commit(step, key, files, facts)

@@ -1,6 +1,7 @@
 """What `--output` names: a folder, or one video that gets the job's folder beside it.
 
 -o out/dance.mp4      the video, a copy of result.mp4 in the job's folder out/dance.job/
+-o out/dance.mkv      the same with --encode.lossless, of result.mkv
 """
 
 import shutil
@@ -14,8 +15,8 @@ from .storage import url_of
 
 VIDEOS = frozenset({".apng", ".avi", ".gif", ".m4v", ".mkv", ".mov", ".mp4", ".mpg", ".webm"})
 """Names of videos end in these."""
-WRITTEN = ".mp4"
-"""That of the videos that are written."""
+PLAYED, LOSSLESS = ".mp4", ".mkv"
+"""Those of the videos that are written."""
 
 
 def names_video(output: Path) -> bool:
@@ -23,15 +24,16 @@ def names_video(output: Path) -> bool:
     return output.suffix.lower() in VIDEOS and not output.is_dir()
 
 
-def job_folder(output: Path, inputs: Iterable[Path | None]) -> Path:
-    """The folder where the job of `--output` works.
+def job_folder(output: Path, inputs: Iterable[Path | None], ending: str = PLAYED) -> Path:
+    """The folder where the job of `--output` works, whose result has a name of this `ending`.
 
     Raises ConfigError for a video that cannot be written, or that is one of the job's inputs.
     """
     if not names_video(output):
         return output
-    if output.suffix.lower() != WRITTEN:
-        raise ConfigError(f"--output {output}: results are {WRITTEN}: name {output.with_suffix(WRITTEN)}")
+    if output.suffix.lower() != ending:
+        known = f"{PLAYED} (with --encode.lossless {LOSSLESS})"
+        raise ConfigError(f"--output {output}: results are {known}: name {output.with_suffix(ending)}")
     if (url := url_of(output)) is not None:
         raise ConfigError(f"--output {url}: a URL names a folder: leave out {output.suffix}")
     if any(path is not None and path.resolve() == output.resolve() for path in inputs):

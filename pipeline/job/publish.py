@@ -49,14 +49,22 @@ def is_public(name: str) -> bool:
     return not name.startswith(".work")
 
 
+def public_names(records: Mapping[str, Any]) -> set[str]:
+    """The files of these records that are copied to the store."""
+    return {name for record in records.values() for name in record["files"] if is_public(name)}
+
+
 def publish(job: Job, url: str, keys: Mapping[str, Key]) -> None:
     """Copy a finished job to `url`, its records last. What lies there of other records is replaced.
 
     The old records go first, so that they never stand over files of another job.
     """
     records = {step: record for step in keys if (record := read_record(job.record_path(step))) is not None}
+    names = public_names(records)
+    old = public_names(published_records(url)) - names
     remove(f"{url}/{PUBLISHED}")
-    names = {name for record in records.values() for name in record["files"] if is_public(name)}
+    for name in sorted(old):
+        remove(f"{url}/{name}")
     for name in sorted(names):
         put(job.folder / name, f"{url}/{name}")
     put(job.folder / "environment.json", f"{url}/environment.json")

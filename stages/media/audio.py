@@ -1,4 +1,4 @@
-"""The sound that goes with a video: cut from a source, copied where mp4 can hold it, else coded as AAC."""
+"""The sound that goes with a video: cut from a source, copied where mp4 can hold it, else coded anew."""
 
 import math
 import os
@@ -21,6 +21,7 @@ AAC_RATES = frozenset({8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48
 AAC_RATE = 48000
 """Sample rate of the AAC where the source's is none of AAC's."""
 AAC_BIT_RATE = 192_000
+FLAC_CHANNELS = 8
 
 SEEK_MARGIN = Fraction(1)
 """Seconds before the cut that are sought: more than a packet, so that the one before the cut is read."""
@@ -44,9 +45,12 @@ class AudioTrack:
 
     The first packet may begin before time 0 (the one before it goes along, since a decoder needs it to start
     cleanly): mp4 notes in its edit list where the sound begins. The last packet ends at the limit or before.
+    With `lossless` it is FLAC of 24 bits, of any source: Matroska has no edit list.
     """
 
-    def __init__(self, output: OutputContainer, source: AudioSource, stack: ExitStack) -> None:
+    def __init__(
+        self, output: OutputContainer, source: AudioSource, stack: ExitStack, *, lossless: bool = False
+    ) -> None:
         self._output = output
         self._limit = source.duration
         self._packets: Iterator[Packet] = iter(())
@@ -62,7 +66,11 @@ class AudioTrack:
         offset = origin + source.start
         if source.start > 0 and container.format.name not in UNSEEKABLE_FORMATS:
             container.seek(math.floor((offset - SEEK_MARGIN) / stream.time_base), stream=stream)
-        if stream.codec_context.codec.canonical_name in COPIED_CODECS:
+        if lossless:
+            layout = stream.layout.name if stream.channels <= FLAC_CHANNELS else "stereo"
+            coded = output.add_stream("flac", rate=stream.sample_rate, layout=layout, format="s32")
+            self._packets = _encoded(container, stream, coded, offset)
+        elif stream.codec_context.codec.canonical_name in COPIED_CODECS:
             self._packets = _copied(container, stream, output.add_stream_from_template(stream), offset)
         else:
             rate = stream.sample_rate if stream.sample_rate in AAC_RATES else AAC_RATE
@@ -110,7 +118,7 @@ def _copied(
 def _encoded(
     container: InputContainer, stream: AudioStream, target: AudioStream, offset: Fraction
 ) -> Iterator[Packet]:
-    """The sound from `offset` seconds on as AAC; gaps become silence, so that the rest stays in time."""
+    """The sound from `offset` seconds on, coded; gaps become silence, so that the rest stays in time."""
     tick = Fraction(1, stream.sample_rate)
     if not target.codec_context.is_open:
         target.codec_context.open()

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ..errors import ConfigError
 from ..generate import Settings
-from ..pixels import to_uint8
+from ..pixels import to_integers
 from ..windows import faded
 from .levers.fast import CompiledRegions, flatten_convolutions
 from .memory.retry import explain_out_of_memory, is_out_of_memory, out_of_memory
@@ -29,20 +29,22 @@ def decode_frames(
     latents: Tensor,
     settings: Settings,
     chunk: int,
+    bit_depth: int = 8,
     *,
     compiled: CompiledRegions | None = None,
 ) -> Iterator[np.ndarray]:
-    """Frames 1 to N - 1 of a video, uint8 [H, W, 3], `chunk` together: see `Generator.decode`.
+    """Frames 1 to N - 1 of a video, [H, W, 3], `chunk` together: see `Generator.decode`.
 
     The reference's own frame helps to decode the others only in the published plans: its pose is not next to
     the driver's first.
     """
     decoder = partial(decode, vae, compiled=compiled)
     if settings.is_recipe:
-        yield from map(to_uint8, islice(decoder(latents, chunk, overlap=0), 1, None))
+        frames = islice(decoder(latents, chunk, overlap=0), 1, None)
     else:
         overlap = min(settings.decode_overlap, max(0, chunk - 1))
-        yield from map(to_uint8, decoder(latents[1:], chunk, overlap))
+        frames = decoder(latents[1:], chunk, overlap)
+    yield from (to_integers(frame, bit_depth) for frame in frames)
 
 
 def decode(

@@ -37,13 +37,13 @@ class Decoder:
         if self.device.type == "cuda":
             convolve_channels_last(self.vae)
 
-    def decode(self, latents: Tensor, settings: Settings) -> Iterator[np.ndarray]:
+    def decode(self, latents: Tensor, settings: Settings, bit_depth: int = 8) -> Iterator[np.ndarray]:
         """See `Generator.decode`."""
         if self.compile and self._compiled is None:
             self._compiled = compile_regions(self.vae)
         chunk = self._chunk(min(settings.decode_chunk, len(latents)), *latents.shape[-2:])
         with explain_out_of_memory(self.name):
-            yield from decode_frames(self.vae, latents, settings, chunk, compiled=self._compiled)
+            yield from decode_frames(self.vae, latents, settings, chunk, bit_depth, compiled=self._compiled)
 
     def _chunk(self, asked: int, height: int, width: int) -> int:
         """How many of `asked` latents [height, width] fit the device together. DeviceMemoryError for none."""

@@ -264,7 +264,7 @@ class SvdGenerator(SvdNetworks):
                 noise=self.fresh_noise(width, height, settings),
             )
 
-    def decode(self, latents: Tensor, settings: Settings) -> Iterator[np.ndarray]:
+    def decode(self, latents: Tensor, settings: Settings, bit_depth: int = 8) -> Iterator[np.ndarray]:
         """See `Generator.decode`.
 
         Fewer frames are decoded together than `settings` ask for where the memory plan says so.
@@ -274,7 +274,8 @@ class SvdGenerator(SvdNetworks):
         with explain_out_of_memory(self.name):
             self.bring("vae", offload=memory.offload)
             compiled = self._compiled_blocks("vae")
-            yield from decode_frames(self.vae, latents, settings, memory.decode_chunk, compiled=compiled)
+            chunk = memory.decode_chunk
+            yield from decode_frames(self.vae, latents, settings, chunk, bit_depth, compiled=compiled)
 
 
 def check_levers(settings: Settings) -> None:

@@ -14,11 +14,12 @@ from helpers import add_dance, add_picture, command, made_at, wait_for
 from posedance.datasets.puppets.render import make_character, reference_pose, render
 from posedance.pipeline.animate.animate import animate
 from posedance.pipeline.animate.graph import STEPS
-from posedance.pipeline.config import AnimateConfig, WindowConfig, resolve
-from posedance.stages.errors import PosedanceError, PoseError
+from posedance.pipeline.config import AnimateConfig, EncodeConfig, WindowConfig, resolve
+from posedance.stages.atomic import temporary_name
+from posedance.stages.errors import ConfigError, PosedanceError, PoseError
 from posedance.stages.media.frames import StoredFrames
 from posedance.stages.media.picture import read_picture, write_png
-from posedance.stages.media.video import probe
+from posedance.stages.media.video import Clip, probe, read_frames
 from posedance.stages.pose.files import load_poses, save_poses
 from posedance.stages.types import PoseSequence
 
@@ -62,8 +63,40 @@ def test_an_output_that_names_a_video_is_written_with_its_folder_beside_it(
     assert {path.name for path in tmp_path.iterdir()} == {"dance.mp4", "dance.job"}
     assert asked.read_bytes() == written[1].read_bytes()
     asked.unlink()
+    torn, others = (
+        temporary_name(asked),
+        [temporary_name(tmp_path / "dance.mp4.mp4"), tmp_path / ".dance.mp4"],
+    )
+    for path in (torn, *others):
+        path.write_text("of a run that was killed, and of others")
     assert animate(resolve(AnimateConfig, AnimateConfig(), tmp_path / "dance.job" / "config.yaml")) == written
     assert asked.is_file()
+    assert not torn.exists() and all(path.exists() for path in others)
+
+
+def test_lossless_is_another_file_of_the_same_frames(dance: Path, tmp_path: Path) -> None:
+    """The latents are not made again, the comparison shows it, and what was written before is gone."""
+    played = config(dance, tmp_path / "out", steps=1)
+    animate(played)
+    before, shown = made_at(tmp_path / "out"), list(read_frames(tmp_path / "out" / "result.mp4", Clip()))
+    pictures = []
+    for bit_depth in (8, 10):
+        encode = EncodeConfig(lossless=True, bit_depth=bit_depth)
+        written = animate(played.model_copy(update={"encode": encode}))
+        assert written[0] == tmp_path / "out" / "result.mkv"
+        assert not (tmp_path / "out" / "result.mp4").exists()
+        pictures.append(np.stack(list(read_frames(written[0], Clip()))).astype(int))
+        after = made_at(tmp_path / "out")
+        assert {step for step in after if after[step] != before[step]} == {"result", "comparison"}
+    assert probe(written[1]).num_frames == len(pictures[0]) == 20
+    assert np.abs(pictures[0] - shown).max() > 1 and np.abs(pictures[0] - shown).mean() < 12
+    assert np.abs(pictures[1] - pictures[0]).max() == 1 and not (pictures[1] == pictures[0]).all()
+    asked = played.model_copy(update={"encode": encode, "output": tmp_path / "master.mkv"})
+    assert animate(asked)[0].read_bytes() == written[0].read_bytes()
+    with pytest.raises(ConfigError, match=r"master\.mp4"):
+        animate(asked.model_copy(update={"output": tmp_path / "master.mp4"}))
+    animate(played)
+    assert not written[0].exists()
 
 
 def test_a_job_folder_holds_everything(dance: Path, tmp_path: Path) -> None:

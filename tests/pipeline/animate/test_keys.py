@@ -42,6 +42,8 @@ OPTIONS: dict[str, tuple[Any, set[str]]] = {
     "encode.crf": (20, RESULT),
     "encode.preset": ("slow", RESULT),
     "encode.audio": (False, RESULT),
+    "encode.bit_depth": (10, RESULT),
+    "encode.lossless": (True, RESULT),
     "model": ("demo", MODEL),
     "preset": ("best", SETTINGS),
     "seed": (1, LATENTS),

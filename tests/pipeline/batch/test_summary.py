@@ -17,7 +17,8 @@ def config(output: Path, **changes: Any) -> BatchConfig:
 
 def test_the_summary_counts_what_was_skipped_filtered_and_given_up(inputs: Path, tmp_path: Path) -> None:
     manifest, output = inputs / "some.csv", tmp_path / "out"
-    rows = ["pose,reference", "dance1.npz,ref6.png", "dance1.npz,ref6.png", "dance1.npz,manifest.csv"]
+    rows = ["pose,reference,encode.lossless"]
+    rows += ["dance1.npz,ref6.png,", "dance1.npz,ref6.png,", "dance1.npz,manifest.csv,"]
     manifest.write_text("\n".join(rows))
     assert batch(config(output, manifest=manifest)) == 3
     summary = json.loads((output / "summary.json").read_text())
@@ -27,7 +28,7 @@ def test_the_summary_counts_what_was_skipped_filtered_and_given_up(inputs: Path,
     (why,) = summary["quarantined"].values()
     assert why["attempts"] == 1 and "manifest.csv is not a picture" in why["error"]
 
-    manifest.write_text("\n".join([*rows, "dance1.npz,ref7.png"]))
+    manifest.write_text("\n".join([*rows, "dance1.npz,ref7.png,true"]))
     assert batch(config(output, manifest=manifest)) == 3
     summary = json.loads((output / "summary.json").read_text())
     assert summary["skipped"] == {"videos": 1, "steps": 3}, "the dance's poses, the size and the settings too"
@@ -37,6 +38,9 @@ def test_the_summary_counts_what_was_skipped_filtered_and_given_up(inputs: Path,
     assert "skipped, for they were done before: 1 videos, 3 steps of others" in page
     assert "filtered: 1 rows like an earlier one" in page
     assert "2 of 3 videos done, 1 given up, 0 waiting, 0 attempts repeated" in page
+    assert sorted(part.split('"')[0] for part in page.split('<a href="')[1:] if "result" in part[:60]) == [
+        "dance1--ref6/result.mp4", "dance1--ref7--encode.lossless-true/result.mkv"
+    ]  # fmt: skip
     assert page.count('<section class="done">') == 2 and page.count('<section class="quarantined">') == 1
 
 

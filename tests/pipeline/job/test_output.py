@@ -6,7 +6,7 @@ import pytest
 
 from posedance.pipeline.animate.pose import pose
 from posedance.pipeline.batch.batch import batch
-from posedance.pipeline.config import BatchConfig, ClipConfig
+from posedance.pipeline.config import BatchConfig, ClipConfig, EncodeConfig
 from posedance.pipeline.job.job import Job
 from posedance.pipeline.job.output import copy_video, job_folder
 from posedance.stages.errors import ConfigError, OutputError
@@ -22,7 +22,7 @@ def test_a_video_has_its_folder_beside_it_and_a_folder_is_taken_as_it_is(tmp_pat
 @pytest.mark.parametrize(
     ("output", "what"),
     [
-        ("a.mov", "results are .mp4: name a.mp4"),
+        ("a.mov", r"results are \.mp4 \(with --encode\.lossless \.mkv\): name a\.mp4"),
         ("memory://x/a.mp4", "a URL names a folder"),
         ("in/../b.mp4", "input"),
     ],
@@ -42,6 +42,8 @@ def test_commands_that_write_a_folder_refuse_a_video(tmp_path: Path) -> None:
     ):
         with pytest.raises(ConfigError, match="writes a folder"):
             refused()
+    with pytest.raises(ConfigError, match=r"--encode\.bit-depth is of what animate makes"):
+        pose(ClipConfig(driving=tmp_path / "b.mp4", output=tmp_path / "a", encode=EncodeConfig(bit_depth=10)))
     assert list(tmp_path.iterdir()) == []
 
 

@@ -16,7 +16,7 @@ from posedance.pipeline.animate.graph import step_keys
 from posedance.pipeline.animate.pose import pose
 from posedance.pipeline.batch.batch import batch
 from posedance.pipeline.batch.status import events, states_of
-from posedance.pipeline.config import AnimateConfig, BatchConfig, ClipConfig
+from posedance.pipeline.config import AnimateConfig, BatchConfig, ClipConfig, EncodeConfig
 from posedance.pipeline.job.job import Job, Key, open_job, source_digest
 from posedance.pipeline.job.publish import is_published, publish
 from posedance.pipeline.job.storage import (
@@ -128,6 +128,9 @@ def test_animate_from_and_to_urls(
     assert localize(made[0]).read_bytes() == local[0].read_bytes(), (
         "what is missing is made and published again"
     )
+    made = animate(config.model_copy(update={"encode": EncodeConfig(lossless=True)}))
+    assert made[0].name == "result.mkv" and is_file(made[0])
+    assert not is_file(Path("memory://out/job/result.mp4")), "a video of another job beside it"
 
 
 def test_published_anew_by_halves_is_not_published(inputs: Path, tmp_path: Path, machine: Path) -> None:

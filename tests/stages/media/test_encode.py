@@ -66,6 +66,40 @@ def test_what_the_file_says_of_itself(tmp_path):
         assert not container.streams.audio
 
 
+@pytest.mark.parametrize("bit_depth", [8, 10])
+def test_a_lossless_video_comes_back_to_the_bit(tmp_path, bit_depth):
+    spread = np.arange(30, dtype=np.uint16) % 4
+    frames = list(moving(30, 63, 47))
+    if bit_depth == 10:
+        frames = [4 * frame.astype(np.uint16) + extra for frame, extra in zip(frames, spread, strict=True)]
+    path = write(tmp_path / "out.mkv", frames, NTSC, bit_depth=bit_depth, lossless=True)
+    with av.open(str(path)) as container:
+        assert container.streams.video[0].codec_context.name == "ffv1"
+        kind = "rgb24" if bit_depth == 8 else "gbrp10le"
+        for frame, expected in zip(container.decode(video=0), frames, strict=True):
+            np.testing.assert_array_equal(frame.to_ndarray(format=kind), expected)
+    info = probe(path)
+    assert (info.width, info.height, info.fps, info.num_frames) == (63, 47, NTSC, 30)
+    shown = list(read_frames(path, Clip()))
+    assert np.abs(shown[7] - frames[7] / (4 if bit_depth == 10 else 1)).max() <= 1
+    again = write(tmp_path / "again.mkv", frames, NTSC, bit_depth=bit_depth, lossless=True)
+    assert path.read_bytes() == again.read_bytes()
+
+
+def test_ten_bits_hold_what_eight_do_not(tmp_path):
+    """A slow ramp: of 64 levels eight bits have 16."""
+    ramp = np.repeat(np.arange(400, 464, dtype=np.uint16), 2)
+    frames = [np.broadcast_to(ramp[None, :, None], (48, 128, 3))] * 3
+    path = write(tmp_path / "out.mp4", frames, crf=1, bit_depth=10)
+    with av.open(str(path)) as container:
+        assert container.streams.video[0].codec_context.pix_fmt == "yuv420p10le"
+        got = next(container.decode(video=0)).to_ndarray(format="gbrp10le")
+    assert len(np.unique(got[24])) > 40
+    assert np.abs(got[24].astype(int) - frames[0][24]).mean() < 3
+    with pytest.raises(ValueError, match="expected uint16"):
+        write(tmp_path / "out.mp4", moving(2), bit_depth=10)
+
+
 @pytest.mark.parametrize(
     "fps", [NTSC, Fraction(24000, 1001), Fraction(15), Fraction(30000, 2002), Fraction(17, 3)]
 )
@@ -265,6 +299,24 @@ SOURCES = {
     "pcm in mov": (".mov", "pcm_s16le", 48000, "aac"),
     "pcm at an odd rate": (".mkv", "pcm_s16le", 11000, "aac"),
 }
+
+
+@pytest.mark.parametrize("name", ["aac in mp4", "opus in mkv", "pcm at an odd rate"])
+def test_the_sound_of_a_lossless_video_is_flac_in_sync(tmp_path, make_video, name):
+    suffix, codec, rate, _ = SOURCES[name]
+    sound, clip = clicking(NTSC, 180, rate), Clip("1.37", "3")
+    path = make_video(
+        tmp_path / f"in{suffix}", 180, NTSC, draw=flash, sound=sound, sound_rate=rate, sound_codec=codec
+    )
+    info = probe(path)
+    audio = AudioSource(path, clip_start(info, clip))
+    out = write(tmp_path / "out.mkv", read_frames(path, clip), NTSC, audio, lossless=True)
+    with av.open(str(out)) as container:
+        context = container.streams.audio[0].codec_context
+        assert (context.name, context.format.name, context.sample_rate) == ("flac", "s32", rate)
+    clicks, flashes = click_times(out), flash_times(out)
+    assert len(clicks) == len(flashes) >= 2
+    assert max(abs(a - b) for a, b in zip(clicks, flashes, strict=True)) < 0.005
 
 
 @pytest.mark.parametrize("name", SOURCES)
