@@ -19,6 +19,7 @@ from ..stages.allocator import keep_freed_memory
 from ..stages.errors import PosedanceError
 from ..stages.threads import heed_usable_cpus
 from .config import AnimateConfig, BatchConfig, ClipConfig, ConfigFile, JsonFile, StepName, explain, resolve
+from .masking import masked
 from .progress import show_log
 
 app = App(
@@ -68,10 +69,10 @@ def animate(
 
     resolved = resolve(AnimateConfig, options, config)
     if dry_run:
-        print(plan(resolved))
+        show(plan(resolved))
     else:
         for path in animate(resolved, workers, ray_address):
-            print(url_of(path) or path)
+            show(str(url_of(path) or path))
 
 
 @app.command
@@ -107,7 +108,7 @@ def batch(
     if dry_run:
         from .batch.dry_run import dry_run as outline
 
-        print(outline(resolved))
+        show(outline(resolved))
         return 0
     from .batch.batch import batch as make_all
 
@@ -127,7 +128,7 @@ def status(folder: Path) -> None:
     from .curate.status import is_curation
     from .curate.status import status as look_at_curation
 
-    print(look_at_curation(folder) if is_curation(folder) else look(folder))
+    show(look_at_curation(folder) if is_curation(folder) else look(folder))
 
 
 @app.command
@@ -240,7 +241,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return code if isinstance(code, int) else 0
 
 
+def show(text: str) -> None:
+    """Print what a command tells, on standard output, without the credentials of URLs."""
+    print(masked(text))
+
+
 def complain(line: str) -> int:
     """Print the one line that tells what to mend; returns exit code 2."""
-    print(f"error: {line}", file=sys.stderr)
+    print(f"error: {masked(line)}", file=sys.stderr)
     return 2

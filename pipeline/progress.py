@@ -8,6 +8,8 @@ from contextvars import ContextVar
 
 from tqdm import tqdm
 
+from .masking import masked
+
 LOG_INTERVAL_S = 10.0
 """Where there is no terminal, a bar is written this often, in seconds."""
 
@@ -37,7 +39,7 @@ class ProgressHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Write the line of a record, but nothing within `observed`."""
         if _observer.get() is None:
-            tqdm.write(self.format(record), file=sys.stderr)
+            tqdm.write(masked(self.format(record)), file=sys.stderr)
 
 
 def show_log() -> None:

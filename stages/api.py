@@ -16,7 +16,7 @@ from .errors import (
     WeightsError,
 )
 from .generate import Checkpoint, Defaults, Generator, Settings
-from .image.api import attach_control, load_pictures
+from .image.api import attach_control, load_pictures, make_condition
 from .media.audio import AudioSource
 from .media.encode import VideoWriter, side_by_side
 from .media.frames import StoredFrames, write_frames
@@ -75,6 +75,7 @@ __all__ = [
     "load_generator",
     "load_pictures",
     "load_poses",
+    "make_condition",
     "make_estimator",
     "output_rate",
     "place",

@@ -23,8 +23,11 @@ from ..config import AnimateConfig, refuse_idle, write_yaml
 from ..job.inputs import with_local_inputs, with_whole_paths
 from ..job.job import Job, Key, key_of, open_job, write_text
 from ..job.output import LOSSLESS, PLAYED, copy_video, job_folder
-from ..job.publish import is_published, publish
-from ..job.storage import is_file, scratch_for, url_of
+from ..job.publish import publish
+from ..job.published import Published, is_whole, read_published
+from ..job.scratch import scratch_for
+from ..job.storage import is_file, url_of
+from ..masking import masked
 from ..workers.ray_actor import refuse_cluster
 from .graph import GRAPH, STEPS, run, step_keys
 from .settings import Size, notes_on, settings_of, size_of
@@ -64,9 +67,10 @@ def animate(config: AnimateConfig, workers: int | None = None, ray_address: str 
         for path in [] if folder == asked else left_behind(asked):
             path.unlink(missing_ok=True)
         config = with_demo_inputs(job, config)
-        keys = step_keys(config)
-        if url is not None and is_published(url, keys):
-            logger.info(f"everything in {url} is up to date")
+        published = Published() if url is None else read_published(url)
+        keys = step_keys(config, known=published.digest_of)
+        if url is not None and is_whole(url, published, keys):
+            logger.info(f"everything in {masked(url)} is up to date")
             return results
         write_text(job.folder / "config.yaml", write_yaml(config))
         if all(job.is_done(name, key) for name, key in keys.items()):

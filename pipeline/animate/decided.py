@@ -13,6 +13,7 @@ from ...stages.models import GENERATORS
 from ...stages.svd.files.base import base_files, find_base
 from ..config import AnimateConfig, EstimatorConfig
 from ..job.job import source_digest
+from ..masking import masked
 
 READ_OF_A_MODEL = frozenset({".json", ".safetensors", ".bin", ".pt", ".pth"})
 """Endings of the files of a model folder that are read."""
@@ -160,4 +161,4 @@ def weights_of(config: AnimateConfig) -> dict[str, str]:
     if base is not None and not Path(base).is_dir():
         files |= files_of_base(find_base(base))
     paths = [*files.values(), *([] if config.lora is None else [config.lora])]
-    return {str(path): source_digest(path) for path in sorted(paths)}
+    return {masked(str(path)): source_digest(path) for path in sorted(paths)}

@@ -16,7 +16,7 @@ from typing import Any
 from ...stages.errors import ConfigError
 from ..config import AnimateConfig
 from ..job.inputs import input_digests, with_local_inputs
-from ..job.job import Job, Key, key_of
+from ..job.job import Job, Key, Known, key_of, unknown
 from . import decided, steps
 from .tools import Tools
 from .video import Facts, Video
@@ -158,10 +158,13 @@ def step_named(name: str) -> Step:
     return STEPS[name]
 
 
-def step_keys(config: AnimateConfig, graph: Sequence[Step] = GRAPH) -> dict[str, Key]:
-    """The key of each step of `graph`: of everything that decides its result, and of nothing else."""
+def step_keys(config: AnimateConfig, graph: Sequence[Step] = GRAPH, known: Known = unknown) -> dict[str, Key]:
+    """The key of each step of `graph`: of everything that decides its result, and of nothing else.
+
+    `known` tells the digests of inputs that are URLs, where they need not be read.
+    """
     keys: dict[str, Key] = {}
-    inputs = input_digests(config, {name for step in graph for name in step.inputs})
+    inputs = input_digests(config, {name for step in graph for name in step.inputs}, known)
     for step in graph:
         keys[step.name] = key_of(
             step.name,

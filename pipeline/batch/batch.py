@@ -25,7 +25,8 @@ from ..config import BatchConfig
 from ..interrupts import deferred_interrupts
 from ..job.job import Job, hold, make_folder, sweep, write_text
 from ..job.output import refuse_video
-from ..job.storage import put, scratch_for, url_of
+from ..job.scratch import scratch_for
+from ..job.storage import put, url_of
 from ..workers.executor import Executor, InProcess, Outcome, Task
 from ..workers.machines import Machine, machines_of_ray
 from ..workers.ray_actor import refuse_cluster, start_ray

@@ -16,8 +16,9 @@ from ..cost import BENCH_FILE, MEASURED, seconds_of_a_window
 from ..job.inputs import with_local_inputs
 from ..job.job import Job, Key
 from ..job.output import refuse_video
-from ..job.publish import is_published
-from ..job.storage import scratch_for, url_of
+from ..job.published import Published, is_whole, read_published
+from ..job.scratch import scratch_for
+from ..job.storage import url_of
 from .manifest import Item
 from .plan import find_items, shard_of
 from .stages import shared_folder
@@ -63,8 +64,13 @@ def dry_run(config: BatchConfig) -> str:
     root = config.output.resolve() if url is None else scratch_for(url)
     found, _ = find_items(config.model_copy(update={"output": root}))
     items = shard_of(found, config.shard)
-    keys = {item.name: step_keys(item.config) for item in items}
-    states = {item.name: status_of(root, item, keys[item.name], url) for item in items}
+    keys, states = {}, {}
+    for item in items:
+        place = url and f"{url}/{item.name}"
+        published = read_published(place) if place else Published()
+        own = keys[item.name] = step_keys(item.config, known=published.digest_of)
+        there = place is not None and is_whole(place, published, own)
+        states[item.name] = "done" if there else state_of(root, item.name, own).status
     if config.force is not None:
         states = dict.fromkeys(states, "waiting")
     open_states = {"waiting", "quarantined"} if config.retry_quarantined else {"waiting"}
@@ -89,13 +95,6 @@ def dry_run(config: BatchConfig) -> str:
             ),
         ]
     )
-
-
-def status_of(root: Path, item: Item, keys: Mapping[str, Key], url: str | None) -> str:
-    """`done`, `quarantined` or `waiting`, by the records here and at the URL."""
-    if url is not None and is_published(f"{url}/{item.name}", keys):
-        return "done"
-    return state_of(root, item.name, dict(keys)).status
 
 
 def is_done(root: Path, item: Item, keys: Mapping[str, Key], name: str, config: BatchConfig) -> bool:

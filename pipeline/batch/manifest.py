@@ -27,7 +27,7 @@ from ...stages.media.numbered import PICTURE_ENDS, numbered_pictures
 from ..config import AnimateConfig, all_keys, explain, merge, refuse_idle, unknown_keys
 from ..job.inputs import PATHS, with_whole_paths
 from ..job.output import VIDEOS
-from ..job.storage import files_of_folder, is_file, is_folder, localize, url_of
+from ..job.storage import files_of_folder, is_file, is_folder, localize, name_of, url_of
 
 logger = logging.getLogger(__name__)
 
@@ -47,7 +47,7 @@ class Item:
 def read_manifest(path: Path) -> list[Row]:
     """Rows of a CSV, JSONL or YAML manifest. Raises ConfigError."""
     readers = {".csv": read_csv, ".jsonl": read_jsonl, ".yaml": read_list, ".yml": read_list}
-    reader = readers.get(path.suffix.lower())
+    reader = readers.get(Path(name_of(path)).suffix.lower())
     if reader is None:
         raise ConfigError(f"cannot tell what manifest {path} is: name it .csv, .jsonl or .yaml")
     try:
@@ -202,7 +202,7 @@ def readable_name(row: Row, config: AnimateConfig) -> str:
     dance, reference = config.driving or config.pose, config.reference
     assert dance is not None and reference is not None
     others = (f"{key}-{value}" for key, value in settings_in(row) if key not in ("name", *PATHS))
-    return tidy("--".join([dance.stem, reference.stem, *others]))
+    return tidy("--".join([*(Path(name_of(path)).stem for path in (dance, reference)), *others]))
 
 
 def settings_in(row: Row, prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -12,6 +12,7 @@ from ..animate.graph import GRAPH, following, forget, step_keys
 from ..config import AnimateConfig, BatchConfig
 from ..job.job import Job, open_job
 from ..job.publish import is_done_at
+from ..job.published import Published, read_published
 from ..workers.executor import Task
 from .manifest import Item, crossed, make_items, read_manifest
 from .stages import PATIENCE_S, Work, pool_of, shared_folder, shared_name
@@ -71,9 +72,10 @@ def plan_items(root: Path, items: Sequence[Item], config: BatchConfig, url: str 
     """Sort the items by what their records say, here and at `url`."""
     plan = Plan([], [], [], [], {})
     for item in items:
-        keys = plan.keys[item.name] = step_keys(item.config)
         place = url and f"{url}/{item.name}"
-        if config.force is None and is_done_at(place, Job(item.config.output), keys):
+        published = read_published(place) if place else Published()
+        keys = plan.keys[item.name] = step_keys(item.config, known=published.digest_of)
+        if config.force is None and is_done_at(place, Job(item.config.output), keys, published):
             plan.done.append(item)
             quarantine_path(root, item.name).unlink(missing_ok=True)
         elif state_of(root, item.name, keys).status == "quarantined" and not config.retry_quarantined:

@@ -6,8 +6,8 @@ from typing import Any, TypeVar
 
 from ...stages.models import GENERATORS
 from ..config import ClipConfig, WeightsConfig, merge
-from .job import source_digest
-from .storage import is_file, localize, url_of
+from .job import Known, source_digest, unknown
+from .storage import beside, is_file, localize, url_of
 
 PATHS = (
     "driving",
@@ -38,22 +38,24 @@ def with_local_inputs(config: ConfigT, names: Collection[str] = tuple(BESIDE)) -
     return config.model_copy(update=changes)
 
 
-def input_digests(config: ClipConfig, names: Collection[str]) -> dict[str, list[str]]:
-    """SHA-256 of those of the inputs `names` that the config names, and of what is read from beside them."""
+def input_digests(config: ClipConfig, names: Collection[str], known: Known = unknown) -> dict[str, list[str]]:
+    """SHA-256 of those of the inputs `names` that the config names, and of what is read from beside them.
+
+    `known` tells those of URLs that need not be read.
+    """
     found = {}
     for name in names:
         path = getattr(config, name, None)
         if path is not None:
-            beside = file_beside(path, BESIDE[name])
-            found[name] = [source_digest(file) for file in (path, beside) if file is not None]
+            files = (path, file_beside(path, BESIDE[name]))
+            found[name] = [source_digest(file, known) for file in files if file is not None]
     return found
 
 
 def file_beside(path: Path, suffix: str | None) -> Path | None:
     """The file of the same name that ends in `suffix`, where it exists."""
-    if suffix is None or not is_file(beside := path.with_suffix(suffix)):
-        return None
-    return beside
+    other = None if suffix is None else beside(path, suffix)
+    return other if other is not None and is_file(other) else None
 
 
 def with_whole_paths(row: Mapping[str, Any], folder: Path) -> Mapping[str, Any]:

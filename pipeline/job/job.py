@@ -28,12 +28,15 @@ from ...stages.atomic import atomic_path, is_temporary
 from ...stages.errors import ConfigError, OutputError, UnavailableError
 from ...stages.media.numbered import numbered_pictures
 from ..progress import still_here
-from .storage import content_key, url_of
+from .storage import digest_at, url_of
 
 logger = logging.getLogger(__name__)
 
 Key = str
 """SHA-256, in hex, of what decides a step's result."""
+
+Known = Callable[[Path], str | None]
+"""Tells the digest of an input that is a URL where it is known without reading it."""
 
 LOCK_POLL_S = 0.1
 """How often a lock that another holds is tried again, in seconds."""
@@ -213,24 +216,25 @@ def key_of(step: str, version: int, **inputs: Any) -> Key:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def unknown(path: Path) -> None:
+    """Nothing is known of any input."""
+
+
 def file_digest(path: Path) -> str:
     """SHA-256 of a file's bytes, in hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def source_digest(path: Path) -> str:
+def source_digest(path: Path, known: Known = unknown) -> str:
     """SHA-256 of an input file, in hex; read again only when its size or its time of change differs.
 
     Of a folder it is that of the names and digests of the files in it, not of folders below; of a pattern of
-    pictures (frame_%04d.png) that of theirs in order. For a URL the hash of what its store says of the
-    content, so that nothing is copied only to be compared.
-    Raises ConfigError where there is no such file.
+    pictures (frame_%04d.png) that of theirs in order. A URL's file counts by its bytes too; they are not read
+    where `known` tells the digest. Raises ConfigError where there is no such file.
     """
-    if (url := url_of(path)) is not None:
-        if (content := content_key(path)) is None:
-            raise ConfigError(f"there is no file {url}")
-        return hashlib.sha256(f"{url} {content}".encode()).hexdigest()
+    if url_of(path) is not None:
+        return known(path) or digest_at(path)
     if not path.is_dir() and (pictures := numbered_pictures(path)) is not None:
         return hashlib.sha256(" ".join(map(source_digest, pictures)).encode()).hexdigest()
     try:

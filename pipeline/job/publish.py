@@ -7,7 +7,6 @@ What later steps read (control frames, latents, checkpoints) stays in the scratc
 a stopped run goes on from there; on another one a job that is not published begins anew.
 """
 
-import json
 import logging
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,77 +14,90 @@ from typing import Any
 
 import yaml
 
-from .job import Job, Key, read_record, write_text
-from .storage import get_text, put, remove, size_of, url_of
+from ...stages.errors import UnavailableError
+from ..masking import masked
+from .inputs import BESIDE, file_beside
+from .job import Job, Key, read_record, source_digest, write_text
+from .published import (
+    PUBLISHED,
+    Published,
+    PublishedInput,
+    PublishedStep,
+    is_public,
+    is_whole,
+    name_of_input,
+    read_published,
+)
+from .storage import is_file, put, remove, statement, statements_in, url_of
 
 logger = logging.getLogger(__name__)
 
-PUBLISHED = "published.json"
-
 
 def is_published(url: str, keys: Mapping[str, Key]) -> bool:
-    """Whether a job of these keys lies at `url`, with all its files in their sizes."""
-    records = published_records(url)
-    return all(step in records and records[step].get("key") == key for step, key in keys.items()) and all(
-        size_of(f"{url}/{name}") == entry["size"]
-        for step in keys
-        for name, entry in records[step]["files"].items()
-        if is_public(name)
-    )
-
-
-def published_records(url: str) -> dict[str, Any]:
-    """The records of the steps of the job at `url`; none where it is not published, or not readable."""
-    text = get_text(f"{url}/{PUBLISHED}")
-    try:
-        records = {} if text is None else json.loads(text)
-    except ValueError:
-        return {}
-    return records if isinstance(records, dict) else {}
-
-
-def is_public(name: str) -> bool:
-    """Whether a file of a job folder is copied to the store."""
-    return not name.startswith(".work")
-
-
-def public_names(records: Mapping[str, Any]) -> set[str]:
-    """The files of these records that are copied to the store."""
-    return {name for record in records.values() for name in record["files"] if is_public(name)}
+    """Whether a job of these keys lies at `url`, with the files that were published with it."""
+    return is_whole(url, read_published(url), keys)
 
 
 def publish(job: Job, url: str, keys: Mapping[str, Key]) -> None:
     """Copy a finished job to `url`, its records last. What lies there of other records is replaced.
 
-    The old records go first, so that they never stand over files of another job.
+    The old records go first, so that they never stand over files of another job. UnavailableError where
+    another run publishes to `url` meanwhile.
     """
     records = {step: record for step in keys if (record := read_record(job.record_path(step))) is not None}
-    names = public_names(records)
-    old = public_names(published_records(url)) - names
+    names = {name for record in records.values() for name in record["files"] if is_public(name)}
+    before = read_published(url).steps.values()
+    old = {name for step in before for name in step.files if is_public(name)} - names
     remove(f"{url}/{PUBLISHED}")
     for name in sorted(old):
         remove(f"{url}/{name}")
     for name in sorted(names):
         put(job.folder / name, f"{url}/{name}")
     put(job.folder / "environment.json", f"{url}/environment.json")
-    for name, text in (("config.yaml", own_config(job, url)), (PUBLISHED, json.dumps(records, indent=1))):
-        copy = job.work / name
-        write_text(copy, text)
-        put(copy, f"{url}/{name}")
-    logger.info(f"published {url}")
+    config = yaml.safe_load((job.folder / "config.yaml").read_text(encoding="utf-8"))
+    put_text(job, "config.yaml", own_config(config, url), url)
+    if is_file(Path(f"{url}/{PUBLISHED}")):
+        raise UnavailableError(f"another run publishes to {masked(url)} at the same time: give each its own")
+    there = statements_in(url)
+    for record in records.values():
+        for name, entry in record["files"].items():
+            entry["said"] = there[name].said if name in there else None
+    published = Published.model_validate({"steps": records, "inputs": inputs_of(config)})
+    put_text(job, PUBLISHED, published.model_dump_json(indent=1), url)
+    logger.info(f"published {masked(url)}")
 
 
-def own_config(job: Job, url: str) -> str:
-    """The job's config.yaml with URLs written out, and the URL for its output."""
-    config = yaml.safe_load((job.folder / "config.yaml").read_text(encoding="utf-8")) | {"output": url}
-    for option, value in config.items():
+def put_text(job: Job, name: str, text: str, url: str) -> None:
+    """Copy a text to the file `name` at `url`."""
+    copy = job.work / name
+    write_text(copy, text)
+    put(copy, f"{url}/{name}")
+
+
+def own_config(config: Mapping[str, Any], url: str) -> str:
+    """The job's config.yaml with URLs written out, but no credentials, and the URL for its output."""
+    own = {**config, "output": url}
+    for option, value in own.items():
         if isinstance(value, str):
-            config[option] = url_of(Path(value)) or value
-    return yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
+            own[option] = url_of(Path(value)) or value
+    return masked(yaml.safe_dump(own, sort_keys=False, allow_unicode=True))
 
 
-def is_done_at(url: str | None, job: Job, keys: Mapping[str, Key]) -> bool:
-    """Whether a job is done, in its folder or, where results go to a URL, at the URL.
+def inputs_of(config: Mapping[str, Any]) -> dict[str, PublishedInput]:
+    """What is known of those inputs of a config that are URLs, so that no machine reads them to compare."""
+    found = {}
+    for option, suffix in BESIDE.items():
+        value = config.get(option)
+        path = None if value is None else Path(value)
+        for one in () if path is None else (path, file_beside(path, suffix)):
+            url = None if one is None else url_of(one)
+            if one is not None and url is not None and (said := statement(one)) is not None:
+                found[name_of_input(url)] = PublishedInput(said=said, sha256=source_digest(one))
+    return found
+
+
+def is_done_at(url: str | None, job: Job, keys: Mapping[str, Key], published: Published) -> bool:
+    """Whether a job is done, in its folder or, where results go to a URL, at the URL, by what it says.
 
     Afterwards it is known in both: one that is done here alone is published, and of one that is done there
     alone the records come here.
@@ -93,11 +105,16 @@ def is_done_at(url: str | None, job: Job, keys: Mapping[str, Key]) -> bool:
     here = all(job.is_done(step, key) for step, key in keys.items())
     if url is None:
         return here
-    there = is_published(url, keys)
+    there = is_whole(url, published, keys)
     if here and not there:
         publish(job, url, keys)
     elif there and not here:
         (job.work / "records").mkdir(parents=True, exist_ok=True)
-        for step, record in published_records(url).items():
-            write_text(job.record_path(step), json.dumps(record, indent=1))
+        for step in keys:
+            write_text(job.record_path(step), record_of(published.steps[step]))
     return here or there
+
+
+def record_of(step: PublishedStep) -> str:
+    """The record of a published step as a job folder has it."""
+    return step.model_dump_json(indent=1, exclude={"files": {"__all__": {"said"}}})

@@ -1,26 +1,53 @@
-"""Files on other storage, named by URL: s3://, gs://, memory://, file:// and what else fsspec knows.
+"""Files on other storage, named by URL: s3://, gs://, https:// and the others of SCHEMES.
 
 Inputs are copied to this machine when they are read, outputs when they are finished. A URL travels in a Path,
 which folds `//` into `/`: `s3:/bucket/x` is `s3://bucket/x`. Copies of inputs stay in the scratch folder, by
 what the store says of their content, until someone removes them.
 """
 
-import getpass
 import hashlib
 import os
 import re
 import shutil
-import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ...stages.atomic import atomic_path, temporary_name
 from ...stages.errors import ConfigError, OutputError, PosedanceError, UnavailableError
+from ..masking import masked
+from .scratch import scratch
 
 FOLDED = re.compile(r"([a-z][a-z0-9+]+):/+(.*)", re.DOTALL)
 """A URL in a Path. A scheme has two letters or more, so a drive of Windows is none."""
+
+SCHEMES = frozenset(
+    {"abfs", "abfss", "az", "file", "gcs", "gs", "hf", "http", "https", "memory", "s3", "s3a"}
+)
+"""What URLs may begin with. fsspec knows more, and chains of them (`::`), some of which run what a file says:
+a cell of a stranger's manifest must not choose them."""
+SAYINGS = (
+    "ETag",
+    "etag",
+    "md5Hash",
+    "content_md5",
+    "mtime",
+    "LastModified",
+    "last_modified",
+    "updated",
+    "created",
+)
+"""How stores call what changes with the content of a file, the surest first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """What a store says of a file: its size in bytes, and a text that changes with its content."""
+
+    size: int
+    said: str
 
 
 def url_of(path: Path) -> str | None:
@@ -32,40 +59,31 @@ def url_of(path: Path) -> str | None:
     return f"{scheme}://{'/' if scheme == 'file' else ''}{rest}"
 
 
-def scratch(*parts: str) -> Path:
-    """A folder of this user for copies and unfinished work, under the system's temporary folder (TMPDIR)."""
-    root = Path(tempfile.gettempdir(), f"posedance-{getpass.getuser()}")
-    root.mkdir(mode=0o700, exist_ok=True)
-    if root.stat().st_uid != os.getuid():
-        raise OutputError(f"{root} belongs to another user: set TMPDIR to a folder of your own")
-    folder = root.joinpath(*parts)
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
-
-
-def scratch_for(url: str) -> Path:
-    """The folder where the outputs that belong to a URL are made."""
-    return scratch("outputs", hashlib.sha256(url.encode()).hexdigest()[:16])
-
-
 @contextmanager
 def store_of(url: str) -> Iterator[tuple[Any, str]]:
-    """The store of a URL and the name of what it points to there; what goes wrong becomes one line."""
+    """The store of a URL and the name of what it points to there; what goes wrong becomes one line.
+
+    Raises ConfigError for a scheme that is not of SCHEMES, and for a chain of several.
+    """
     import fsspec
 
+    shown = masked(url)
+    if (scheme := url.partition(":")[0]) not in SCHEMES or "::" in url:
+        what = "a chain of stores" if "::" in url else f"a store of the kind {scheme}"
+        raise ConfigError(f"{shown} names {what}, which is not read: use one of {', '.join(sorted(SCHEMES))}")
     try:
         yield fsspec.url_to_fs(url)
     except PosedanceError:
         raise
     except FileNotFoundError as error:
-        raise ConfigError(f"there is no file {url}") from error
+        raise ConfigError(f"there is no file {shown}") from error
     except ImportError as error:
-        raise ConfigError(f"{url}: {error}: try pip install 'posedance[cloud]'") from error
+        raise ConfigError(f"{shown}: {error}: try pip install 'posedance[cloud]'") from error
     except Exception as error:  # stores raise errors of their own libraries
-        what = " ".join(f"{type(error).__name__}: {error}".split())
+        what = masked(" ".join(f"{type(error).__name__}: {error}".split()))
         refused = isinstance(error, (PermissionError, ValueError))  # a wrong address or no right to it
         kind = OutputError if refused else UnavailableError
-        raise kind(f"cannot reach {url}: {what}: check the address and your credentials") from error
+        raise kind(f"cannot reach {shown}: {what}: check the address and your credentials") from error
 
 
 def is_file(path: Path) -> bool:
@@ -98,33 +116,95 @@ def files_of_folder(path: Path) -> list[Path]:
     return [path / file for file in sorted(found) if not file.startswith(".")]
 
 
-def content_key(path: Path) -> str | None:
+def name_of(path: Path) -> str:
+    """The name of a file, of a URL without its query, which may be long and hold credentials."""
+    url = url_of(path)
+    if url is not None and url.startswith("http"):
+        return Path(url.partition("?")[0]).name
+    return path.name
+
+
+def beside(path: Path, suffix: str) -> Path | None:
+    """The path of the same name that ends in `suffix`; None for a URL with a query, which is for one file."""
+    if path.name != name_of(path):
+        return None
+    return path.with_suffix(suffix)
+
+
+def stated(info: Mapping[str, Any]) -> Statement:
+    """What fsspec passes on of a file."""
+    said = next((f"{name} {info[name]}" for name in SAYINGS if info.get(name)), "")
+    size = int(info["size"] or 0)
+    return Statement(size, f"{size} {said}")
+
+
+def statement(path: Path) -> str | None:
     """What a store says of the content of a URL's file (size, ETag or time); None where there is no file."""
     url = url_of(path)
     assert url is not None
     with store_of(url) as (store, name):
-        return str(store.ukey(name)) if store.isfile(name) else None
+        try:
+            info = store.info(name)
+        except FileNotFoundError:
+            return None
+        return stated(info).said if info["type"] == "file" else None
 
 
-def localize(path: Path, beside: str | None = None) -> Path:
+def statements_in(url: str) -> dict[str, Statement]:
+    """What a store says of each file in the folder `url` now; nothing where there is no such folder."""
+    with store_of(url) as (store, name):
+        store.invalidate_cache()
+        try:
+            entries = store.ls(name, detail=True)
+        except FileNotFoundError:
+            return {}
+        return {Path(entry["name"]).name: stated(entry) for entry in entries if entry["type"] == "file"}
+
+
+def bytes_digest(url: str) -> str:
+    """SHA-256, in hex, of the bytes of a URL's file, which are read for it."""
+    with store_of(url) as (store, name), store.open(name, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def digest_at(path: Path) -> str:
+    """SHA-256 of a URL's file, in hex, so that it is the same wherever the bytes lie.
+
+    They are read once, and again where the store says something else of the file. ConfigError where there is
+    none.
+    """
+    url = url_of(path)
+    assert url is not None
+    if (said := statement(path)) is None:
+        raise ConfigError(f"there is no file {masked(url)}")
+    kept = scratch("digests") / hashlib.sha256(repr((url, said)).encode()).hexdigest()
+    if not kept.is_file():
+        digest = bytes_digest(url)
+        with atomic_path(kept) as temporary:
+            temporary.write_text(digest)
+    return kept.read_text()
+
+
+def localize(path: Path, suffix: str | None = None) -> Path:
     """A file of this machine with the content of `path`: itself, or a copy of what its URL points to.
 
-    With `beside` the file of the same name that ends so is copied too, where it exists.
+    With `suffix` the file of the same name that ends so is copied too, where it exists.
     """
     url = url_of(path)
     if url is None:
         return path
-    wanted = [path] if beside is None else [path, path.with_suffix(beside)]
-    keys = [content_key(one) for one in wanted]
-    folder = scratch("inputs", hashlib.sha256(repr((url, keys)).encode()).hexdigest()[:16])
-    for one, key in zip(wanted, keys, strict=True):
-        if key is None and one is path:
-            raise ConfigError(f"there is no file {url}")
-        source = url_of(one)
-        if key is not None and source is not None and not (folder / one.name).is_file():
-            with store_of(source) as (store, name), atomic_path(folder / one.name) as temporary:
+    other = None if suffix is None else beside(path, suffix)
+    wanted = [path] if other is None else [path, other]
+    said = [statement(one) for one in wanted]
+    folder = scratch("inputs", hashlib.sha256(repr((url, said)).encode()).hexdigest()[:16])
+    for one, there in zip(wanted, said, strict=True):
+        if there is None and one is path:
+            raise ConfigError(f"there is no file {masked(url)}")
+        source, copy = url_of(one), folder / name_of(one)
+        if there is not None and source is not None and not copy.is_file():
+            with store_of(source) as (store, name), atomic_path(copy) as temporary:
                 store.get_file(name, str(temporary))
-    return folder / path.name
+    return folder / name_of(path)
 
 
 def put(source: Path, target: str) -> None:
@@ -148,13 +228,15 @@ def remove(url: str) -> None:
             store.rm_file(name)
 
 
-def get_text(url: str) -> str | None:
-    """The text of a URL's file; None where there is none."""
+def get_text(url: str, largest: int) -> str | None:
+    """The text of a URL's file; None where there is none, and for more than `largest` bytes or no UTF-8."""
     with store_of(url) as (store, name):
-        return store.cat_file(name).decode() if store.isfile(name) else None
-
-
-def size_of(url: str) -> int | None:
-    """Bytes of a URL's file; None where there is none."""
-    with store_of(url) as (store, name):
-        return int(store.info(name)["size"]) if store.isfile(name) else None
+        try:
+            with store.open(name, "rb") as file:
+                data = file.read(largest + 1)
+        except (FileNotFoundError, IsADirectoryError):
+            return None
+    try:
+        return data.decode() if len(data) <= largest else None
+    except UnicodeDecodeError:
+        return None

@@ -21,6 +21,7 @@ from ...stages.errors import (
     WeightsError,
 )
 from ...stages.threads import limit_threads
+from ..masking import masked
 from ..progress import observed
 
 NOT_RETRIED = (ConfigError, PictureError, PoseError, VideoError, WeightsError)
@@ -117,7 +118,8 @@ def attempt(call: Callable[[], object]) -> Outcome:
     except Exception as error:  # noqa: BLE001 (the border of a worker: nothing may get past it)
         known = isinstance(error, NOT_RETRIED)
         line = str(error) if known else " ".join(f"{type(error).__name__}: {error}".split())
-        return Outcome(verdict_of(error), time.monotonic() - began, line, traceback.format_exc())
+        trace = masked(traceback.format_exc())
+        return Outcome(verdict_of(error), time.monotonic() - began, masked(line), trace)
     return Outcome("done", time.monotonic() - began, made=made)
 
 

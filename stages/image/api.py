@@ -9,10 +9,13 @@ from typing import TYPE_CHECKING, Any
 from ..errors import ConfigError
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
 
     from ..controlnext.model import ControlNeXt
+    from ..pose.base import PoseEstimator
     from .attach import PictureControl
+    from .conditions import Kind as ConditionKind
 
 
 def load_pictures(
@@ -52,6 +55,30 @@ def load_pictures(
     if loras:
         load_loras(pipeline, [(Path(path), scale) for path, scale in loras])
     return pipeline, module
+
+
+def make_condition(
+    kind: ConditionKind,
+    picture: np.ndarray,
+    width: int,
+    height: int,
+    *,
+    estimator: PoseEstimator | None = None,
+    depth_model: str | Path | None = None,
+) -> torch.Tensor:
+    """The condition that is found in a picture (uint8 RGB [H, W, 3]), for one of this size.
+
+    Returns float32 [1, 3, height, width] in 0..1.
+
+    Args:
+        kind: canny, pose, mask, depth, or low-resolution (the picture enlarged).
+        estimator: of a pose, set up: see `make_estimator`.
+        depth_model: of depth, the folder of a `depth-estimation` model of transformers.
+    """
+    from .conditions import make
+
+    model = None if depth_model is None else Path(depth_model)
+    return make(kind, picture, width, height, estimator=estimator, depth_model=model)
 
 
 def attach_control(

@@ -15,17 +15,18 @@ from posedance.pipeline.animate.animate import animate, check_request
 from posedance.pipeline.animate.graph import step_keys
 from posedance.pipeline.animate.pose import pose
 from posedance.pipeline.batch.batch import batch
+from posedance.pipeline.batch.manifest import make_items
 from posedance.pipeline.batch.status import events, states_of
 from posedance.pipeline.config import AnimateConfig, BatchConfig, ClipConfig, EncodeConfig
 from posedance.pipeline.job.job import Job, Key, open_job, source_digest
 from posedance.pipeline.job.publish import is_published, publish
+from posedance.pipeline.job.scratch import scratch_for
 from posedance.pipeline.job.storage import (
     files_of_folder,
     get_text,
     is_file,
     localize,
     put,
-    scratch_for,
     url_of,
 )
 from posedance.stages.errors import ConfigError, OutputError
@@ -93,14 +94,32 @@ def test_what_is_missing_is_one_line(tmp_path: Path) -> None:
             call(missing)
     with pytest.raises(ConfigError, match=r"s3://b/x.mp4: .*posedance\[cloud\]"):
         localize(Path("s3://b/x.mp4"))
-    with pytest.raises(OutputError, match=r"cannot reach nosuch://b/x: ValueError: Protocol not known"):
-        localize(Path("nosuch://b/x"))
     with pytest.raises(ConfigError, match=r"there is no file memory://in/none\.mp4"):
         animate(AnimateConfig(driving=missing, reference=missing, output=tmp_path / "out"))
     with pytest.raises(OutputError, match="cannot work in memory://out"), open_job(Path("memory://out")):
         pass
     with pytest.raises(ConfigError, match="there is no file"):
         pose(ClipConfig(driving=missing, output=tmp_path / "out"))
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "reference://a.png::evil.json",
+        "reference:/a.png",
+        "simplecache::s3://b/x",
+        "zip://x::memory://a",
+        "nosuch://b/x",
+    ],
+)
+def test_stores_that_may_run_what_a_file_says_are_not_opened(
+    url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Any cell of a manifest may hold such a text."""
+    monkeypatch.setattr(fsspec, "url_to_fs", lambda url: pytest.fail(f"{url} was opened"))
+    row = {"driving": url, "reference": url}
+    with pytest.raises(ConfigError, match=r"names a .* which is not read: use one of|there is no file .*::"):
+        make_items([row], AnimateConfig(output=tmp_path), "m.csv", tmp_path)
 
 
 def test_animate_from_and_to_urls(
@@ -216,8 +235,8 @@ def test_a_copy_that_fails_holds_no_other_video_up(
             batch(config)
     assert "cannot reach memory://out/a: TimeoutError: tried again at the end" in caplog.messages
     assert [state.status for state in states_of(scratch_for("memory://out"))] == ["done", "done"]
-    assert get_text("memory://out/b/published.json") is not None
-    assert (get_text("memory://out/a/published.json") is not None) == (failures == 1)
+    assert get_text("memory://out/b/published.json", 10**6) is not None
+    assert (get_text("memory://out/a/published.json", 10**6) is not None) == (failures == 1)
 
 
 def test_a_slow_store_holds_no_other_video_up(inputs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -240,7 +259,7 @@ def test_a_slow_store_holds_no_other_video_up(inputs: Path, monkeypatch: pytest.
     }).model_copy(update={"executor": "local"})  # fmt: skip
     assert batch(config) == 0
     assert in_time == [True]
-    assert all(get_text(f"memory://out/{name}/published.json") for name in "ab")
+    assert all(get_text(f"memory://out/{name}/published.json", 10**6) for name in "ab")
 
 
 def test_a_batch_finds_folders_in_a_store(inputs: Path, tmp_path: Path) -> None:
