@@ -3,7 +3,6 @@
 A mistake of the user ends in one line and exit code 2; Ctrl-C says how to go on and exits with 130.
 """
 
-import errno
 import os
 import signal
 import sys
@@ -21,6 +20,7 @@ from ..stages.threads import heed_usable_cpus
 from .config import AnimateConfig, BatchConfig, ClipConfig, ConfigFile, JsonFile, StepName, explain, resolve
 from .masking import masked
 from .progress import show_log
+from .system_errors import told
 
 app = App(
     name="run.py",
@@ -33,6 +33,8 @@ app = App(
 )
 
 
+LONGEST_LINE = 4000
+"""Characters of an error that are shown: what is wrong stands at its beginning."""
 TRAINING = "posedance.pipeline.cli_train"
 app.command(f"{TRAINING}:train_app", name="train", help="Train ControlNeXt, or a small network around it.")
 app.command(
@@ -214,7 +216,7 @@ def doctor() -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command. Returns its exit code: 0 done, 2 a mistake to mend, 130 stopped by the user.
 
-    A batch that gave up some videos returns 3.
+    A batch that gave up some videos returns 3; what nobody reads any more (`| head`), 141 as for SIGPIPE.
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     show_log()
@@ -223,6 +225,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # waiting threads sleep: shared cores stay usable
     try:
         code = app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
+        sys.stdout.flush()
     except PosedanceError as error:
         return complain(str(error))
     except CycloptsError as error:
@@ -230,15 +233,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return complain(
             explain(cause) if isinstance(cause, ValidationError) else " ".join(str(error).split())
         )
+    except BrokenPipeError:
+        return unread()
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno is None:  # not of the system
             raise
-        where = f" at {error.filename}" if error.filename else ""
-        return complain(f"no space left{where}: free some, then run the same command again to go on")
+        return complain(told(error))
     except KeyboardInterrupt:
         print("\nstopped: run the same command again to go on from here", file=sys.stderr)
         return 130
     return code if isinstance(code, int) else 0
+
+
+def unread() -> int:
+    """Say nothing more where nobody reads it, at the end of the process either; returns exit code 141."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except BrokenPipeError:
+            os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
+    return 128 + signal.SIGPIPE
 
 
 def show(text: str) -> None:
@@ -247,6 +263,7 @@ def show(text: str) -> None:
 
 
 def complain(line: str) -> int:
-    """Print the one line that tells what to mend; returns exit code 2."""
+    """Print the one line that tells what to mend, of a very long one the beginning; returns exit code 2."""
+    line = line if len(line) <= LONGEST_LINE else f"{line[:LONGEST_LINE]}..."
     print(f"error: {masked(line)}", file=sys.stderr)
     return 2

@@ -5,6 +5,7 @@ user's YAML file, the command line. Later layers win.
 """
 
 import difflib
+import reprlib
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from fractions import Fraction
 from pathlib import Path
@@ -17,6 +18,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from ..stages.errors import ConfigError
 from ..stages.generate import WindowPlan
 from ..stages.types import LARGEST_FRAME
+from .plain_yaml import load_yaml
 
 Rare = Parameter(group="Rarely needed")
 """Marks what `--help` lists in a panel of its own, behind what most people ask for."""
@@ -246,6 +248,12 @@ class BatchConfig(AnimateConfig):
 
 ConfigT = TypeVar("ConfigT", bound=Config)
 
+SHOWN = 200
+"""Characters of a value that an error shows."""
+BRIEF = reprlib.Repr()
+"""Writes values with few of their parts, and those of few levels: a file may hold anything."""
+BRIEF.maxother = BRIEF.maxstring = SHOWN
+
 
 def resolve(model: type[ConfigT], cli: Config, config_file: Path | None = None) -> ConfigT:
     """Merge defaults, YAML file and command line, and validate the whole.
@@ -264,7 +272,7 @@ def resolve(model: type[ConfigT], cli: Config, config_file: Path | None = None) 
                 key.rpartition(".")[2], known, n=1
             )
             hint = f"did you mean {near[0]}?" if near else f"the keys are {', '.join(known)}"
-            raise ConfigError(f"{source}: unknown key {key}: {hint}")
+            raise ConfigError(f"{source}: unknown key {shortened(key)}: {hint}")
         merged = merge(merged, layer)
     try:
         return model.model_validate(merged)
@@ -287,9 +295,9 @@ def refuse_idle(config: AnimateConfig, options: Collection[str]) -> None:
 
 
 def read_yaml(path: Path) -> Mapping[str, Any]:
-    """Plain data of a YAML file. Raises ConfigError; tags that would run code are refused by `safe_load`."""
+    """Plain data of a YAML file. Raises ConfigError, for tags that would run code too."""
     try:
-        loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
+        loaded = load_yaml(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"cannot read config file {path}: {error.strerror}") from error
     except UnicodeDecodeError as error:
@@ -341,10 +349,17 @@ def unknown_keys(model: type[BaseModel], layer: Mapping[Any, Any], prefix: str =
             yield from unknown_keys(field.annotation, value, f"{prefix}{key}.")
 
 
+def shortened(value: Any) -> str:
+    """A value as text of one line and at most SHOWN characters, never written out beyond."""
+    text = value if isinstance(value, str) else BRIEF.repr(value)
+    text = " ".join(text[: SHOWN + 1].split())
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
+
+
 def explain(error: ValidationError) -> str:
     """A pydantic error as one line: which key, which value, what is expected."""
     lines = []
     for detail in error.errors():
         key = ".".join(str(part) for part in detail["loc"])
-        lines.append(f"{key} = {detail['input']!s}: {detail['msg'][:1].lower()}{detail['msg'][1:]}")
+        lines.append(f"{key} = {shortened(detail['input'])}: {detail['msg'][:1].lower()}{detail['msg'][1:]}")
     return "; ".join(lines)

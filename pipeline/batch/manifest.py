@@ -12,7 +12,7 @@ import json
 import logging
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import product
@@ -24,15 +24,18 @@ from pydantic import ValidationError
 
 from ...stages.errors import ConfigError, VideoError
 from ...stages.media.numbered import PICTURE_ENDS, numbered_pictures
-from ..config import AnimateConfig, all_keys, explain, merge, refuse_idle, unknown_keys
+from ..config import AnimateConfig, all_keys, explain, merge, refuse_idle, shortened, unknown_keys
 from ..job.inputs import PATHS, with_whole_paths
 from ..job.output import VIDEOS
 from ..job.storage import files_of_folder, is_file, is_folder, localize, name_of, url_of
+from ..plain_yaml import load_yaml
 
 logger = logging.getLogger(__name__)
 
 NAME_BYTES = 200
 """In the name of a result's folder: file systems take 255, and some files are called after it."""
+OWN = re.compile(r"(?:index|events|summary)[\w-]*\.(?:html|jsonl|json)")
+"""Files of a batch in its folder, beside those of its results."""
 Row = Mapping[str, Any]
 
 
@@ -56,7 +59,7 @@ def read_manifest(path: Path) -> list[Row]:
         raise ConfigError(f"cannot read manifest {path}: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise ConfigError(f"manifest {path} is not text: save it as UTF-8") from error
-    except (ValueError, csv.Error, yaml.YAMLError) as error:
+    except (ValueError, csv.Error, yaml.YAMLError, RecursionError) as error:
         raise ConfigError(f"manifest {path} cannot be parsed: {' '.join(str(error).split())}") from error
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise ConfigError(f"manifest {path} must be a list of mappings, one for each animation")
@@ -68,7 +71,9 @@ def read_manifest(path: Path) -> list[Row]:
 def read_csv(text: str) -> list[Row]:
     """Rows of a table with a heading; empty cells count as not given, `window.size` is a nested option."""
     rows = []
-    for number, cells in enumerate(csv.DictReader(io.StringIO(text)), 1):
+    table = csv.DictReader(io.StringIO(text))
+    refuse_twice(key.strip() for key in table.fieldnames or ())
+    for number, cells in enumerate(table, 1):
         if None in cells or None in cells.values():
             raise ValueError(f"row {number} has not as many cells as the heading")
         row: dict[str, Any] = {}
@@ -85,12 +90,24 @@ def read_csv(text: str) -> list[Row]:
 
 def read_jsonl(text: str) -> list[Any]:
     """One JSON object on each line."""
-    return [json.loads(line) for line in text.splitlines() if line.strip()]
+
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        refuse_twice(key for key, _ in pairs)
+        return dict(pairs)
+
+    return [json.loads(line, object_pairs_hook=once) for line in text.splitlines() if line.strip()]
+
+
+def refuse_twice(keys: Iterable[str]) -> None:
+    """ValueError where a column or key is there twice: one of them would be lost unseen."""
+    twice = [key for key, count in Counter(keys).items() if count > 1]
+    if twice:
+        raise ValueError(f"{shortened(twice[0])} is there twice: keep one of them")
 
 
 def read_list(text: str) -> Any:
     """A YAML list."""
-    return yaml.safe_load(text)
+    return load_yaml(text)
 
 
 def crossed(driving: Path | None, reference: Path | None) -> tuple[list[Row], int]:
@@ -152,7 +169,10 @@ def make_items(rows: Sequence[Row], base: AnimateConfig, source: str, folder: Pa
         if identity in seen:
             continue
         seen[identity] = number
-        wanted.append((where, readable_name(row, config), config))
+        name = readable_name(row, config)
+        if OWN.fullmatch(name):
+            raise ConfigError(f"{where}: a batch writes a file {name} itself: name the row otherwise")
+        wanted.append((where, name, config))
     if len(wanted) < len(rows):
         logger.warning(
             f"{source}: {len(rows) - len(wanted)} rows ask for what an earlier row does and are left out"
@@ -174,7 +194,7 @@ def configure(where: str, merged: Row, options: Row) -> AnimateConfig:
     for key in unknown_keys(AnimateConfig, options):
         near = difflib.get_close_matches(key, ["name", *all_keys(AnimateConfig)], n=1)
         hint = f"did you mean {near[0]}?" if near else "it is no option of animate"
-        raise ConfigError(f"{where}: unknown key {key}: {hint}")
+        raise ConfigError(f"{where}: unknown key {shortened(key)}: {hint}")
     if "output" in options:
         raise ConfigError(f"{where}: output is decided by the batch: use name for the folder of a result")
     try:

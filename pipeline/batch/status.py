@@ -1,5 +1,6 @@
 """How far a batch is: read from its folder alone, so from any terminal, while it runs or after it ended."""
 
+import errno
 import fcntl
 import html
 import json
@@ -13,9 +14,11 @@ from typing import Any, Literal
 from ...stages.errors import ConfigError
 from ..animate.graph import GRAPH, STEPS
 from ..job.job import Job, read_record, write_text
+from ..system_errors import NO_LOCKS
 
 BEATS = Path(".work", "workers")
 """Where workers say, one file each, what they do."""
+RUNNING = {True: "running", False: "not running", None: "whether it runs cannot be told here (no file locks)"}
 EVENTS = "events.jsonl"
 """What happened, one JSON object a line."""
 
@@ -79,7 +82,7 @@ def status(root: Path) -> str:
     counts, running = Counter(state.status for state in states), is_running(root)
     lines = [
         f"{len(states)} videos: {counts['done']} done, {counts['quarantined']} given up, "
-        f"{counts['waiting']} waiting; {'running' if running else 'not running'}",
+        f"{counts['waiting']} waiting; {RUNNING[running]}",
     ]
     for path in sorted((root / ".work").glob("progress*.json")):
         progress = read_json(path)
@@ -134,13 +137,22 @@ def events(root: Path) -> Iterator[dict[str, Any]]:
                 continue
 
 
-def is_running(root: Path) -> bool:
-    """Whether a driver holds the batch's lock: it is tried for a moment, which a new driver waits out."""
-    with (root / ".work" / "lock").open() as lock:
-        try:
+def is_running(root: Path) -> bool | None:
+    """Whether a driver holds the batch's lock: it is tried for a moment, which a new driver waits out.
+
+    None where that cannot be told: the file system has no locks, or those alone who may write.
+    """
+    try:
+        with (root / ".work" / "lock").open() as lock:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
+    except BlockingIOError:
+        return True
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        if error.errno in (*NO_LOCKS, errno.EACCES):
+            return None
+        raise
     return False
 
 

@@ -4,6 +4,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
+from ...stages.errors import ConfigError
 from ...stages.models import GENERATORS
 from ..config import ClipConfig, WeightsConfig, merge
 from .job import Known, source_digest, unknown
@@ -58,6 +59,14 @@ def file_beside(path: Path, suffix: str | None) -> Path | None:
     return other if other is not None and is_file(other) else None
 
 
+def at_home(path: Path) -> Path:
+    """The path with ~ written out. Raises ConfigError for a user without a home."""
+    try:
+        return path.expanduser()
+    except RuntimeError as error:
+        raise ConfigError(f"{path}: there is no home of that user: write the path out") from error
+
+
 def with_whole_paths(row: Mapping[str, Any], folder: Path) -> Mapping[str, Any]:
     """The options of `row` with paths made absolute, from `folder`.
 
@@ -74,7 +83,7 @@ def with_whole_paths(row: Mapping[str, Any], folder: Path) -> Mapping[str, Any]:
             continue
         if option == "model" and value in GENERATORS:
             continue
-        path = folder / Path(value).expanduser()
+        path = folder / at_home(Path(value))
         if url_of(path) is None:
             path = path.resolve()
         if option not in NAMES_OR_PATHS or path.exists():

@@ -28,6 +28,7 @@ from ...stages.atomic import atomic_path, is_temporary
 from ...stages.errors import ConfigError, OutputError, UnavailableError
 from ...stages.media.numbered import numbered_pictures
 from ..progress import still_here
+from ..system_errors import NO_LOCKS
 from .storage import digest_at, url_of
 
 logger = logging.getLogger(__name__)
@@ -201,6 +202,13 @@ def hold(folder: Path, path: Path, patience_s: float = 0, shared: bool = False) 
                     f"output folder {folder} is in use by process {lock.read().strip() or '?'}: "
                     "wait for it, or name another with --output"
                 ) from error
+            except OSError as error:
+                if error.errno not in NO_LOCKS:
+                    raise
+                raise OutputError(
+                    f"{folder} lies on a file system without locks ({error.strerror}), where two runs could "
+                    "spoil each other's work: name an --output on another"
+                ) from error
         lock.truncate(0)
         lock.write(str(os.getpid()))
         lock.flush()
@@ -267,7 +275,7 @@ def read_record(path: Path) -> dict[str, Any] | None:
     """A step's record, or None where there is none that can be read: the step is then not done."""
     try:
         record = json.loads(path.read_bytes())
-    except (FileNotFoundError, ValueError):
+    except (FileNotFoundError, NotADirectoryError, ValueError):
         return None
     complete = isinstance(record, dict) and isinstance(record.get("files"), dict) and "facts" in record
     return record if complete else None

@@ -1,5 +1,7 @@
 """The command line: every mistake ends in one line and exit code 2, and nothing is written."""
 
+import errno
+import fcntl
 import os
 import pickle
 import subprocess
@@ -12,7 +14,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from posedance.pipeline.batch.status import status
 from posedance.pipeline.cli import main
+from posedance.pipeline.system_errors import told
 
 Run = Callable[..., tuple[int, str]]
 
@@ -147,6 +151,83 @@ def test_unusual_pictures_are_read(picture: str, tmp_path: Path) -> None:
     image = read_picture(path)
     assert image.shape == (16, 8, 3) and image.dtype == np.uint8
     assert (image == 255).all() == (picture != "turned.jpg")
+
+
+@pytest.mark.parametrize(
+    ("make", "expected"),
+    [
+        (lambda out: out.touch(), "cannot write to output folder"),
+        (lambda out: (out.mkdir(), (out / ".work").touch()), "cannot write to output folder"),
+        (
+            lambda out: (out.mkdir(), (out / "inputs").touch()),
+            "out/inputs: file exists: something of that name",
+        ),
+        (
+            lambda out: (out / ".work" / "lock").mkdir(parents=True),
+            "lock: is a directory: it is a folder where",
+        ),
+        (lambda out: (out / "config.yaml").mkdir(parents=True), "config.yaml: it is a folder"),
+        (
+            lambda out: (out / ".work" / "records" / "inputs.json").mkdir(parents=True),
+            ".json: is a directory",
+        ),
+        (lambda out: out.symlink_to(out), "too many levels of symbolic links"),
+    ],
+    ids=["file", "work", "inputs", "lock", "config", "record", "circle"],
+)
+def test_what_is_in_the_way_is_told(run: Run, make: Callable[[Path], object], expected: str) -> None:
+    make(Path("out"))
+    code, line = run("--steps", "1")
+    assert code == 2 and line.startswith("error: ") and expected in line.lower() and "out" in line
+
+
+@pytest.mark.parametrize(
+    ("number", "expected"),
+    [
+        (errno.ENOSPC, "/a/b: no space left: free some space, then run the same command again to go on"),
+        (errno.EACCES, "/a/b: permission denied: let this user read and write it, or name another place"),
+        (errno.EEXIST, "/a/b: file exists: something of that name is in the way: move it elsewhere"),
+        (errno.ENOTDIR, "/a/b: not a directory: a part of this path is a file where a folder is wanted: "),
+        (errno.EHOSTDOWN, "/a/b: host is down: see to it, then run the same command again to go on"),
+    ],
+)
+def test_what_the_system_refuses_is_told(number: int, expected: str) -> None:
+    assert told(OSError(number, os.strerror(number), "/a/b")).startswith(expected)
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP, errno.EBADF])
+def test_a_file_system_without_locks_is_told(
+    run: Run, number: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """As NFS without its lock daemon is, and NFS for files opened for reading."""
+
+    def no_locks(file: object, operation: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    (tmp_path / "done" / ".work").mkdir(parents=True)
+    for name, text in (("items.json", "{}"), ("lock", "")):
+        (tmp_path / "done" / ".work" / name).write_text(text)
+    assert status(tmp_path / "done").endswith("; not running")
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    code, line = run("--steps", "1")
+    assert code == 2 and "lies on a file system without locks" in line and "--output" in line
+    assert "whether it runs cannot be told" in status(tmp_path / "done")
+
+
+def test_what_nobody_reads_ends_in_silence(tmp_path: Path) -> None:
+    """As `run.py status OUT | head -1` does, where head has gone before."""
+    read, write = os.pipe()
+    os.close(read)
+    command = [sys.executable, "-m", "posedance.pipeline", "cost", "--window-seconds", "1"]
+    done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True, timeout=100)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (141, "")
+
+
+def test_a_home_that_is_not_there_is_told(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    (tmp_path / "m.csv").write_text("driving,reference\n~nobody-of-that-name/a.mp4,b.png\n")
+    assert main(["batch", "--manifest", str(tmp_path / "m.csv"), "-o", str(tmp_path / "out")]) == 2
+    assert "~nobody-of-that-name/a.mp4: there is no home of that user" in capsys.readouterr().err
 
 
 @pytest.mark.slow

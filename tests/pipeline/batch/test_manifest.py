@@ -124,6 +124,13 @@ def test_names_are_safe_and_short(inputs: Path) -> None:
     assert json.dumps(item.config.model_dump(mode="json"))
 
 
+@pytest.mark.parametrize("name", ["index.html", "events.jsonl", "summary.json", "index-0-of-3.html"])
+def test_a_row_takes_no_name_of_the_batch_itself(inputs: Path, name: str) -> None:
+    row = {"driving": "walk.mp4", "reference": "anna.png", "name": name}
+    with pytest.raises(ConfigError, match=rf"row 1: a batch writes a file {name} itself: name the row"):
+        make_items([row], AnimateConfig(output=inputs / "out"), "m.csv", inputs)
+
+
 def test_a_name_that_is_null_is_no_name(inputs: Path) -> None:
     ((name, _),) = items_of(
         inputs, "m.jsonl", '{"driving": "walk.mp4", "reference": "anna.png", "name": null}'
