@@ -35,6 +35,15 @@ Seconds = Annotated[
 FrameRate = Seconds
 """Exact frames a second: 29.97 is 2997/100; 30000/1001 is that rate."""
 
+PERSON = r"^([1-9]\d{0,2}|\d+(\.\d+)?,\d+(\.\d+)?)$"
+"""A number from 1 on, or a point X,Y."""
+
+
+def _number_as_text(value: object) -> object:
+    """What YAML and JSON read as a number, as the command line gives it."""
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
 ConfigFile = Annotated[Path | None, Parameter(name="--config", help="YAML file with any of these options.")]
 """The option by which a command takes a file for `resolve`."""
 
@@ -59,6 +68,9 @@ class EstimatorConfig(Config):
 
     name: Literal["mediapipe", "dwpose", "rtmw"] = "mediapipe"
     """Pose estimator; `run.py doctor` tells which ones work here."""
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$"), Rare] = "auto"
+    """auto, cpu, cuda or cuda:N. `auto` is the GPU for dwpose and rtmw where there is one and onnxruntime has
+    CUDA, else the CPU."""
     min_score: Annotated[float, Field(ge=0, le=1)] = 0.3
     """A body is seen when the mean score of its joints reaches this (0 to 1)."""
     max_gap: Annotated[int, Field(ge=0), Rare] = 5
@@ -141,6 +153,10 @@ class ClipConfig(Config):
     """Seconds to skip at the beginning of the driving video."""
     duration: Annotated[Seconds | None, Field(gt=0)] = None
     """Seconds to use of the driving video [default: all]."""
+    person: Annotated[str | None, Field(pattern=PERSON), BeforeValidator(_number_as_text)] = None
+    """Who dances, where the driving video or pose file shows several: 2 is the second from the left where so
+    many are first seen, X,Y who is first seen at that point in pixels [default: the larger and most constant
+    one]."""
     estimator: EstimatorConfig = EstimatorConfig()
     encode: Annotated[EncodeConfig, Rare] = EncodeConfig()
 

@@ -29,10 +29,10 @@ from ..job.scratch import scratch_for
 from ..job.storage import is_file, url_of
 from ..masking import masked
 from ..workers.ray_actor import refuse_cluster
+from .dance import clip_of, pose_size_of
 from .graph import GRAPH, STEPS, run, step_keys
 from .settings import Size, notes_on, settings_of, size_of
 from .spread import denoise as denoise_spread
-from .steps import clip_of, pose_size_of
 from .tools import Tools
 
 if TYPE_CHECKING:

@@ -47,11 +47,12 @@ def reference(config: AnimateConfig) -> dict[str, Any]:
 def poses(config: AnimateConfig) -> dict[str, Any]:
     """Which part of the driving video, and how its poses are found; of a pose file the size of its video."""
     if config.pose is not None:
-        return {"size": config.pose_size}
+        return {"size": config.pose_size, "person": config.person}
     return {
         "clip": [config.start, config.duration, config.stride, config.fps],
         "estimator": estimator(config.estimator),
         "max_gap": config.estimator.max_gap,
+        "person": config.person,
     }
 
 
@@ -105,10 +106,11 @@ def model(config: AnimateConfig) -> dict[str, Any]:
 
 
 def estimator(options: EstimatorConfig) -> dict[str, Any]:
-    """A pose estimator: its name, its bar for a person, the digests of its files, and its packages."""
+    """A pose estimator: name, device, bar for a person, digests of its files, and its packages."""
     files = {"model": options.model, "detector": options.detector}
     return {
         "name": options.name,
+        "device": options.device,
         "min_score": options.min_score,
         **{name: None if path is None else source_digest(path) for name, path in files.items()},
         "packages": installed(PACKAGES[options.name]),

@@ -17,7 +17,7 @@ from ...stages.errors import ConfigError
 from ..config import AnimateConfig
 from ..job.inputs import input_digests, with_local_inputs
 from ..job.job import Job, Key, Known, key_of, unknown
-from . import decided, steps
+from . import decided, pose_steps, steps
 from .tools import Tools
 from .video import Facts, Video
 
@@ -81,7 +81,7 @@ GRAPH = (
         inputs=("reference",),
         writes=(".work/reference.npz",),
         decided_by=decided.reference,
-        make=steps.reference,
+        make=pose_steps.reference,
         version=2,
         shared=True,
     ),
@@ -102,7 +102,7 @@ GRAPH = (
         inputs=("driving", "pose"),
         writes=("poses.npz",),
         decided_by=decided.poses,
-        make=steps.poses,
+        make=pose_steps.poses,
         version=2,
         shared=True,
     ),

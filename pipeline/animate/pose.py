@@ -9,9 +9,10 @@ from ..config import AnimateConfig, ClipConfig, EncodeConfig, write_yaml
 from ..job.job import open_job, write_text
 from ..job.output import refuse_video
 from . import decided
+from .dance import clip_of
 from .graph import STEPS, Step, run, step_keys
 from .report import write_overlay
-from .steps import clip_of, driving_audio
+from .steps import driving_audio
 from .tools import Tools
 from .video import Facts, Video
 

@@ -9,7 +9,6 @@ import logging
 import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
-from fractions import Fraction
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -23,27 +22,18 @@ from ...stages.media.encode import AudioSource, VideoWriter
 from ...stages.media.frames import StoredFrames, write_frames
 from ...stages.media.picture import place, read_picture
 from ...stages.media.placement import Placement, centre_crop, letterbox
-from ...stages.media.video import (
-    Clip,
-    DecodeReport,
-    clip_start,
-    count_frames,
-    output_rate,
-    probe,
-    read_frames,
-)
+from ...stages.media.video import clip_start, probe
 from ...stages.pose.align import fit_alignment, placed_alignment
 from ...stages.pose.crop import in_frame, place_around_pose, share_inside
-from ...stages.pose.files import load_poses, save_poses
+from ...stages.pose.files import load_poses
 from ...stages.pose.render import draw_control_frames
-from ...stages.pose.track import PoseReport, estimate_picture, estimate_poses
-from ...stages.types import NUM_KEYPOINTS, PoseSequence
+from ...stages.types import PoseSequence
 from ...stages.windows import plan
-from ..config import AnimateConfig, ClipConfig, EstimatorConfig
+from ..config import ClipConfig
 from ..doctor import environment
-from ..job.inputs import file_beside
 from ..job.job import write_text
 from ..progress import stage
+from .dance import clip_of
 from .decided import weights_of
 from .preview import Preview
 from .report import write_comparison
@@ -91,118 +81,6 @@ def load_settings(path: Path, seed: int) -> Settings:
         for key, value in json.loads(path.read_text()).items()
     }
     return Settings(**values, seed=seed)
-
-
-def reference(video: Video, tools: Tools) -> Facts:
-    """The pose of the character in its picture -> pose file: read from beside the picture, or estimated.
-
-    With alignment `none` a picture without a person gives a pose of score 0 throughout; else PoseError.
-    """
-    picture, options = video.config.reference, video.config.estimator
-    assert picture is not None
-    beside = file_beside(picture, ".npz")
-    notes: list[str] = []
-    image = read_picture(picture, notes)
-    size = (image.shape[1], image.shape[0])
-    if beside is not None:
-        poses = load_poses(beside)
-        if poses.size != size:
-            raise PoseError(
-                f"{beside} has keypoints for a picture of {poses.size[0]}x{poses.size[1]}, "
-                f"but {picture} is {size[0]}x{size[1]}: remove it or make it again"
-            )
-        save_poses(video.output, poses[:1])
-        return {"notes": [*notes, f"keypoints of the character read from {beside}"]}
-    with tools.estimator(options) as estimator:
-        try:
-            poses, found = estimate_picture(image, estimator, min_score=options.min_score, name=str(picture))
-            if found.people > 1:
-                notes.append(f"{found.people} people in {picture}: the largest is animated")
-        except PoseError:
-            if video.config.align != "none":
-                raise
-            empty = np.zeros((1, NUM_KEYPOINTS, 2), np.float32)
-            poses = PoseSequence(empty, empty[..., 0], size, Fraction(1))
-            notes.append(f"no person found in {picture}")
-    save_poses(video.output, poses)
-    return {"notes": notes}
-
-
-def poses(video: Video, tools: Tools) -> Facts:
-    """The dance -> pose file: the poses of the driving video, or the pose file that the user names."""
-    config = video.config
-    if config.pose is not None:
-        return copy_poses(config.pose, pose_size_of(config), video.output)
-    assert config.driving is not None
-    return driving_poses(config.driving, clip_of(config), config.estimator, video.output, tools)
-
-
-def pose_size_of(config: AnimateConfig) -> tuple[int, int] | None:
-    """The size of the pose file's video that a config names, (width, height)."""
-    if config.pose_size is None:
-        return None
-    width, height = config.pose_size.split("x")
-    return int(width), int(height)
-
-
-def copy_poses(source: Path, size: tuple[int, int] | None, output: Path) -> Facts:
-    """A pose file that the user names, of a video of `size` if it does not tell -> pose file `output`."""
-    poses = load_poses(source, size)
-    save_poses(output, poses)
-    missing = int((~poses.scores.any(1)).sum())
-    return {"notes": [f"no person in {missing} of {len(poses)} frames of {source}"] if missing else []}
-
-
-def driving_poses(driving: Path, clip: Clip, options: EstimatorConfig, output: Path, tools: Tools) -> Facts:
-    """Poses of a driving video -> pose file `output`."""
-    info, decoding = probe(driving, clip), DecodeReport()
-    frames = read_frames(driving, clip, decoding)
-
-    def found_one(count: int) -> None:
-        advance(1)
-
-    with tools.estimator(options) as estimator, stage("pose", count_frames(info, clip)) as advance:
-        poses, found = estimate_poses(
-            frames,
-            estimator,
-            fps=output_rate(info, clip),
-            min_score=options.min_score,
-            max_gap=options.max_gap,
-            name=str(driving),
-            on_frame=found_one,
-        )
-    save_poses(output, poses)
-    return {"notes": [*decoding_notes(decoding), *pose_notes(found)]}
-
-
-def clip_of(config: ClipConfig) -> Clip:
-    """The part of the driving video that a config asks for."""
-    return Clip(config.start, config.duration, config.stride, config.fps, config.max_pixels)
-
-
-def decoding_notes(report: DecodeReport) -> Iterator[str]:
-    """What a user should know of how the driving video decoded."""
-    yield from report.notes
-    if report.lost or report.damaged:
-        yield (
-            f"the driving video is damaged: {report.decoded} frames decoded, {report.damaged} of them with "
-            f"errors, {report.lost} lost"
-        )
-
-
-def pose_notes(report: PoseReport) -> Iterator[str]:
-    """What a user should know of the poses that were found."""
-    if report.people > 1:
-        yield f"up to {report.people} people seen at once: the larger and most constant one is followed"
-    if report.missing or report.filled:
-        yield (
-            f"no person in {report.missing + report.filled} of {report.frames} frames: "
-            f"{report.filled} filled from their neighbours, {report.missing} left empty"
-        )
-    yield (
-        f"{report.frames} frames, mean scores: body {report.body:.2f}, hands {report.hands:.2f}, "
-        f"face {report.face:.2f}"
-    )
 
 
 def placement(video: Video, tools: Tools) -> Facts:

@@ -25,7 +25,7 @@ MODEL_OPTIONS = {*DECODER_OPTIONS, "lora", "lora_scale"}
 
 def estimator_of(options: EstimatorConfig) -> PoseEstimator:
     """The pose estimator that a config asks for, not yet set up."""
-    return make_estimator(options.name, model=options.model, detector=options.detector)
+    return make_estimator(options.name, model=options.model, detector=options.detector, device=options.device)
 
 
 @contextmanager

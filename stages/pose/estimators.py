@@ -17,7 +17,7 @@ Factory = Callable[[Path | None, Path | None, str], PoseEstimator]
 def _mediapipe(model: Path | None, detector: Path | None, device: str) -> PoseEstimator:
     from .mediapipe import MediaPipeEstimator
 
-    return MediaPipeEstimator(model)
+    return MediaPipeEstimator(model, device)
 
 
 def _dwpose(model: Path | None, detector: Path | None, device: str) -> PoseEstimator:
@@ -36,11 +36,12 @@ ESTIMATORS: dict[str, Factory] = {"mediapipe": _mediapipe, "dwpose": _dwpose, "r
 
 
 def make_estimator(
-    name: str, *, model: Path | None = None, detector: Path | None = None, device: str = "cpu"
+    name: str, *, model: Path | None = None, detector: Path | None = None, device: str = "auto"
 ) -> PoseEstimator:
     """The estimator of that name, not yet set up.
 
-    `model` and `detector` are local files, or None for what comes with the package; `device` is cpu or cuda.
+    `model` and `detector` are local files, or None for what comes with the package; `device` is auto, cpu,
+    cuda or cuda:N.
     Raises PoseError for a name that is not in ESTIMATORS.
     """
     if name not in ESTIMATORS:
@@ -49,7 +50,7 @@ def make_estimator(
 
 
 def why_unusable(
-    name: str, *, model: Path | None = None, detector: Path | None = None, device: str = "cpu"
+    name: str, *, model: Path | None = None, detector: Path | None = None, device: str = "auto"
 ) -> str | None:
     """Why the estimator of that name cannot run here, and what to do about it; None when it can."""
     return make_estimator(name, model=model, detector=detector, device=device).missing()

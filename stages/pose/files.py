@@ -18,7 +18,7 @@ from ..errors import PoseError
 from ..types import PoseSequence
 from . import skeleton
 from .layouts import DEFAULT_FPS, MAX_FRAMES, PARTS, read_layout
-from .track import follow
+from .track import Person, follow
 
 KEYS = ("keypoints", "scores", "size", "fps")
 
@@ -51,10 +51,13 @@ def save_poses(path: str | os.PathLike[str], poses: PoseSequence) -> None:
         raise PoseError(f"cannot write poses to {path}: the name must end in .npz or .json")
 
 
-def load_poses(path: str | os.PathLike[str], size: tuple[int, int] | None = None) -> PoseSequence:
+def load_poses(
+    path: str | os.PathLike[str], size: tuple[int, int] | None = None, person: Person | None = None
+) -> PoseSequence:
     """Read what `save_poses` wrote, or JSON of a layout in `layouts`: of several people whom `follow` picks.
 
     `size` (width, height) is that of the video in pixels, for layouts that do not tell; those that do win.
+    `person` names one of the people, and so no file that holds one alone.
     Raises PoseError, which names the file, for anything else: pickles, NaN, wrong shapes and keys included,
     and arrays too large to read.
     """
@@ -65,12 +68,14 @@ def load_poses(path: str | os.PathLike[str], size: tuple[int, int] | None = None
         raise PoseError(f"pose file {path} is empty (0 bytes): write or copy it again")
     try:
         if path.is_dir():
-            poses = _from_json(_read_folder(path), size)
+            poses = _from_json(_read_folder(path), size, person)
         elif path.suffix == ".npz":
+            if person is not None:
+                raise PoseError("it holds one person: leave out --person")
             poses = _read_npz(path)
         elif path.suffix == ".json":
             _refuse_large(path.stat().st_size)
-            poses = _from_json(_read_json(path), size)
+            poses = _from_json(_read_json(path), size, person)
         else:
             raise PoseError("the name must end in .npz or .json")
         if len(poses) == 0:
@@ -165,8 +170,8 @@ def _frames(poses: PoseSequence) -> list[dict[str, Any]]:
     ]
 
 
-def _from_json(data: Any, size: tuple[int, int] | None) -> PoseSequence:
+def _from_json(data: Any, size: tuple[int, int] | None, person: Person | None) -> PoseSequence:
     """A sequence from parsed JSON."""
     read = read_layout(data, size)
-    keypoints, scores = follow(read.people)
+    keypoints, scores = follow(read.people, person)
     return PoseSequence(keypoints, scores, read.size, read.fps or DEFAULT_FPS)

@@ -23,16 +23,26 @@ FRAME_MS = 33
 
 
 class MediaPipeEstimator:
-    """Holistic pose estimation: see PoseEstimator. `model` is a .task file, None for the wheel's models."""
+    """Holistic pose estimation: see PoseEstimator. `model` is a .task file, None for the wheel's models.
 
-    def __init__(self, model: Path | None = None) -> None:
-        self._model = model
+    `device` cuda lets a .task file work on the GPU by MediaPipe's delegate, which takes the first one; auto
+    is the CPU, where MediaPipe was measured.
+    """
+
+    def __init__(self, model: Path | None = None, device: str = "auto") -> None:
+        self._model, self._device = model, device
         self._followed: Any = None
 
     def missing(self) -> str | None:
         package = find_spec("mediapipe")
         if package is None or not package.submodule_search_locations:
             return "the package mediapipe is not installed: pip install mediapipe"
+        gpus = () if self._model is None else ("cuda", "cuda:0")
+        if self._device not in ("auto", "cpu", *gpus):
+            return (
+                f"it does not work on estimator.device {self._device}: use cpu, a .task file by "
+                "estimator.model on cuda, or dwpose"
+            )
         if self._model is not None:
             return None if self._model.is_file() else f"there is no model file {self._model}: check the path"
         if not Path(package.submodule_search_locations[0], BUNDLED_MODEL).is_file():
@@ -47,7 +57,7 @@ class MediaPipeEstimator:
         if reason:
             raise PoseError(f"the pose estimator mediapipe cannot be used: {reason}")
         if self._model is not None:
-            self._followed = TaskPerson(self._model)
+            self._followed = TaskPerson(self._model, self._device.startswith("cuda"))
         else:
             from .mediapipe_people import People
 
@@ -71,8 +81,8 @@ class TaskPerson:
     Written to the API's documentation: no .task file was at hand to run it with.
     """
 
-    def __init__(self, model: Path) -> None:
-        self._model = model
+    def __init__(self, model: Path, on_gpu: bool = False) -> None:
+        self._model, self._on_gpu = model, on_gpu
         self._landmarker: Any = None
         self._static = False
         self._time = 0
@@ -83,14 +93,18 @@ class TaskPerson:
 
         self.close()
         options = HolisticLandmarkerOptions(
-            base_options=BaseOptions(model_asset_path=str(self._model)),
+            base_options=BaseOptions(
+                model_asset_path=str(self._model),
+                delegate=BaseOptions.Delegate.GPU if self._on_gpu else BaseOptions.Delegate.CPU,
+            ),
             running_mode=RunningMode.IMAGE if static else RunningMode.VIDEO,
         )
         try:
             self._landmarker = HolisticLandmarker.create_from_options(options)
-        except (RuntimeError, ValueError, OSError) as error:
+        except (RuntimeError, ValueError, OSError, NotImplementedError) as error:
+            gpu = " on the GPU: use estimator.device cpu, or" if self._on_gpu else ":"
             raise PoseError(
-                f"{self._model} cannot be used as a holistic landmarker ({error}): download the file "
+                f"{self._model} cannot be used as a holistic landmarker ({error}){gpu} download the file "
                 "holistic_landmarker.task again"
             ) from error
         self._static = static

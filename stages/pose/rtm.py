@@ -20,6 +20,9 @@ from ..threads import thread_limit
 from ..types import NUM_KEYPOINTS
 from .base import Detections, detections
 
+CUDA = "CUDAExecutionProvider"
+"""onnxruntime's name for work on NVIDIA's GPUs."""
+
 MAX_CROPS = 16
 """Crops that go through the pose model at once."""
 
@@ -48,7 +51,7 @@ class RTMEstimator:
     """Whole-body pose by rtmlib: see PoseEstimator.
 
     `model` and `detector` are local ONNX files, None for what rtmlib downloads once and keeps. `device` is
-    cpu, cuda or cuda:N.
+    cpu, cuda, cuda:N, or auto for the GPU where onnxruntime has CUDA and there is one.
     """
 
     def __init__(
@@ -56,7 +59,7 @@ class RTMEstimator:
         kind: WholeBodyModel,
         model: Path | None = None,
         detector: Path | None = None,
-        device: str = "cpu",
+        device: str = "auto",
     ) -> None:
         self._kind = kind
         self._model = model
@@ -92,11 +95,11 @@ class RTMEstimator:
         for file in (self._model, self._detector):
             if file is not None and not file.is_file():
                 return f"there is no model file {file}: check the path"
-        if self._device.startswith("cuda"):
-            import onnxruntime
-
-            if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
-                return "this onnxruntime has no CUDA: use the device cpu, or install onnxruntime-gpu"
+        if self._device.startswith("cuda") and not has_cuda():
+            return (
+                f"this onnxruntime has no CUDA for estimator.device {self._device}: use cpu, or install "
+                "onnxruntime-gpu in its place"
+            )
         return None
 
     def setup(self) -> None:
@@ -104,6 +107,9 @@ class RTMEstimator:
         if reason:
             raise PoseError(f"the pose estimator {self._kind.name} cannot be used: {reason}")
         from rtmlib import YOLOX, RTMPose
+
+        if self._device == "auto":
+            self._device = "cuda" if has_cuda() and gpu_is_there() else "cpu"
 
         self._boxes = self._load(YOLOX, self._detector, DETECTOR, DETECTOR_INPUT)
         self._pose = self._load(RTMPose, self._model, self._kind.url, POSE_INPUT)
@@ -127,6 +133,7 @@ class RTMEstimator:
             with contextlib.redirect_stdout(io.StringIO()):
                 loaded = tool(str(file or url), model_input_size=size, device=self._device)
             loaded.session = with_thread_limit(loaded.session, loaded.onnx_model)
+            self._refuse_fallback(loaded.session)
             return loaded
         except (Fail, InvalidArgument, InvalidGraph, InvalidProtobuf) as error:
             raise PoseError(f"{file or url} is not a usable ONNX model: {error}") from error
@@ -135,6 +142,14 @@ class RTMEstimator:
                 f"the pose estimator {self._kind.name} cannot download {url} ({error}): download it "
                 "elsewhere, unpack it, and set estimator.model and estimator.detector to the ONNX files"
             ) from error
+
+    def _refuse_fallback(self, session: Any) -> None:
+        """Raise PoseError where onnxruntime went on with the CPU, since a library or the GPU is missing."""
+        if self._device.startswith("cuda") and CUDA not in session.get_providers():
+            raise PoseError(
+                f"onnxruntime cannot start CUDA on estimator.device {self._device}: look at the GPU and its "
+                "CUDA and cuDNN libraries, or use cpu"
+            )
 
     def start(self, *, static: bool = False) -> None:
         """Nothing to forget: every frame is looked at by itself."""
@@ -175,6 +190,20 @@ class RTMEstimator:
 
     def close(self) -> None:
         self._boxes = self._pose = None
+
+
+def has_cuda() -> bool:
+    """Whether the installed onnxruntime was built with CUDA."""
+    import onnxruntime
+
+    return CUDA in onnxruntime.get_available_providers()
+
+
+def gpu_is_there() -> bool:
+    """Whether this process sees a GPU: a batch's workers may have none."""
+    import torch
+
+    return torch.cuda.is_available()
 
 
 def with_thread_limit(session: Any, file: str) -> Any:

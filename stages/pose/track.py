@@ -24,6 +24,12 @@ MAX_STEP = 0.5
 SEEN_LATELY = 30
 """Frames that a person may be unseen and still be linked to; later ones may continue the track (`follow`)."""
 
+BOX_MARGIN = 0.1
+"""Room around the joints in which a point still names a person, in the longer sides of their box."""
+
+Person = int | tuple[float, float]
+"""How one of several people is named: by a number from 1 on, from the left, or by a point in pixels."""
+
 ANCHORS = ((LEFT_HAND, 9), (RIGHT_HAND, 10), (FACE, 0))
 """Parts that come and go by themselves, and the body joint that carries each: wrists and nose."""
 
@@ -53,14 +59,15 @@ def estimate_poses(
     min_score: float,
     max_gap: int,
     name: str,
+    person: Person | None = None,
     on_frame: Callable[[int], None] | None = None,
 ) -> tuple[PoseSequence, PoseReport]:
-    """The poses of one person, the larger and most constant one, in a video's frames (uint8 RGB [H, W, 3]).
+    """The poses of one person in a video's frames (uint8 RGB [H, W, 3]): `follow` tells which.
 
     People who score below `min_score` (see `person_score`) do not count. Gaps of up to `max_gap` frames are
     interpolated, longer ones score 0. `estimator` is set up; `name` is the video's, for the error;
     `on_frame(n)` is called after n frames are done. Frames are taken a few at a time. Raises PoseError when
-    there is no frame or no person in any.
+    there is no frame, no person in any, or not the one that is named.
     """
     estimator.start()
     found: list[Detections] = []
@@ -80,7 +87,10 @@ def estimate_poses(
             f"no person found in any of the {len(found)} frames of driving video {name} (best score "
             f"{_best_score(found):.2f}): use a video that shows a person, or lower estimator.min_score"
         )
-    keypoints, scores = follow(seen)
+    try:
+        keypoints, scores = follow(seen, person)
+    except PoseError as error:
+        raise PoseError(f"{name}: {error}") from None
     before = scores.any(1)
     fill_gaps(keypoints, scores, max_gap)
     after = scores.any(1)
@@ -121,12 +131,13 @@ def person_size(keypoints: np.ndarray, scores: np.ndarray) -> float:
     return float(np.sqrt(np.prod(np.ptp(joints, axis=0)))) if len(joints) > 1 else 0.0
 
 
-def follow(people: list[Detections]) -> tuple[np.ndarray, np.ndarray]:
+def follow(people: list[Detections], person: Person | None = None) -> tuple[np.ndarray, np.ndarray]:
     """One person's keypoints float32 [T, 133, 2] and scores [T, 133]; zeros where there is none.
 
     Detections are linked to tracks by the distance of their joints. The track with the largest sum of sizes
-    over its frames wins, so both size and constancy count. A track that never appears beside it continues it
-    (after a cut, or a jump), the largest first.
+    over its frames wins, so both size and constancy count; or that of the `person` who is named. A track that
+    never appears beside it continues it (after a cut, or a jump), the largest first. Raises PoseError where
+    the named person is never seen.
     """
     sizes = [
         np.array([person_size(*one) for one in zip(here.keypoints, here.scores, strict=True)])
@@ -135,6 +146,9 @@ def follow(people: list[Detections]) -> tuple[np.ndarray, np.ndarray]:
     tracks = _link(people, sizes)
     tracks.sort(key=lambda track: -sum(sizes[frame][i] for frame, i in track.items()))
     chosen: dict[int, int] = {}
+    if person is not None:
+        frame, i = find_person(people, person)
+        tracks.sort(key=lambda track: track.get(frame) != i)
     for track in tracks:
         if chosen.keys().isdisjoint(track):
             chosen |= track
@@ -143,6 +157,39 @@ def follow(people: list[Detections]) -> tuple[np.ndarray, np.ndarray]:
     for frame, i in chosen.items():
         keypoints[frame], scores[frame] = people[frame].keypoints[i], people[frame].scores[i]
     return keypoints, scores
+
+
+def find_person(people: list[Detections], person: Person) -> tuple[int, int]:
+    """The first frame that shows who is named, and which of its people that is. PoseError for nobody.
+
+    A number counts from the left in the first frame that shows so many; a point is first seen inside the box
+    around somebody's body joints, and of several the nearest centre's.
+    """
+    for frame, here in enumerate(people):
+        boxes = [_box(*one) for one in zip(here.keypoints, here.scores, strict=True)]
+        if isinstance(person, int):
+            if len(boxes) >= person:
+                return frame, sorted(range(len(boxes)), key=lambda i: boxes[i].mean(0)[0])[person - 1]
+            continue
+        at = [i for i, box in enumerate(boxes) if (box[0] <= person).all() and (person <= box[1]).all()]
+        if at:
+            return frame, min(at, key=lambda i: float(np.linalg.norm(boxes[i].mean(0) - person)))
+    most = max((len(here) for here in people), default=0)
+    what = f"person {person}" if isinstance(person, int) else "nobody at {:g},{:g}".format(*person)
+    raise PoseError(
+        f"--person: there is {'no ' if isinstance(person, int) else ''}{what}, of at most {most} people seen "
+        "at once: give a number from the left, a point inside a person, or another --estimator.name "
+        "(mediapipe sees the two largest)"
+    )
+
+
+def _box(keypoints: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    """The box [2, 2] around a person's seen body joints and BOX_MARGIN: least and largest x and y."""
+    joints = keypoints[BODY][scores[BODY] > VISIBLE]
+    if not len(joints):
+        return np.full((2, 2), np.inf)
+    margin = BOX_MARGIN * np.ptp(joints, axis=0).max()
+    return np.stack([joints.min(0) - margin, joints.max(0) + margin])
 
 
 def fill_gaps(keypoints: np.ndarray, scores: np.ndarray, max_gap: int) -> None:

@@ -75,7 +75,7 @@ def test_a_bad_driving_video(run: Run, make: Callable[[Path], object], expected:
 def test_a_truncated_video_without_index_is_refused_and_with_one_is_used(
     run: Run, make_video: Callable[..., Path]
 ) -> None:
-    from posedance.pipeline.animate.steps import decoding_notes
+    from posedance.pipeline.animate.pose_steps import decoding_notes
     from posedance.stages.media.video import Clip, DecodeReport, read_frames
 
     whole = make_video(Path("w.mp4"), 120, muxing={"movflags": "+faststart"}).read_bytes()

@@ -9,6 +9,7 @@ import pytest
 from pydantic import BaseModel
 
 from posedance.pipeline import cli_train
+from posedance.pipeline.animate.dance import person_of
 from posedance.pipeline.config import (
     AnimateConfig,
     BatchConfig,
@@ -34,6 +35,17 @@ def test_written_config_reads_back_equal(tmp_path: Path) -> None:
     file = tmp_path / "config.yaml"
     file.write_text(write_yaml(config))
     assert resolve(AnimateConfig, AnimateConfig(), file) == config
+
+
+def test_a_person_is_a_number_or_a_point(tmp_path: Path) -> None:
+    file = tmp_path / "job.yaml"
+    for text, person in (("2", 2), ("120,55.5", (120.0, 55.5))):
+        file.write_text(f"person: {text}\n")
+        assert person_of(resolve(AnimateConfig, AnimateConfig(), file)) == person
+    for text in ("0", "left", "12,", "true"):
+        file.write_text(f"person: {text}\n")
+        with pytest.raises(ConfigError, match=r"person"):
+            resolve(AnimateConfig, AnimateConfig(), file)
 
 
 def test_seconds_in_yaml_are_exact(tmp_path: Path) -> None:

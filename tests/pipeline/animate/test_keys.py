@@ -34,6 +34,8 @@ OPTIONS: dict[str, tuple[Any, set[str]]] = {
     "stride": (1, DANCE),
     "start": (Fraction(1), DANCE),
     "duration": (Fraction(1), DANCE),
+    "person": ("2", DANCE),
+    "estimator.device": ("cpu", DANCE | CHARACTER),
     "estimator.name": ("dwpose", DANCE | CHARACTER),
     "estimator.min_score": (0.4, DANCE | CHARACTER),
     "estimator.max_gap": (6, DANCE),

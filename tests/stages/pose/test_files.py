@@ -124,6 +124,11 @@ def test_larger_of_two_people_is_taken(tmp_path: Path):
     frame["people"].append({"pose_keypoints_2d": large})
     (tmp_path / "a.json").write_text(json.dumps([frame, frame]))
     assert load_poses(tmp_path / "a.json").keypoints[:, 0, 0].tolist() == [100, 100]
+    for named in (1, (15.0, 15.0)):
+        assert load_poses(tmp_path / "a.json", person=named).keypoints[:, 0, 0].tolist() == [10, 10]
+    save_poses(tmp_path / "one.npz", some_poses())
+    with pytest.raises(PoseError, match=r"one\.npz cannot be used: it holds one person: leave out --person"):
+        load_poses(tmp_path / "one.npz", person=1)
 
 
 def write_npz(path: Path, **changes: Any) -> None:

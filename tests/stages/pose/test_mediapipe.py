@@ -79,6 +79,19 @@ def test_package_without_models_asks_for_a_task_file(monkeypatch: pytest.MonkeyP
     assert "not installed" in (why_unusable("mediapipe") or "")
 
 
+def test_the_gpu_is_for_task_files_alone(tmp_path: Path):
+    if why_unusable("mediapipe"):
+        pytest.skip("mediapipe is not installed")
+    (tmp_path / "a.task").write_bytes(b"not a model")
+    for model, device in ((None, "cuda"), (tmp_path / "a.task", "cuda:1")):
+        with pytest.raises(PoseError, match=f"it does not work on estimator.device {device}: use cpu"):
+            MediaPipeEstimator(model, device).setup()
+    estimator = MediaPipeEstimator(tmp_path / "a.task", "cuda")
+    estimator.setup()
+    with pytest.raises(PoseError, match=r"on the GPU: use estimator\.device cpu"):
+        estimator.start()
+
+
 def test_file_that_is_no_task_is_refused(tmp_path: Path):
     if why_unusable("mediapipe"):
         pytest.skip("mediapipe is not installed")

@@ -189,6 +189,18 @@ def test_models_that_are_not_here_are_said_to_be_downloaded(monkeypatch: pytest.
     assert reason is not None and "estimator.model and estimator.detector" in reason
 
 
+def test_a_gpu_that_onnxruntime_cannot_use_is_said(tmp_path: Path, detector: Path):
+    model = write_pose_model(tmp_path / "pose.onnx")
+    for device in ("cuda", "cuda:1"):
+        with pytest.raises(PoseError, match=f"no CUDA for estimator.device {device}: use cpu, or install"):
+            RTMEstimator(DWPOSE, model, detector, device).setup()
+    estimator = RTMEstimator(DWPOSE, model, detector, "auto")
+    estimator.setup()
+    estimator._device = "cuda"  # as where CUDA was asked for, and onnxruntime went on without
+    with pytest.raises(PoseError, match=r"cannot start CUDA on estimator\.device cuda"):
+        estimator._refuse_fallback(estimator._pose.session)
+
+
 def test_a_failing_download_says_where_to_get_the_models(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):

@@ -58,11 +58,12 @@ class Recorded:
         pass
 
 
-def estimate(frames: list[list[Person]], max_gap: int = 3, min_score: float = 0.3):
+def estimate(
+    frames: list[list[Person]], max_gap: int = 3, min_score: float = 0.3, named: track.Person | None = None
+):
     images = (np.zeros((SIZE[1], SIZE[0], 3), np.uint8) for _ in frames)
-    return estimate_poses(
-        images, Recorded(frames), fps=Fraction(25), min_score=min_score, max_gap=max_gap, name="clip.mp4"
-    )
+    options = {"min_score": min_score, "max_gap": max_gap, "name": "clip.mp4", "person": named}
+    return estimate_poses(images, Recorded(frames), fps=Fraction(25), **options)
 
 
 def test_one_person_comes_back_as_detected():
@@ -134,6 +135,30 @@ def test_a_person_who_returns_later_than_lately_goes_on():
     frames: list[list[Person]] = [[person(10)]] * 5 + [[]] * (track.SEEN_LATELY + 5) + [[person(12)]] * 5
     _, scores = follow([detections(people, *SIZE) for people in frames])
     assert scores[:5].all() and scores[-5:].all() and not scores[5:-5].any()
+
+
+CROWD: list[list[Person]] = [[person(10, size=100)], *[[person(10, size=100), person(200, size=60)]] * 9]
+"""A large dancer at the left, and from the second frame on a small one at the right."""
+
+
+@pytest.mark.parametrize(
+    ("named", "x", "first"),
+    [(None, 10, 0), (1, 10, 0), (2, 200, 1), ((220.0, 40.0), 200, 1), ((60.0, 60.0), 10, 0)],
+)
+def test_the_person_who_is_named_is_followed(named: track.Person | None, x: float, first: int) -> None:
+    people = [detections(frame[::-1], *SIZE) for frame in CROWD]  # in no particular order
+    keypoints, scores = follow(people, named)
+    wanted = SHAPE[:, 0] * (100 if x == 10 else 60) + x
+    assert scores[first:].any(1).all()
+    np.testing.assert_allclose(keypoints[first:, :, 0], [wanted] * (10 - first), atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("named", "what"), [(3, "no person 3, of at most 2"), ((5.0, 235.0), "nobody at 5,235, of at most 2")]
+)
+def test_a_person_who_is_not_there_is_told(named: track.Person, what: str) -> None:
+    with pytest.raises(PoseError, match=f"^clip.mp4: --person: there is {what} people.*from the left"):
+        estimate(CROWD, named=named)
 
 
 def test_short_gaps_are_interpolated_and_long_ones_score_zero():

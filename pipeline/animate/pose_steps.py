@@ -1,0 +1,125 @@
+"""The steps that find poses: the character's in its picture, the dancer's in the driving video."""
+
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+
+from ...stages.errors import PoseError
+from ...stages.media.picture import read_picture
+from ...stages.media.video import DecodeReport, count_frames, output_rate, probe, read_frames
+from ...stages.pose.files import load_poses, save_poses
+from ...stages.pose.track import Person, PoseReport, estimate_picture, estimate_poses
+from ...stages.types import NUM_KEYPOINTS, PoseSequence
+from ..config import AnimateConfig
+from ..job.inputs import file_beside
+from ..progress import stage
+from .dance import clip_of, person_of, pose_size_of
+from .tools import Tools
+from .video import Facts, Video
+
+
+def reference(video: Video, tools: Tools) -> Facts:
+    """The pose of the character in its picture -> pose file: read from beside the picture, or estimated.
+
+    With alignment `none` a picture without a person gives a pose of score 0 throughout; else PoseError.
+    """
+    picture, options = video.config.reference, video.config.estimator
+    assert picture is not None
+    beside = file_beside(picture, ".npz")
+    notes: list[str] = []
+    image = read_picture(picture, notes)
+    size = (image.shape[1], image.shape[0])
+    if beside is not None:
+        poses = load_poses(beside)
+        if poses.size != size:
+            raise PoseError(
+                f"{beside} has keypoints for a picture of {poses.size[0]}x{poses.size[1]}, "
+                f"but {picture} is {size[0]}x{size[1]}: remove it or make it again"
+            )
+        save_poses(video.output, poses[:1])
+        return {"notes": [*notes, f"keypoints of the character read from {beside}"]}
+    with tools.estimator(options) as estimator:
+        try:
+            poses, found = estimate_picture(image, estimator, min_score=options.min_score, name=str(picture))
+            if found.people > 1:
+                notes.append(f"{found.people} people in {picture}: the largest is animated")
+        except PoseError:
+            if video.config.align != "none":
+                raise
+            empty = np.zeros((1, NUM_KEYPOINTS, 2), np.float32)
+            poses = PoseSequence(empty, empty[..., 0], size, Fraction(1))
+            notes.append(f"no person found in {picture}")
+    save_poses(video.output, poses)
+    return {"notes": notes}
+
+
+def poses(video: Video, tools: Tools) -> Facts:
+    """The dance -> pose file: the poses of the driving video, or the pose file that the user names."""
+    config = video.config
+    if config.pose is not None:
+        return copy_poses(config, video.output)
+    return driving_poses(config, video.output, tools)
+
+
+def copy_poses(config: AnimateConfig, output: Path) -> Facts:
+    """The pose file that the user names -> pose file `output`."""
+    assert config.pose is not None
+    poses = load_poses(config.pose, pose_size_of(config), person_of(config))
+    save_poses(output, poses)
+    missing = int((~poses.scores.any(1)).sum())
+    return {"notes": [f"no person in {missing} of {len(poses)} frames of {config.pose}"] if missing else []}
+
+
+def driving_poses(config: AnimateConfig, output: Path, tools: Tools) -> Facts:
+    """Poses of the driving video -> pose file `output`."""
+    driving, clip, options, person = config.driving, clip_of(config), config.estimator, person_of(config)
+    assert driving is not None
+    info, decoding = probe(driving, clip), DecodeReport()
+    frames = read_frames(driving, clip, decoding)
+
+    def found_one(count: int) -> None:
+        advance(1)
+
+    with tools.estimator(options) as estimator, stage("pose", count_frames(info, clip)) as advance:
+        poses, found = estimate_poses(
+            frames,
+            estimator,
+            fps=output_rate(info, clip),
+            min_score=options.min_score,
+            max_gap=options.max_gap,
+            name=str(driving),
+            person=person,
+            on_frame=found_one,
+        )
+    save_poses(output, poses)
+    return {"notes": [*decoding_notes(decoding), *pose_notes(found, person)]}
+
+
+def decoding_notes(report: DecodeReport) -> Iterator[str]:
+    """What a user should know of how the driving video decoded."""
+    yield from report.notes
+    if report.lost or report.damaged:
+        yield (
+            f"the driving video is damaged: {report.decoded} frames decoded, {report.damaged} of them with "
+            f"errors, {report.lost} lost"
+        )
+
+
+def pose_notes(report: PoseReport, person: Person | None = None) -> Iterator[str]:
+    """What a user should know of the poses that were found."""
+    if report.people > 1 and person is None:
+        yield (
+            f"up to {report.people} people seen at once: the larger and most constant one is followed; "
+            "--person names another"
+        )
+    if report.missing or report.filled:
+        yield (
+            f"no person in {report.missing + report.filled} of {report.frames} frames: "
+            f"{report.filled} filled from their neighbours, {report.missing} left empty"
+        )
+    yield (
+        f"{report.frames} frames, mean scores: body {report.body:.2f}, hands {report.hands:.2f}, "
+        f"face {report.face:.2f}"
+    )
