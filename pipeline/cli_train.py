@@ -15,6 +15,9 @@ from .job.job import hold_beside
 from .train.config import TrainConfig
 from .train.data import DataConfig, make_shards
 from .train.encoder import EncoderConfig, train_encoder
+from .train.image.config import ImageTrainConfig
+from .train.image.plan import plan_pictures
+from .train.image.train import train_pictures
 from .train.plan import plan
 from .train.ray import train_on_ray
 from .train.train import train
@@ -96,6 +99,24 @@ def image_encoder(
 ) -> None:
     """Train a small image encoder on drawn dancers."""
     print(train_encoder(resolve(EncoderConfig, options, config)))
+
+
+@train_app.command
+def image(
+    *,
+    options: Annotated[ImageTrainConfig, Parameter(name="*")] = ImageTrainConfig(),  # noqa: B008 (immutable)
+    config: ConfigFile = None,
+    dry_run: Annotated[bool, Parameter(negative="")] = False,
+) -> None:
+    """Train ControlNeXt for pictures on SD1.5, SDXL or SD3. A stopped run goes on.
+
+    Parameters
+    ----------
+    dry_run
+        Print what learns, the data and the memory, and stop; needs no weights.
+    """
+    resolved = resolve(ImageTrainConfig, options, config)
+    print(plan_pictures(resolved) if dry_run else train_pictures(resolved))
 
 
 @evaluate_app.command

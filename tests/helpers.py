@@ -3,11 +3,13 @@
 import subprocess
 import sys
 import time
+import zlib
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from posedance.datasets.puppets.render import make_character, make_motion, reference_pose, render
 from posedance.pipeline.config import BatchConfig
@@ -60,3 +62,16 @@ def wait_for(run: Any, path: Path) -> None:
 def made_at(output: Path) -> dict[str, int]:
     """When each step of a job was committed, in nanoseconds."""
     return {path.stem: path.stat().st_mtime_ns for path in (output / ".work" / "records").iterdir()}
+
+
+def recipe_tensor(seed: int, component: str, key: str, shape: tuple[int, ...]) -> torch.Tensor:
+    """One tensor of the recorded weights; the recipe is in the golden data's README."""
+    state = np.random.RandomState(zlib.crc32(f"{seed}/{component}/{key}".encode()))
+    values = state.standard_normal(shape)
+    if len(shape) >= 2:
+        values = 1.5 * values / np.sqrt(np.prod(shape[1:]))
+    elif key.endswith(".weight"):
+        values = 1 + 0.1 * values
+    elif not key.endswith("mix_factor"):
+        values = 0.1 * values
+    return torch.from_numpy(np.asarray(values, np.float32))

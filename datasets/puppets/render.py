@@ -41,6 +41,8 @@ __all__ = [
 OCCLUDED_SCORE = 0.4
 """Score of a keypoint inside the frame that something else covers; seen ones have 1, others outside 0."""
 
+NOBODY = -1e9
+"""Depth of a pixel that no figure covers."""
 DEPTH_TOLERANCE = np.concatenate(
     [
         np.full(1, 0.05),
@@ -63,14 +65,16 @@ class PuppetFrame:
 
     `image` uint8 [H, W, 3] RGB; `keypoints` float32 [133, 2], COCO-WholeBody order, pixels (also outside the
     frame); `scores` float32 [133]: 1 seen, OCCLUDED_SCORE covered, 0 outside the frame; `parts` uint8 [H, W],
-    indices into PARTS; `hand_boxes` int32 [2, 4] (left, right) and `face_box` int32 [4] as x0, y0, x1, y1,
-    clipped to the frame, zeros when no keypoint of theirs is inside it.
+    indices into PARTS; `depth` float32 [H, W], pixels towards the viewer, NOBODY where no figure is;
+    `hand_boxes` int32 [2, 4] (left, right) and `face_box` int32 [4] as x0, y0, x1, y1, clipped to the frame,
+    zeros when no keypoint of theirs is inside it.
     """
 
     image: np.ndarray
     keypoints: np.ndarray
     scores: np.ndarray
     parts: np.ndarray
+    depth: np.ndarray
     hand_boxes: np.ndarray
     face_box: np.ndarray
 
@@ -172,7 +176,7 @@ def render(
     image = _background(character.room, framing, width, height, floor).copy()
     canvas = Canvas(
         image,
-        np.full((height, width), -1e9, np.float32),
+        np.full((height, width), NOBODY, np.float32),
         np.zeros((height, width), np.uint8),
         character.room.light,
     )
@@ -188,6 +192,7 @@ def render(
         keypoints=keypoints,
         scores=scores,
         parts=canvas.parts,
+        depth=canvas.depth,
         hand_boxes=np.stack(hands),
         face_box=_box(keypoints[FACE], scores[FACE], margin, width, height),
     )

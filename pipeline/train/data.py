@@ -4,7 +4,7 @@ import logging
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -174,18 +174,24 @@ def clip_batches(
     data: DataConfig, loop: LoopConfig, batch: int, start: int, stop: int, micros: range
 ) -> Iterator[list[Clip | BadRecord]]:
     """The batches `micros` of each of the steps start..stop."""
+    return batches_of(data.training(), loop, batch, start, stop, micros, data.workers)
+
+
+def batches_of(
+    samples: Any, loop: LoopConfig, batch: int, start: int, stop: int, micros: range, workers: int
+) -> Iterator[list[Any]]:
+    """Lists of samples, in an order that (seed, step) alone decides; `workers` processes read ahead."""
     per_step = loop.accumulation * batch
-    clips = data.training()
-    order = clip_order(len(clips), loop.seed, start * per_step, stop * per_step)
+    order = clip_order(len(samples), loop.seed, start * per_step, stop * per_step)
     chunks = [order[i : i + batch] for i in range(0, len(order), batch)]
     mine = [chunk for i, chunk in enumerate(chunks) if i % loop.accumulation in micros]
     loader = DataLoader(
-        clips,
+        samples,
         batch_sampler=mine,
-        num_workers=data.workers,
+        num_workers=workers,
         collate_fn=list,
-        prefetch_factor=4 if data.workers else None,
-        multiprocessing_context="spawn" if data.workers else None,
+        prefetch_factor=4 if workers else None,
+        multiprocessing_context="spawn" if workers else None,
     )
     return iter(loader)
 

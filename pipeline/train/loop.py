@@ -91,13 +91,15 @@ def run_loop(
     folder: Path,
     identity: Mapping[str, Any],
     validate: Validate,
+    rates: Mapping[str, float] | None = None,
 ) -> Averaged:
     """Train `task` in `folder` until `config.steps`, from its last checkpoint if there is one.
 
     `identity` is what decides the run: a checkpoint of another one is refused. At Ctrl-C or SIGTERM all
     processes end the step that runs, and it is kept. `validate` is called each few steps and at the end,
-    after the step is kept. Raises TrainingDivergedError when the loss stops being finite, ConfigError for a
-    folder of another run.
+    after the step is kept. `rates` say how many times the learning rate the parameters of a module take, by
+    its name; 1 for the others. Raises TrainingDivergedError when the loss stops being finite, ConfigError for
+    a folder of another run.
     """
     accelerator = processes()
     device = accelerator.device
@@ -106,7 +108,8 @@ def run_loop(
     if not named:
         raise ConfigError("nothing learns: choose other parameter patterns")
     parameters = [p for _, p in named]
-    optimizer = make_optimizer(config, parameters)
+    faster = [(rates or {}).get(name.partition(".")[0], 1.0) for name, _ in named]
+    optimizer = make_optimizer(config, parameters, faster)
     scaler = torch.amp.GradScaler(device.type, enabled=config.precision == "fp16")
     averaged = Averaged(parameters)
     folder.mkdir(parents=True, exist_ok=True)
@@ -173,7 +176,7 @@ def run_loop(
                 check_numbers(loss_sum, norm, mean_loss, config.divergence, step, folder)
                 mean_loss = loss_sum if mean_loss is None else 0.98 * mean_loss + 0.02 * loss_sum
             for group in optimizer.param_groups:
-                group["lr"] = learning_rate_at(step, config)
+                group["lr"] = learning_rate_at(step, config) * group["rate"]
             scaler.step(optimizer)
             scaler.update()
             optimizer.zero_grad()

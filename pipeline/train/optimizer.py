@@ -15,9 +15,18 @@ BUCKET = 1 << 25
 AUTOCAST = {"no": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
-def make_optimizer(config: LoopConfig, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
+def make_optimizer(
+    config: LoopConfig, parameters: list[nn.Parameter], rates: list[float] | None = None
+) -> torch.optim.Optimizer:
     """AdamW, Loshchilov and Hutter 2017 (arXiv:1711.05101); with 8-bit moments, Dettmers et al. 2021
-    (arXiv:2110.02861), where the config asks for them."""
+    (arXiv:2110.02861), where the config asks for them.
+
+    Each group's `rate` says how many times the learning rate its parameters take: those of `rates`, or 1.
+    """
+    groups: dict[float, list[nn.Parameter]] = {}
+    for parameter, rate in zip(parameters, rates or [1.0] * len(parameters), strict=True):
+        groups.setdefault(rate, []).append(parameter)
+    given = [{"params": members, "rate": rate} for rate, members in groups.items()]
     options: dict[str, Any] = {
         "lr": config.learning_rate,
         "betas": config.betas,
@@ -25,14 +34,14 @@ def make_optimizer(config: LoopConfig, parameters: list[nn.Parameter]) -> torch.
         "eps": 1e-8,
     }
     if not config.eight_bit:
-        return torch.optim.AdamW(parameters, **options)
+        return torch.optim.AdamW(given, **options)
     try:
         bitsandbytes = import_module("bitsandbytes")
     except ImportError as error:
         raise ConfigError(
             "loop.eight_bit needs bitsandbytes, which is not installed: pip install 'posedance[eight-bit]'"
         ) from error
-    return bitsandbytes.optim.AdamW8bit(parameters, **options)
+    return bitsandbytes.optim.AdamW8bit(given, **options)
 
 
 def learning_rate_at(step: int, config: LoopConfig) -> float:

@@ -17,6 +17,12 @@ TINY = {f"tiny-{base}": base for base in BASES}
 """Bases with random weights that need no files, by name."""
 DOWN = re.compile(r"lora_A\.|lora\w*\.down\.")
 """In a LoRA file's keys, as diffusers reads them: the first of the two matrices of a layer."""
+ORIGINALS = {
+    "sd15": "stable-diffusion-v1-5/stable-diffusion-v1-5",
+    "sdxl": "stabilityai/stable-diffusion-xl-base-1.0",
+    "sd3": "stabilityai/stable-diffusion-3.5-medium",
+}
+"""The original bases on the hub, by name."""
 PIPELINES = {
     "sd3": "StableDiffusion3Pipeline",
     "sdxl": "StableDiffusionXLPipeline",
@@ -29,7 +35,7 @@ def is_for_pictures(base: str) -> bool:
     """Whether a base is one for pictures, and not for videos, by its name, file or model_index.json."""
     from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 
-    if base in TINY or Path(base).is_file():
+    if base in TINY or base in ORIGINALS or Path(base).is_file():
         return True
     if Path(base).is_dir() and not (Path(base) / "model_index.json").is_file():
         return False
@@ -44,8 +50,8 @@ def load_base(base: str, *, config: str | None = None, vae: str | None = None, d
     """A diffusers pipeline of SD1.5, SDXL or SD3, in eval mode, on the CPU.
 
     Args:
-        base: a folder in diffusers layout, a hub id, a single file (.safetensors, .ckpt), or `tiny-sd15`,
-            `tiny-sdxl`, `tiny-sd3` with random weights.
+        base: a folder in diffusers layout, a hub id, a single file (.safetensors, .ckpt); `sd15`, `sdxl` or
+            `sd3` for the original on the hub; or `tiny-sd15`, `tiny-sdxl`, `tiny-sd3` with random weights.
         config: of a single file, a folder or hub id in diffusers layout whose configs it takes; by default
             diffusers fetches those of the original base.
         vae: a VAE in diffusers layout in place of the base's: SDXL in 16 bits needs
@@ -58,6 +64,7 @@ def load_base(base: str, *, config: str | None = None, vae: str | None = None, d
     from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 
     dtype = dtype or torch.float32
+    base = ORIGINALS.get(base, base)
     if base in TINY:
         return cast_all(tiny_pipeline(TINY[base]), dtype)
     if config is not None and not Path(base).is_file():

@@ -2,32 +2,18 @@
 
 import json
 import shutil
-import zlib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
+from helpers import recipe_tensor
 from safetensors.torch import load_file, save_file
 from torch import nn
 
 Fill = Callable[[nn.Module, int, str, dict[str, Any]], nn.Module]
-
-
-def recipe_tensor(seed: int, component: str, key: str, shape: tuple[int, ...]) -> torch.Tensor:
-    """One tensor of the recorded weights; the recipe is in the golden data's README."""
-    state = np.random.RandomState(zlib.crc32(f"{seed}/{component}/{key}".encode()))
-    values = state.standard_normal(shape)
-    if len(shape) >= 2:
-        values = 1.5 * values / np.sqrt(np.prod(shape[1:]))
-    elif key.endswith(".weight"):
-        values = 1 + 0.1 * values
-    elif not key.endswith("mix_factor"):
-        values = 0.1 * values
-    return torch.from_numpy(np.asarray(values, np.float32))
 
 
 @pytest.fixture(scope="session")

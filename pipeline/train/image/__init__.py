@@ -1,0 +1,1 @@
+"""Training of ControlNeXt for pictures: `run.py train image`."""
