@@ -18,9 +18,9 @@ from ..stages.allocator import keep_freed_memory
 from ..stages.errors import PosedanceError
 from ..stages.threads import heed_usable_cpus
 from .config import AnimateConfig, BatchConfig, ClipConfig, ConfigFile, JsonFile, StepName, explain, resolve
-from .masking import masked
+from .job.masking import masked
+from .job.system_errors import told
 from .progress import show_log
-from .system_errors import told
 
 app = App(
     name="run.py",
@@ -131,6 +131,22 @@ def status(folder: Path) -> None:
     from .curate.status import status as look_at_curation
 
     show(look_at_curation(folder) if is_curation(folder) else look(folder))
+
+
+@app.command
+def cancel(folder: Path, name: str) -> None:
+    """Give up one video of a batch, running or not, from any terminal; the others go on.
+
+    Parameters
+    ----------
+    folder
+        Output folder of the batch.
+    name
+        Name of the video: its folder in that.
+    """
+    from .batch.cancel import cancel as give_up
+
+    show(give_up(folder, name))
 
 
 @app.command

@@ -1,4 +1,7 @@
-"""Ctrl-C that lets running steps end: the first is noted, the second stops at once."""
+"""Ctrl-C that lets running steps end: the first is noted, the second stops at once.
+
+A step that may take hours asks at its checkpoints whether it is to end there.
+"""
 
 import logging
 import signal
@@ -6,9 +9,45 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from types import FrameType
 
+from ..stages.errors import PosedanceError
+
 logger = logging.getLogger(__name__)
+
+
+class StoppedError(PosedanceError):
+    """A step ended at a checkpoint, where the next run goes on."""
+
+
+class CancelledError(PosedanceError):
+    """A step ended, for its video is not wanted any more."""
+
+
+Reason = tuple[Callable[[], bool], PosedanceError]
+"""Tells whether a step is to end, and what it then raises."""
+_reasons: ContextVar[tuple[Reason, ...]] = ContextVar("reasons", default=())
+
+
+@contextmanager
+def ending_when(asked: Callable[[], bool], error: PosedanceError) -> Iterator[None]:
+    """Within this, `end_here` raises `error` once `asked()` is true."""
+    token = _reasons.set((*_reasons.get(), (asked, error)))
+    try:
+        yield
+    finally:
+        _reasons.reset(token)
+
+
+def end_here() -> None:
+    """End the step here if that is wanted: all that it needs to go on is on the disk."""
+    for asked, error in _reasons.get():
+        if asked():
+            raise error
+
+
+STOPPING = "stopping: steps that run end at their next checkpoint; once more stops at once"
 
 
 @contextmanager
@@ -29,7 +68,7 @@ def deferred_interrupts(echo_s: float = 0) -> Iterator[Callable[[], bool]]:
             return
         else:
             raise KeyboardInterrupt
-        logger.info("stopping after the steps that run; once more stops at once")
+        logger.info(STOPPING, extra={"always": True})
 
     numbers = (signal.SIGINT, signal.SIGTERM)
     if threading.current_thread() is not threading.main_thread():
@@ -37,7 +76,8 @@ def deferred_interrupts(echo_s: float = 0) -> Iterator[Callable[[], bool]]:
         return
     before = [signal.signal(number, note) for number in numbers]
     try:
-        yield lambda: came is not None
+        with ending_when(lambda: came is not None, StoppedError("stopped at a checkpoint")):
+            yield lambda: came is not None
     finally:
         for number, handler in zip(numbers, before, strict=True):
             signal.signal(number, handler)

@@ -8,7 +8,7 @@ from contextvars import ContextVar
 
 from tqdm import tqdm
 
-from .masking import masked
+from .job.masking import masked
 
 LOG_INTERVAL_S = 10.0
 """Where there is no terminal, a bar is written this often, in seconds."""
@@ -37,8 +37,8 @@ class ProgressHandler(logging.Handler):
     """Shows log records above the bars, on standard error so that standard output stays for results."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write the line of a record, but nothing within `observed`."""
-        if _observer.get() is None:
+        """Write the line of a record; within `observed` only one that is marked `always`, as for Ctrl-C."""
+        if _observer.get() is None or getattr(record, "always", False):
             tqdm.write(masked(self.format(record)), file=sys.stderr)
 
 

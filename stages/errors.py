@@ -14,8 +14,9 @@
 Each carries one message that says what is wrong, which value, and what to do. The command line prints
 that message alone and exits with code 2. One string is the only argument, so every error survives pickling.
 
-Two more never reach a user. `LostWorker` (pipeline/workers/window_pool.py) tells a pool that a worker died:
+Others never reach a user. `LostWorker` (pipeline/workers/window_pool.py) tells a pool that a worker died:
 its calls go to another. `_AbandonedError` (stages/media/encode.py) gives up a file that was begun.
+`StoppedError` and `CancelledError` (pipeline/interrupts.py) end a step of a batch at its checkpoint.
 """
 
 

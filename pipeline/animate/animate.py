@@ -22,12 +22,12 @@ from ...stages.windows import plan as plan_windows
 from ..config import AnimateConfig, refuse_idle, write_yaml
 from ..job.inputs import with_local_inputs, with_whole_paths
 from ..job.job import Job, Key, key_of, open_job, write_text
+from ..job.masking import masked
 from ..job.output import LOSSLESS, PLAYED, copy_video, job_folder
 from ..job.publish import publish
 from ..job.published import Published, is_whole, read_published
 from ..job.scratch import scratch_for
 from ..job.storage import is_file, url_of
-from ..masking import masked
 from ..workers.ray_actor import refuse_cluster
 from .dance import clip_of, pose_size_of
 from .graph import GRAPH, STEPS, run, step_keys

@@ -13,7 +13,7 @@ from ...stages.models import GENERATORS
 from ...stages.svd.files.base import base_files, find_base
 from ..config import AnimateConfig, EstimatorConfig
 from ..job.job import source_digest
-from ..masking import masked
+from ..job.masking import masked
 
 READ_OF_A_MODEL = frozenset({".json", ".safetensors", ".bin", ".pt", ".pth"})
 """Endings of the files of a model folder that are read."""

@@ -18,6 +18,7 @@ from ..config import AnimateConfig
 from ..job.inputs import input_digests, with_local_inputs
 from ..job.job import Job, Key, Known, key_of, unknown
 from . import decided, pose_steps, steps
+from .checkpoint import CHECKPOINT
 from .tools import Tools
 from .video import Facts, Video
 
@@ -124,7 +125,7 @@ GRAPH = (
         writes=(".work/latents.safetensors",),
         decided_by=decided.latents,
         make=steps.latents,
-        scratch=(steps.CHECKPOINT,),
+        scratch=(CHECKPOINT,),
     ),
     Step(
         name="result",

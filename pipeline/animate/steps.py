@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...stages.errors import PoseError
-from ...stages.generate import Checkpoint, Settings
+from ...stages.generate import Settings
 from ...stages.media.encode import AudioSource, VideoWriter
 from ...stages.media.frames import StoredFrames, write_frames
 from ...stages.media.picture import place, read_picture
@@ -31,8 +31,10 @@ from ...stages.types import PoseSequence
 from ...stages.windows import plan
 from ..config import ClipConfig
 from ..doctor import environment
+from ..interrupts import end_here
 from ..job.job import write_text
 from ..progress import stage
+from .checkpoint import CHECKPOINT, load_checkpoint
 from .dance import clip_of
 from .decided import weights_of
 from .preview import Preview
@@ -50,8 +52,6 @@ CUT_WORTH_SAYING = 0.2
 """Part of the reference picture that may be cut off at its sides without a word."""
 LEAST_INSIDE = 0.25
 """Share of the visible body joints that must lie in the frames; head and shoulders are 0.4 of a dancer's."""
-CHECKPOINT = ".work/checkpoint.safetensors"
-"""Where denoising keeps what it has come to."""
 PREVIEWED = ".work/previewed"
 """There where preview.mp4 is ours, so that no video of the user's is removed."""
 
@@ -187,6 +187,7 @@ def latents(video: Video, tools: Tools) -> Facts:
         save_tensors(checkpoint, {"latents": latents}, {"key": video.key, "step": str(step)})
         if preview is not None:
             preview.write(step)
+        end_here()
 
     def predicted(step: int, window: int) -> None:
         advance(1)
@@ -210,23 +211,6 @@ def latents(video: Video, tools: Tools) -> Facts:
     save_tensors(video.output, {"latents": latents}, {"key": video.key})
     checkpoint.unlink(missing_ok=True)
     return {}
-
-
-def load_checkpoint(path: Path, key: str) -> Checkpoint | None:
-    """The checkpoint in `path` if it belongs to `key`; None where there is none to go on from."""
-    from safetensors import SafetensorError, safe_open
-
-    if not path.is_file():
-        return None
-    try:
-        with safe_open(path, "pt") as file:
-            facts = file.metadata()
-            if facts["key"] != key:
-                return None
-            return Checkpoint(int(facts["step"]), file.get_tensor("latents"))
-    except SafetensorError as error:
-        logger.warning(f"denoise: {path} is damaged ({error}): starting over")
-        return None
 
 
 def result(video: Video, tools: Tools) -> Facts:

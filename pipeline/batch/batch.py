@@ -36,7 +36,7 @@ from ..workers.scheduler import Scheduler
 from .log import Log
 from .plan import Plan, find_items, forget_from, plan_items, shard_of, tasks_of
 from .publishing import Publisher
-from .stages import StepStage, shared_folder
+from .stages import StepStage, cancel_mark, shared_folder
 from .status import BEATS, EVENTS, quarantine_path, state_of, states_of, write_index
 
 logger = logging.getLogger(__name__)
@@ -124,6 +124,8 @@ def run_tasks(root: Path, plan: Plan, config: BatchConfig, log: "Log", url: str 
     (root / ".work" / "quarantine").mkdir(exist_ok=True)
     for item in plan.todo:
         quarantine_path(root, item.name).unlink(missing_ok=True)
+        if config.retry_quarantined:
+            cancel_mark(root, item.name).unlink(missing_ok=True)
     executor, shares = make_executor(root, config)
     logger.info(describe(shares))
     keys = plan.keys

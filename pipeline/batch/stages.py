@@ -16,10 +16,13 @@ from ..animate.graph import STEPS, Step, run
 from ..animate.tools import Tools
 from ..animate.video import Facts
 from ..config import AnimateConfig, write_yaml
+from ..interrupts import CancelledError, end_here, ending_when
 from ..job.job import Job, Key, open_job, write_text
 
 PATIENCE_S = 60.0
 """How long a step waits for the lock of a job folder: a killed worker's is freed in a moment."""
+
+AGAIN = "`run.py batch` with --retry-quarantined makes it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +68,20 @@ class StepStage:
             for name in step.reads:
                 if STEPS[name].shared:
                     take(job, STEPS[name], work.root, config, keys[name])
-            return run(job, step, config, keys, self.tools)
+            if step.shared:
+                return run(job, step, config, keys, self.tools)
+            asked = cancel_mark(work.root, config.output.name).exists
+            with ending_when(asked, CancelledError(f"cancelled: {AGAIN}")):
+                end_here()
+                return run(job, step, config, keys, self.tools)
 
     def close(self) -> None:
         self.tools.close()
+
+
+def cancel_mark(root: Path, name: str) -> Path:
+    """The file by which a video of a batch is cancelled, while it runs or before."""
+    return root / ".work" / "cancelled" / name
 
 
 def take(job: Job, step: Step, root: Path, config: AnimateConfig, key: Key) -> None:

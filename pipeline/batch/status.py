@@ -14,7 +14,7 @@ from typing import Any, Literal
 from ...stages.errors import ConfigError
 from ..animate.graph import GRAPH, STEPS
 from ..job.job import Job, read_record, write_text
-from ..system_errors import NO_LOCKS
+from ..job.system_errors import NO_LOCKS
 
 BEATS = Path(".work", "workers")
 """Where workers say, one file each, what they do."""

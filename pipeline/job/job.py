@@ -28,8 +28,8 @@ from ...stages.atomic import atomic_path, is_temporary
 from ...stages.errors import ConfigError, OutputError, UnavailableError
 from ...stages.media.numbered import numbered_pictures
 from ..progress import still_here
-from ..system_errors import NO_LOCKS
 from .storage import digest_at, url_of
+from .system_errors import NO_LOCKS
 
 logger = logging.getLogger(__name__)
 

@@ -15,9 +15,9 @@ from typing import Any
 import yaml
 
 from ...stages.errors import UnavailableError
-from ..masking import masked
 from .inputs import BESIDE, file_beside
 from .job import Job, Key, read_record, source_digest, write_text
+from .masking import masked
 from .published import (
     PUBLISHED,
     Published,

@@ -17,7 +17,7 @@ from typing import Any
 
 from ...stages.atomic import atomic_path, temporary_name
 from ...stages.errors import ConfigError, OutputError, PosedanceError, UnavailableError
-from ..masking import masked
+from .masking import masked
 from .scratch import scratch
 
 FOLDED = re.compile(r"([a-z][a-z0-9+]+):/+(.*)", re.DOTALL)

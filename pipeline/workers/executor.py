@@ -21,10 +21,11 @@ from ...stages.errors import (
     WeightsError,
 )
 from ...stages.threads import limit_threads
-from ..masking import masked
+from ..interrupts import CancelledError, StoppedError
+from ..job.masking import masked
 from ..progress import observed
 
-NOT_RETRIED = (ConfigError, PictureError, PoseError, VideoError, WeightsError)
+NOT_RETRIED = (CancelledError, ConfigError, PictureError, PoseError, VideoError, WeightsError)
 """Errors of the input: another attempt ends the same."""
 FULL = {errno.ENOSPC, errno.EDQUOT}
 TRANSIENT = {
@@ -42,7 +43,7 @@ TRANSIENT = {
 POLL_S = 1.0
 """How long nothing is looked at, in seconds, while there is nothing to do but wait."""
 
-Verdict = Literal["done", "failed", "trouble", "final", "full"]
+Verdict = Literal["done", "failed", "trouble", "final", "full", "stopped"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +67,8 @@ class Outcome:
     """How one attempt at a task ended. `made` is False where there was nothing to do.
 
     `failed` is for the task's own sake; `trouble` comes from what it needs of others: a disk, a store, a
-    process that lives. `final`: another attempt ends the same; `full`: there is no space left.
+    process that lives. `final`: another attempt ends the same; `full`: there is no space left; `stopped`: it
+    was asked to end.
     """
 
     verdict: Verdict
@@ -102,6 +104,10 @@ class Executor(Protocol):
         """How many workers each stage has now."""
         ...
 
+    def stop(self) -> None:
+        """Ask the running tasks to end where they can go on later."""
+        ...
+
     def close(self) -> None:
         """End all workers at once."""
         ...
@@ -133,6 +139,8 @@ def verdict_of(error: Exception) -> Verdict:
         return "full"
     if codes & TRANSIENT or isinstance(error, UnavailableError):
         return "trouble"
+    if isinstance(error, StoppedError):
+        return "stopped"
     return "final" if isinstance(error, NOT_RETRIED) else "failed"
 
 
@@ -169,6 +177,9 @@ class InProcess:
 
     def workers(self) -> Mapping[str, int]:
         return dict.fromkeys(self._ready, 1)
+
+    def stop(self) -> None:
+        """What runs is in this process, and has seen the signal itself."""
 
     def close(self) -> None:
         for name in self._ready:

@@ -20,7 +20,7 @@ from ...stages.base import Stage
 from ...stages.errors import ConfigError, PosedanceError
 from .executor import POLL_S, Outcome, Task
 from .ray_actor import end_actor, one_line, start_actor
-from .ray_worker import Pulse, Worker
+from .ray_worker import Pulse, Worker, stop_mark
 from .shelf import SHELVED_AFTER, Place, Shelf
 
 logger = logging.getLogger(__name__)
@@ -126,6 +126,9 @@ class OnRay:
 
     def workers(self) -> Mapping[str, int]:
         return Counter(handle.stage for handle in self._handles)
+
+    def stop(self) -> None:
+        stop_mark(self._beats).touch()
 
     def close(self) -> None:
         for handle in list(self._handles):

@@ -14,12 +14,18 @@ from typing import Any
 from ...stages.allocator import keep_freed_memory
 from ...stages.base import Stage
 from ...stages.threads import limit_threads
+from ..interrupts import StoppedError, ending_when
 from ..progress import observed
 from .executor import Outcome, attempt
 from .shelf import Place
 
 BEAT_S = 1.0
 """A worker that goes on says so at most this often, in seconds."""
+
+
+def stop_mark(beats: Path) -> Path:
+    """The file by which a driver asks its workers, whose beats are in this folder, to end what they do."""
+    return beats / "stop"
 
 
 class Worker:
@@ -46,7 +52,8 @@ class Worker:
 
     def run(self, task: str, work: Any) -> Outcome:
         self._task, self._last = task, 0.0
-        with observed(self._tell):
+        stopped = ending_when(stop_mark(self._beat.parent).exists, StoppedError("stopped at a checkpoint"))
+        with observed(self._tell), stopped:
             outcome = attempt(partial(self._do, "start", partial(self._stage, work)))
         self._task, self._last = "", 0.0
         with suppress(OSError):  # of a full disk the outcome tells

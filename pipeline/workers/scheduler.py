@@ -8,11 +8,11 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 
-from .executor import Executor, Outcome, Task
+from .executor import POLL_S, Executor, Outcome, Task
 
 Listener = Callable[[str, Task, Outcome | None, int], None]
 """Told (event, task, outcome, attempt). Events: queue (it may start), start, done, skip (it was done before),
-retry, quarantine, drop (what it needs failed)."""
+retry, stop (it was asked to end), quarantine, drop (what it needs failed)."""
 RETRY_S = 1.0
 """About how long the second attempt at a task waits, in seconds; each further one twice as long."""
 RETRY_MOST_S = 60.0
@@ -62,12 +62,14 @@ class Scheduler:
         """Until all tasks are done or dropped. Raises KeyboardInterrupt when it was stopped before."""
         while any(self._ready.values()) or self._later or self._executor.busy():
             if self._stopped():
+                self._executor.stop()
                 self.drain()
                 raise KeyboardInterrupt
             while self._later and self._later[0][0] <= time.monotonic():
                 self._queue(heapq.heappop(self._later)[1], again=True)
             self._start_tasks()
-            self._collect(max(0.0, self._later[0][0] - time.monotonic()) if self._later else math.inf)
+            due_s = max(0.0, self._later[0][0] - time.monotonic()) if self._later else math.inf
+            self._collect(min(due_s, POLL_S))  # so that a stop is noticed while all are at work
 
     def drain(self) -> None:
         """Wait for the tasks that run."""
@@ -96,6 +98,8 @@ class Scheduler:
             if outcome.verdict == "done":
                 self._listen("done" if outcome.made else "skip", task, outcome, tries)
                 self._finish(task)
+            elif outcome.verdict == "stopped":
+                self._listen("stop", task, outcome, tries)
             elif outcome.verdict == "full":
                 self._listen("retry", task, outcome, tries)
                 full = outcome

@@ -16,7 +16,7 @@ from PIL import Image
 
 from posedance.pipeline.batch.status import status
 from posedance.pipeline.cli import main
-from posedance.pipeline.system_errors import told
+from posedance.pipeline.job.system_errors import told
 
 Run = Callable[..., tuple[int, str]]
 
@@ -257,6 +257,7 @@ def test_a_full_disk_is_one_line_and_leaves_no_torn_file(tmp_path: Path) -> None
         ["pose"],
         ["batch"],
         ["status"],
+        ["cancel"],
         ["train"],
         ["train", "vae"],
         ["train", "image-encoder"],

@@ -7,7 +7,13 @@ import time
 
 import pytest
 
-from posedance.pipeline.interrupts import deferred_interrupts
+from posedance.pipeline.interrupts import (
+    CancelledError,
+    StoppedError,
+    deferred_interrupts,
+    end_here,
+    ending_when,
+)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -49,3 +55,18 @@ def test_a_thread_that_gets_no_signals_defers_none() -> None:
     thread.start()
     thread.join()
     assert (handlers, told) == ([before], [False])
+
+
+def test_a_step_ends_where_it_asks_and_only_then() -> None:
+    with deferred_interrupts():
+        end_here()
+        os.kill(os.getpid(), signal.SIGTERM)
+        with pytest.raises(StoppedError):
+            end_here()
+    end_here()
+    wanted = True
+    with ending_when(lambda: not wanted, CancelledError("no more")):
+        end_here()
+        wanted = False
+        with pytest.raises(CancelledError, match="no more"):
+            end_here()

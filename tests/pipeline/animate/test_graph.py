@@ -10,9 +10,9 @@ from helpers import add_dance, add_picture
 from safetensors.torch import load_file, save_file
 
 from posedance.pipeline.animate.animate import RESULTS, animate
+from posedance.pipeline.animate.checkpoint import CHECKPOINT
 from posedance.pipeline.animate.graph import GRAPH, STEPS, following, forget, run, step_keys
 from posedance.pipeline.animate.replay import replay
-from posedance.pipeline.animate.steps import CHECKPOINT
 from posedance.pipeline.animate.tools import Tools
 from posedance.pipeline.config import AnimateConfig, PoolsConfig, StepName, write_yaml
 from posedance.pipeline.job.inputs import BESIDE

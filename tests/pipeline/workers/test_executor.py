@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 
+from posedance.pipeline.interrupts import end_here
 from posedance.pipeline.workers.executor import Executor, InProcess, Outcome, Task, attempt
 from posedance.pipeline.workers.ray_pool import OnRay, Pool
 from posedance.pipeline.workers.ray_worker import Pulse, Worker
@@ -51,6 +52,9 @@ class Toy:
             raise PictureError("not a picture")
         if fault == "abort" or (fault == "abortonce" and first):
             os.abort()
+        while fault == "long":
+            time.sleep(0.01)
+            end_here()
         if fault == "hangonce" and first:
             time.sleep(600)
         with (self.folder / "results").open("a") as file:
@@ -354,6 +358,25 @@ class User(Toy):
     def __call__(self, item: str) -> None:
         time.sleep(0.05)
         (self.folder / item).unlink()
+
+
+@pytest.mark.slow
+def test_on_ray_a_step_without_end_is_left_at_its_checkpoint(by_value: Any, tmp_path: Path) -> None:
+    """Stopped while all workers are at work, which ask their driver's folder."""
+    (tmp_path / "beats").mkdir()
+    executor = OnRay(
+        {"toy": Pool(Toy(tmp_path), 1)}, tmp_path / "beats", timeout_s=60, attempts=2, owns_ray=False
+    )
+    events: list[tuple[str, str]] = []
+
+    def listen(event: str, task: Task, outcome: Outcome | None, tries: int) -> None:
+        events.append((event, task.name))
+
+    stopped = (tmp_path / "tries-long-1").exists
+    tasks = [Task(item, "toy", 0, item, item=item) for item in ("long-1", "ok-1")]
+    with closing(executor), pytest.raises(KeyboardInterrupt):
+        Scheduler(tasks, executor, ["toy"], attempts=2, max_live=2, listen=listen, stopped=stopped).run()
+    assert [event for event in events if event[0] != "queue"] == [("start", "long-1"), ("stop", "long-1")]
 
 
 @pytest.mark.slow

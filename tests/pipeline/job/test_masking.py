@@ -7,9 +7,9 @@ import pytest
 from posedance.pipeline.batch.manifest import make_items
 from posedance.pipeline.cli import main
 from posedance.pipeline.config import AnimateConfig
+from posedance.pipeline.job.masking import masked
 from posedance.pipeline.job.publish import own_config
 from posedance.pipeline.job.storage import localize
-from posedance.pipeline.masking import masked
 from posedance.pipeline.workers.executor import attempt
 from posedance.stages.errors import PosedanceError
 
