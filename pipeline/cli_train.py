@@ -7,8 +7,9 @@ from cyclopts import App, Parameter
 from cyclopts.validators import Number
 
 from ..stages.errors import ConfigError
-from .config import ConfigFile, resolve
+from .config import ConfigFile, JsonFile, resolve
 from .evaluate.claims.claims import ClaimsConfig, evaluate_claims
+from .evaluate.claims.pictures import evaluate_pictures
 from .evaluate.model import EvaluateConfig, evaluate_model
 from .evaluate.pose import EvaluatePoseConfig, evaluate_pose
 from .job.job import hold_beside
@@ -148,6 +149,18 @@ def claims(
     """
     evaluate_claims(options)
     print(options.output / "claims.png")
+
+
+@evaluate_app.command
+def pictures(*, json: JsonFile = None) -> None:
+    """Count and time what control costs pictures: ControlNeXt beside a ControlNet. Leave the machine idle.
+
+    Parameters
+    ----------
+    json
+        File that gets the same numbers.
+    """
+    print(evaluate_pictures(json))
 
 
 def convert(

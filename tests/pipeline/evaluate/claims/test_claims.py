@@ -15,6 +15,7 @@ from posedance.pipeline.evaluate.claims.claims import (
     read_figures,
     run,
 )
+from posedance.pipeline.evaluate.claims.pictures import counted, line, timed
 from posedance.pipeline.evaluate.claims.size import published_size
 from posedance.pipeline.evaluate.claims.task import (
     APART,
@@ -132,3 +133,12 @@ def test_everything_is_compared_and_written(small, tmp_path, monkeypatch):
         assert all("pose_error_percent" in entry for entry in method["at_step"].values())
     assert figures["ceiling"]["psnr"] > figures["without_control"]["psnr"]
     assert (tmp_path / "claims.png").stat().st_size > 10_000
+
+
+def test_what_control_costs_pictures_is_counted_and_timed():
+    figures = counted("sd15") | timed("sd15", 1, 8)
+    assert figures["controlnet_parameters"] == 361_279_120
+    assert (figures["controlnext_parameters"], figures["learned_parameters"]) == (3_526_400, 28_332_160)
+    assert figures["controlnext_tflop"] / figures["base_tflop"] < 0.07
+    assert figures["controlnet_tflop"] / figures["base_tflop"] > 0.3
+    assert "3.5 M parameters, 28.3 M learning in all, and ControlNet 361.3 M" in line("sd15", figures)
