@@ -40,12 +40,15 @@ class NumberedPictures:
 
     pictures: Sequence[Path]
     scan: Scan
+    max_pixels: int
 
     def frames(self, target: int) -> Generator[tuple[int, VideoFrame], None, None]:
         """As FrameSource has it."""
         for index in range(target, len(self.pictures)):
+            path = self.pictures[index]
             try:
-                image = read_picture(self.pictures[index])
+                check_size(path, *picture_size(path), self.max_pixels)
+                image = read_picture(path)
             except PictureError:
                 continue
             yield index, VideoFrame.from_ndarray(image, format="rgb24")

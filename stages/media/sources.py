@@ -35,10 +35,11 @@ class VideoFile:
 
     path: str | os.PathLike[str]
     scan: Scan
+    max_pixels: int
 
     def frames(self, target: int) -> Generator[tuple[int, VideoFrame], None, None]:
         """As FrameSource has it."""
-        return decoded_frames(self.path, self.scan, target)
+        return decoded_frames(self.path, self.scan, target, self.max_pixels)
 
 
 def open_source(path: str | os.PathLike[str], fps: Fraction | None, max_pixels: int) -> FrameSource:
@@ -51,9 +52,9 @@ def open_source(path: str | os.PathLike[str], fps: Fraction | None, max_pixels: 
     if (pictures := numbered_pictures(path)) is not None:
         if fps is None:
             raise ConfigError(f"{path} is pictures, which name no frame rate: give --fps")
-        return NumberedPictures(pictures, scan_pictures(path, pictures, fps, max_pixels))
+        return NumberedPictures(pictures, scan_pictures(path, pictures, fps, max_pixels), max_pixels)
     if fps is not None:
         raise ConfigError(f"{path} has times of its own: leave --fps out")
     if is_animated(path):
         return Animation(path, scan_animation(path, max_pixels))
-    return VideoFile(path, scan(path, max_pixels))
+    return VideoFile(path, scan(path, max_pixels), max_pixels)

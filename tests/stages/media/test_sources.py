@@ -8,6 +8,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from av.video.reformatter import ColorTrc
 from PIL import Image
 
 from posedance.stages.errors import ConfigError, VideoError
@@ -181,6 +182,34 @@ def test_the_limit_is_the_callers(tmp_path, make_video):
             read_frames(source, clip)
 
 
+FAST = {"preset": "ultrafast"}
+
+
+@pytest.mark.parametrize("suffix", [".ts", ".h264"])
+def test_frames_that_grow_after_the_header_are_refused(tmp_path, make_video, suffix):
+    """Behind more small frames than a header's reader looks at."""
+    flat = {"draw": lambda index, width, height: np.full((height, width, 3), 90, np.uint8)}
+    parts = [
+        make_video(tmp_path / f"{name}{suffix}", count, FPS, size=size, options=FAST, **flat)
+        for name, count, size in (("small", 1000, (64, 48)), ("large", 2, (1280, 960)))
+    ]
+    path = tmp_path / f"grown{suffix}"
+    path.write_bytes(b"".join(part.read_bytes() for part in parts))
+    clip = Clip(max_pixels=64 * 48)
+    assert probe(path, clip).width == 64
+    with pytest.raises(VideoError, match=r"grown.* has frames of 1280x960: .* need --max-pixels"):
+        list(read_frames(path, clip))
+    assert len(list(read_frames(parts[0], clip))) == 1000
+
+
+def test_a_picture_that_is_larger_than_the_first_is_refused(tmp_path):
+    folder = folder_of(tmp_path / "dance", range(3))
+    Image.new("RGB", (640, 480)).save(folder / "frame_2.png")
+    with pytest.raises(VideoError, match=r"frame_2\.png has frames of 640x480: .* need --max-pixels"):
+        list(read_frames(folder, Clip(fps=FPS, max_pixels=64 * 48)))
+
+
+HDR = "colorprim=bt2020:transfer=smpte2084:colormatrix=bt2020nc:max-cll=1000,400"
 CODED = {
     "b-frames.mp4": ("libx264", "yuv420p", {"bf": "3", "g": "9"}),
     "open.mkv": ("libx264", "yuv420p", {"bf": "2", "g": "9", "x264-params": "open-gop=1"}),
@@ -189,20 +218,37 @@ CODED = {
     "422.mov": ("prores_ks", "yuv422p10le", {}),
     "old.mpg": ("mpeg2video", "yuv420p", {"bf": "2", "b": "4000000"}),
     "camera.avi": ("mjpeg", "yuvj420p", {"q": "5"}),
+    "av1.mp4": ("libsvtav1", "yuv420p10le", {"preset": "12", "svtav1-params": "keyint=9"}),
+    "hdr.mp4": ("libx265", "yuv420p10le", {"x265-params": f"log-level=none:{HDR}"}),
+    "fragments.mp4": ("libx264", "yuv420p", {"bf": "2", "g": "9"}),
+    "edits.mov": ("libx264", "yuv420p", {"bf": "2", "g": "9"}),
+    "long.mp4": ("libx264", "yuv420p", FAST),
 }
+FRAGMENTS = {"movflags": "frag_keyframe+empty_moov"}
+MARKS = {"fragments.mp4": b"moof", "edits.mov": b"elst", "av1.mp4": b"av01"}
+"""What is in a file that is what its name says (ISO 14496-12)."""
+LATE = 7
+"""Frames before the first one: .mov tells them by an empty edit."""
 
 
 @pytest.mark.parametrize("name", CODED)
 def test_counts_sizes_and_rates_are_those_of_a_full_decode(tmp_path, make_video, name):
     codec, pix_fmt, options = CODED[name]
-    path = make_video(tmp_path / name, 43, FPS, codec=codec, pix_fmt=pix_fmt, options=options)
+    count = 3000 if name == "long.mp4" else 43
+    muxing = FRAGMENTS if name == "fragments.mp4" else None
+    pts = range(LATE, LATE + count) if name == "edits.mov" else None
+    path = make_video(
+        tmp_path / name, count, FPS, codec=codec, pix_fmt=pix_fmt, options=options, muxing=muxing, pts=pts
+    )
+    assert MARKS.get(name, b"") in path.read_bytes()
     with av.open(str(path)) as container:
         decoded = list(container.decode(video=0))
         rate = container.streams.video[0].average_rate
+    assert (decoded[0].color_trc == ColorTrc.SMPTE2084) == (name == "hdr.mp4")
     info = probe(path)
-    assert info.num_frames == len(decoded) == 43
+    assert info.num_frames == len(decoded) == count
     assert (info.width, info.height) == (decoded[0].width, decoded[0].height)
     assert info.fps == rate == FPS
     report = DecodeReport()
-    assert len(list(read_frames(path, Clip(), report))) == 43
-    assert (report.decoded, report.damaged, report.lost) == (43, 0, 0)
+    assert sum(1 for _ in read_frames(path, Clip(), report)) == count
+    assert (report.decoded, report.damaged, report.lost) == (count, 0, 0)
