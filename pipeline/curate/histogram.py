@@ -5,6 +5,8 @@ import numpy as np
 BINS = 32
 WIDTH, HEIGHT, FOOT = 320, 110, 16
 """Pixels of the drawing, and of the room below the bars for numbers."""
+LABEL = 45
+"""Pixels from the middle of a number within which no other has room."""
 
 
 def draw_histogram(values: np.ndarray, at_least: float | None, at_most: float | None) -> str:
@@ -39,8 +41,9 @@ def draw_histogram(values: np.ndarray, at_least: float | None, at_most: float | 
         f'text-anchor="middle" fill="#d22" font-size="11">{bound:.3g}</text>'
         for bound in bounds
     )
-    ends = (
-        f'<text x="0" y="{HEIGHT - 3}" font-size="11">{low:.3g}</text>'
-        f'<text x="{WIDTH}" y="{HEIGHT - 3}" text-anchor="end" font-size="11">{high:.3g}</text>'
+    ends = "".join(
+        f'<text x="{across(end):.1f}" y="{HEIGHT - 3}" text-anchor="{anchor}" font-size="11">{end:.3g}</text>'
+        for end, anchor in ((low, "start"), (high, "end"))
+        if all(abs(across(bound) - across(end)) > LABEL for bound in bounds)
     )
     return f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img">{bars}{lines}{ends}</svg>'

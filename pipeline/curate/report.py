@@ -36,7 +36,7 @@ def write_report(root: Path, decided: Sequence[Decided], known: Known) -> None:
     folder.mkdir(exist_ok=True)
     groups: dict[str, list[Decided]] = {"kept": [one for one in decided if one.row.status == "kept"]}
     reasons = Counter(reason_kind(one.row.reason) for one in decided if one.row.reason is not None)
-    for reason, _ in reasons.most_common():
+    for reason in sorted(reasons, key=lambda reason: (-reasons[reason], reason)):
         groups[reason] = [one for one in decided if one.row.reason and reason_kind(one.row.reason) == reason]
     words = {score.name: score.says for score in known.filters} | OTHERS
     by_key = {one.row.key: one for one in decided}
