@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 from pathlib import Path
 
 import av
@@ -22,6 +23,8 @@ UNTIMED_FORMATS = frozenset({"avi"})
 UNSEEKABLE_FORMATS = frozenset({"mpeg", "mpegts"})
 """Containers (.mpg, .vob, .ts) where several frames share one packet and its time stamp: FFmpeg reckons the
 others' from those before, and after a seek there are none. They are read from the beginning."""
+KEPT = 4
+"""Scans that are kept: an hour's time stamps take 4 MB."""
 CUT_OFF = Fraction(1, 2)
 """Seconds that a container may promise beyond its last packet before it counts as cut off."""
 
@@ -115,7 +118,23 @@ class Scan:
 
 
 def scan(path: str | os.PathLike[str], max_pixels: int | None = None) -> Scan:
-    """Read the time stamps of all packets of a video; nothing is decoded. Raises VideoError as `probe`."""
+    """Read the time stamps of all packets of a video; nothing is decoded. Raises VideoError as `probe`.
+
+    What was read last is kept: the many clips of a long video would have all of it read again for each.
+    """
+    try:
+        about = Path(path).stat()
+    except OSError:
+        return _scan(path, max_pixels)  # which says what is wrong with it
+    return _kept_scan(Path(path), max_pixels, about.st_size, about.st_mtime_ns, about.st_ino)
+
+
+@lru_cache(maxsize=KEPT)
+def _kept_scan(path: Path, max_pixels: int | None, size: int, changed: int, inode: int) -> Scan:
+    return _scan(path, max_pixels)
+
+
+def _scan(path: str | os.PathLike[str], max_pixels: int | None) -> Scan:
     with open_container(path) as container:
         stream = video_stream(container, path)
         if max_pixels is not None:

@@ -1,6 +1,7 @@
 """Videos that we read: exact frames of clips, time stamps, rotations, depths, odd sizes."""
 
 import math
+import shutil
 from fractions import Fraction
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from posedance.stages.errors import ConfigError
+from posedance.stages.media import container
 from posedance.stages.media.video import (
     Clip,
     DecodeReport,
@@ -277,3 +279,13 @@ def test_a_real_clip(samples):
     frames = list(read_frames(path, Clip(start=5, stride=8), report))
     assert len(frames) == count_frames(info, Clip(start=5, stride=8)) == 10
     assert report.lost == report.damaged == 0
+
+
+def test_a_scan_is_kept_until_the_file_changes(tmp_path, make_video, monkeypatch):
+    """Opening a long video for each of its clips must not read all of it each time."""
+    path, opened, real = make_video(tmp_path / "v.mp4", 12, NTSC), [], container.open_container
+    monkeypatch.setattr(container, "open_container", lambda path: opened.append(path) or real(path))
+    assert container.scan(path) is container.scan(path) and len(opened) == 1
+    assert container.scan(path).timeline.num_frames == 12
+    shutil.copy(make_video(tmp_path / "longer.mp4", 15, NTSC), path)
+    assert container.scan(path).timeline.num_frames == 15
