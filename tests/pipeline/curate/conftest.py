@@ -1,5 +1,7 @@
-"""What tests of the curation share: a folder of raw videos, and what was made of it once."""
+"""What tests of the curation share: folders of raw videos, and what was made of them once."""
 
+import shutil
+import time
 from pathlib import Path
 
 import pytest
@@ -27,3 +29,21 @@ def curated(sources: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     output = tmp_path_factory.mktemp("curated") / "out"
     assert curate(config_of(sources, output)) == 0
     return output
+
+
+@pytest.fixture(scope="session")
+def few_sources(sources: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Fewer raw videos: two clips of which one is kept, a still, and one that cannot be read."""
+    folder = tmp_path_factory.mktemp("few")
+    for name in ("two.mp4", "still.mp4"):
+        shutil.copy(sources / name, folder)
+    (folder / "text.mp4").write_text("no video")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def few_curated(few_sources: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, float]:
+    """What was made of them, undisturbed, and how long that took in seconds."""
+    output, began = tmp_path_factory.mktemp("few-curated") / "out", time.monotonic()
+    assert curate(config_of(few_sources, output)) == 0
+    return output, time.monotonic() - began

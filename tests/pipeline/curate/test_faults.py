@@ -1,10 +1,9 @@
-"""Curations under faults that are real: killed drivers, Ctrl-C. Nothing is lost or doubled, however they ended."""
+"""Curations under faults that are real: killed drivers, Ctrl-C. Nothing is lost and nothing doubled."""
 
 import json
 import multiprocessing
 import os
 import random
-import shutil
 import signal
 import time
 from collections.abc import Callable
@@ -24,17 +23,7 @@ Start = Callable[..., Any]
 
 
 @pytest.fixture(scope="module")
-def raw(sources: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Fewer raw videos: two clips that are kept or not, a still, and one that cannot be read."""
-    folder = tmp_path_factory.mktemp("few")
-    for name in ("two.mp4", "still.mp4"):
-        shutil.copy(sources / name, folder)
-    (folder / "text.mp4").write_text("no video")
-    return folder
-
-
-@pytest.fixture(scope="module")
-def start(raw: Path) -> Start:
+def start(few_sources: Path) -> Start:
     """A function that starts a driver, a process of its own, in a moment: its modules are loaded before."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(
@@ -42,7 +31,7 @@ def start(raw: Path) -> Start:
     )
 
     def begin(output: Path, executor: str = "local") -> Any:
-        words = ["curate", "--sources", str(raw), "-o", str(output), "--executor", executor]
+        words = ["curate", "--sources", str(few_sources), "-o", str(output), "--executor", executor]
         words += ["--width", "144", "--height", "256", "--attempts", "1", "--per-shard", "1"]
         run = context.Process(target=exec, args=(DRIVER, {"words": words}))
         run.start()
@@ -51,22 +40,11 @@ def start(raw: Path) -> Start:
     return begin
 
 
-@pytest.fixture(scope="module")
-def whole(start: Start, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, float]:
-    """An undisturbed curation, and how long a driver takes for it in seconds."""
-    output, began = tmp_path_factory.mktemp("whole") / "out", time.monotonic()
-    run = start(output)
-    run.join()
-    assert run.exitcode == 0
-    assert [key for key, row in rows(output).items() if row["status"] == "kept"] == [("two.mp4", 0)]
-    return output, time.monotonic() - began
-
-
 @pytest.mark.slow
 def test_a_driver_killed_at_random_moments_leaves_the_same_bytes(
-    raw: Path, whole: tuple[Path, float], start: Start, tmp_path: Path
+    few_sources: Path, few_curated: tuple[Path, float], start: Start, tmp_path: Path
 ) -> None:
-    (undisturbed, seconds), rng, killed, rounds = whole, random.Random(0), 0, 0
+    (undisturbed, seconds), rng, killed, rounds = few_curated, random.Random(0), 0, 0
     while killed < KILLS:
         output, run = tmp_path / str(rounds), None
         rounds += 1
@@ -77,14 +55,14 @@ def test_a_driver_killed_at_random_moments_leaves_the_same_bytes(
                 run.kill()
                 run.join()
                 killed += 1
-        assert curate(config_of(raw, output)) == 0
+        assert curate(config_of(few_sources, output)) == 0
         assert results(output) == results(undisturbed)
         assert not [path for path in output.rglob(".*.tmp") if ".work/content" not in str(path)]
 
 
 @pytest.mark.slow
 def test_ctrl_c_lets_the_running_task_end_and_the_folder_is_held_meanwhile(
-    raw: Path, whole: tuple[Path, float], start: Start, tmp_path: Path
+    few_sources: Path, few_curated: tuple[Path, float], start: Start, tmp_path: Path
 ) -> None:
     output = tmp_path / "out"
     run = start(output)
@@ -93,21 +71,21 @@ def test_ctrl_c_lets_the_running_task_end_and_the_folder_is_held_meanwhile(
         assert run.exitcode is None
         time.sleep(0.01)
     with pytest.raises(UnavailableError, match="in use"):
-        curate(config_of(raw, output))
+        curate(config_of(few_sources, output))
     os.kill(run.pid, signal.SIGINT)
     run.join()
     assert run.exitcode == 130
     seen = [json.loads(line)["event"] for line in events.read_text().splitlines()]
     assert seen.count("start") == seen.count("done") + seen.count("skip"), "what was begun was ended"
     assert not (output / "clips.parquet").exists()
-    assert curate(config_of(raw, output)) == 0
-    assert results(output) == results(whole[0])
+    assert curate(config_of(few_sources, output)) == 0
+    assert results(output) == results(few_curated[0])
 
 
 @pytest.mark.slow
 def test_on_ray_the_bytes_are_the_same(
-    raw: Path, whole: tuple[Path, float], ray_here: Any, tmp_path: Path
+    few_sources: Path, few_curated: tuple[Path, float], ray_here: Any, tmp_path: Path
 ) -> None:
-    assert curate(config_of(raw, tmp_path / "out", executor="ray")) == 0
-    assert results(tmp_path / "out") == results(whole[0])
+    assert curate(config_of(few_sources, tmp_path / "out", executor="ray")) == 0
+    assert results(tmp_path / "out") == results(few_curated[0])
     assert rows(tmp_path / "out")["two.mp4", LENGTH]["reason"] == "left_hand"
