@@ -37,7 +37,7 @@ from .log import Log
 from .plan import Plan, find_items, forget_from, plan_items, shard_of, tasks_of
 from .publishing import Publisher
 from .stages import StepStage, cancel_mark, shared_folder
-from .status import BEATS, EVENTS, quarantine_path, state_of, states_of, write_index
+from .status import BEATS, EVENTS, items_path, quarantine_path, state_of, states_of, write_index
 
 logger = logging.getLogger(__name__)
 
@@ -70,7 +70,7 @@ def batch(config: BatchConfig) -> int:
         if config.shard is None:
             sweep(root)
         plan = plan_items(root, items, config, url)
-        write_text(root / ".work" / f"items{part}.json", json.dumps(plan.keys))
+        write_text(items_path(root, part), json.dumps(plan.keys))
         if config.force is not None:
             for item in plan.todo:
                 forget_from(root, item, plan.keys[item.name], config.force)

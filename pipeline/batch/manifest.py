@@ -155,12 +155,15 @@ def files_in(path: Path, suffixes: frozenset[str], what: str) -> tuple[list[Path
 def make_items(rows: Sequence[Row], base: AnimateConfig, source: str, folder: Path) -> list[Item]:
     """Items of `rows`, each on top of `base`, whose paths are relative to `folder`, named uniquely.
 
-    Raises ConfigError naming `source` and the row for an unknown key, a wrong value, a missing file, or a
-    name that is taken. Rows that ask for the same thing twice are left out and counted.
+    No name depends on later rows: of rows that would get the same one the first has it, and each other ends
+    in a hash of what it asks for. Raises ConfigError naming `source` and the row for an unknown key, a wrong
+    value, a missing file, or a name that is taken. Rows that ask for the same thing twice are left out and
+    counted.
     """
     below = with_whole_paths(base.model_dump(exclude_unset=True, exclude={"output"}), Path.cwd())
     seen: dict[str, int] = {}
-    wanted: list[tuple[str, str, AnimateConfig]] = []
+    output = base.output.resolve()
+    items: dict[str, Item] = {}
     for number, row in enumerate(rows, 1):
         where = f"{source}, row {number}"
         options = {key: value for key, value in row.items() if key != "name"}
@@ -172,20 +175,15 @@ def make_items(rows: Sequence[Row], base: AnimateConfig, source: str, folder: Pa
         name = readable_name(row, config)
         if OWN.fullmatch(name):
             raise ConfigError(f"{where}: a batch writes a file {name} itself: name the row otherwise")
-        wanted.append((where, name, config))
-    if len(wanted) < len(rows):
-        logger.warning(
-            f"{source}: {len(rows) - len(wanted)} rows ask for what an earlier row does and are left out"
-        )
-    counts = Counter(name for _, name, _ in wanted)
-    items = {}
-    for where, name, config in wanted:
-        if counts[name] > 1:
-            text = json.dumps(config.model_dump(mode="json"), sort_keys=True)
-            name = f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+        if name in items and row.get("name") is None:
+            name = f"{name}-{hashlib.sha256(identity.encode()).hexdigest()[:8]}"
         if name in items:
             raise ConfigError(f"{where}: the name {name} is taken by an earlier row: give each its own")
-        items[name] = Item(name, config.model_copy(update={"output": base.output.resolve() / name}))
+        items[name] = Item(name, config.model_copy(update={"output": output / name}))
+    if len(items) < len(rows):
+        logger.warning(
+            f"{source}: {len(rows) - len(items)} rows ask for what an earlier row does and are left out"
+        )
     return list(items.values())
 
 

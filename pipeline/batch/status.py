@@ -44,6 +44,11 @@ def progress_path(root: Path, part: str) -> Path:
     return root / ".work" / f"progress{part}.json"
 
 
+def items_path(root: Path, part: str) -> Path:
+    """Where a batch, or one shard of it, keeps the keys of all steps of its videos, by their names."""
+    return root / ".work" / f"items{part}.json"
+
+
 def read_json(path: Path) -> Any:
     """What a JSON file holds; None where there is none that can be read."""
     try:
@@ -54,14 +59,32 @@ def read_json(path: Path) -> Any:
 
 def states_of(root: Path) -> list[ItemState]:
     """The state of every video of a batch, of all shards, by its records. Files are not read again."""
-    lists = sorted((root / ".work").glob("items*.json"))
-    if not lists:
+    asked: dict[str, dict[str, str]] = {}
+    for part in reversed(current_parts(root)):
+        asked |= read_json(items_path(root, part)) or {}
+    return [state_of(root, name, keys) for name, keys in asked.items()]
+
+
+def current_parts(root: Path) -> list[str]:
+    """The runs that say what a batch is, newest first, as their files are named: "" or shards, "-0-of-2".
+
+    What is older than a run of the whole, or than all shards of so many, was asked for before and is not now.
+    """
+    paths = sorted(
+        (root / ".work").glob("items*.json"), key=lambda path: path.stat().st_mtime_ns, reverse=True
+    )
+    if not paths:
         raise ConfigError(f"{root} is not the output folder of a batch")
-    states = {}
-    for path in lists:
-        for name, keys in (read_json(path) or {}).items():
-            states[name] = state_of(root, name, keys)
-    return list(states.values())
+    parts: list[str] = []
+    seen: Counter[str] = Counter()
+    for path in paths:
+        part = path.stem.removeprefix("items")
+        parts.append(part)
+        count = part.rpartition("-")[-1]  # of how many shards it is one
+        seen[count] += 1
+        if not part or seen[count] == int(count):
+            break
+    return parts
 
 
 def state_of(root: Path, name: str, keys: dict[str, str]) -> ItemState:
@@ -84,10 +107,11 @@ def status(root: Path) -> str:
         f"{len(states)} videos: {counts['done']} done, {counts['quarantined']} given up, "
         f"{counts['waiting']} waiting; {RUNNING[running]}",
     ]
-    for path in sorted((root / ".work").glob("progress*.json")):
+    for part in sorted(current_parts(root)):
+        path = progress_path(root, part)
         progress = read_json(path)
         if isinstance(progress, dict):
-            shard = path.stem.removeprefix("progress").removeprefix("-").replace("-of-", "/")
+            shard = part.removeprefix("-").replace("-of-", "/")
             seconds = (progress["ended"] or (time.time() if running else path.stat().st_mtime)) - progress[
                 "began"
             ]

@@ -98,6 +98,31 @@ def test_limit_and_shards_add_up_to_the_whole(inputs: Path, whole: Path, tmp_pat
         batch(small_batch(manifest, tmp_path, shard="2/2"))
 
 
+def test_status_tells_of_what_was_asked_for_last(inputs: Path, tmp_path: Path) -> None:
+    """A run of the whole, then shards of two kinds with another option, then a smaller whole."""
+
+    def states() -> dict[str, str]:
+        return {state.name: state.status for state in states_of(tmp_path)}
+
+    manifest = inputs / "manifest.csv"
+    assert batch(small_batch(manifest, tmp_path, limit=1)) == 0
+    names = set(states())
+    assert Counter(states().values()) == {"done": 1, "waiting": 3}
+    assert batch(small_batch(manifest, tmp_path, shard="0/2", steps=1)) == 0
+    first = Counter(states().values())
+    assert set(states()) == names and first["done"] in (1, 2, 3), (
+        "its own, and those of before if not its own"
+    )
+    for shard in ("1/3", "1/2"):
+        assert batch(small_batch(manifest, tmp_path, shard=shard, steps=1)) == 0
+    assert Counter(states().values()) == {"done": 4} and set(states()) == names
+    assert "last run" not in status(tmp_path) and "shard 1/2" in status(tmp_path)
+    assert (tmp_path / "index.html").read_text().count('<section class="done">') == 4
+    (tmp_path / "one.csv").write_text(f"pose,reference\n{inputs}/dance1.npz,{inputs}/ref6.png\n")
+    assert batch(small_batch(tmp_path / "one.csv", tmp_path, steps=1)) == 0
+    assert states() == {"dance1--ref6": "done"}
+
+
 def test_a_step_is_forced_with_what_follows_from_it(inputs: Path, whole: Path) -> None:
     before, seen = made(whole), len(list(events(whole)))
     assert batch(small_batch(inputs / "manifest.csv", whole, force="poses", limit=1)) == 0

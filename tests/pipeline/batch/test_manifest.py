@@ -63,10 +63,14 @@ def test_every_video_meets_every_picture(inputs: Path) -> None:
 def test_equal_stems_get_names_that_another_row_does_not_change(inputs: Path) -> None:
     (inputs / "walk.mov").touch()
     text = "driving,reference\nwalk.mp4,anna.png\nwalk.mov,anna.png\n"
-    names = [name for name, _ in items_of(inputs, "m.csv", text)]
-    assert len(set(names)) == 2 and all(name.startswith("walk--anna-") for name in names)
-    more = [name for name, _ in items_of(inputs, "m.csv", text + "spin.mov,anna.png\n")]
-    assert more[:2] == names
+    first, *others = text.splitlines(keepends=True)
+    names: list[str] = []
+    for row in [*others, "spin.mov,anna.png\n"]:
+        first += row
+        more = [name for name, _ in items_of(inputs, "m.csv", first)]
+        assert more[:-1] == names, "the results of earlier rows keep their folders"
+        names = more
+    assert names[0] == "walk--anna" and names[1].startswith("walk--anna-") and names[2] == "spin--anna"
 
 
 def test_a_row_that_asks_for_the_same_is_made_once(inputs: Path) -> None:
@@ -93,6 +97,11 @@ def test_a_row_that_asks_for_the_same_is_made_once(inputs: Path) -> None:
         ("m.csv", "pose,reference,stride\nwave.npz,anna.png,3\n", "row 1: --stride is of a driving video"),
         ("m.csv", "driving,reference,lora_scale\nwalk.mp4,anna.png,0.5\n", "row 1: --lora-scale 0.5 without"),
         ("m.csv", "driving,reference,name\nwalk.mp4,anna.png,a\nspin.mov,anna.png,a-x\n", None),
+        (
+            "m.csv",
+            "driving,reference,name\nwalk.mp4,anna.png,a\nspin.mov,anna.png,a\n",
+            "row 2: the name a is",
+        ),
         ("m.jsonl", "{", "cannot be parsed"),
         ("m.jsonl", "3", "must be a list of mappings"),
         ("m.yaml", "a: 1", "must be a list of mappings"),
