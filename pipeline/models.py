@@ -18,11 +18,17 @@ def open_generator(config: AnimateConfig, gpu_part: float = 1.0) -> "SvdGenerato
     """
     weights = config.weights.model_dump()
     generator = load_generator(config.model, **weights, **device_options(config, gpu_part))
-    if config.lora is not None:
-        from ..stages.svd.files.lora import load_lora
-
-        load_lora(generator.unet, localize(config.lora), config.lora_scale)
+    put_lora(generator, config)
     return generator
+
+
+def put_lora(generator: "SvdGenerator", config: AnimateConfig) -> None:
+    """Put the LoRA weights that a config asks for on a generator, in place of those that are there."""
+    from ..stages.svd.files.lora import load_lora, unload_lora
+
+    unload_lora(generator.unet)
+    if config.lora is not None:
+        load_lora(generator.unet, localize(config.lora), config.lora_scale)
 
 
 def open_decoder(config: AnimateConfig, gpu_part: float = 1.0) -> "Decoder":

@@ -19,8 +19,13 @@ from ..job.inputs import input_digests, with_local_inputs
 from ..job.job import Job, Key, Known, key_of, unknown
 from . import decided, pose_steps, steps
 from .checkpoint import CHECKPOINT
-from .tools import Tools
+from .tools import Tools, opens_estimator, opens_lora, opens_model
 from .video import Facts, Video
+
+
+def opens_nothing(config: AnimateConfig) -> tuple[str, ...]:
+    """Of a step that works with files alone."""
+    return ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +48,8 @@ class Step:
     """Raised when the same inputs no longer give the same result."""
     shared: bool = False
     """Whether the videos of a batch share the result: it is small, and decided by a part of their options."""
+    opens: Callable[[AnimateConfig], tuple[str, ...]] = opens_nothing
+    """What a worker must have opened to make it, the costliest first, as names that compare."""
     scratch: tuple[str, ...] = ()
     """Files from which a stopped run of it goes on."""
     renamed: Callable[[AnimateConfig], Mapping[str, str]] = decided.own_names
@@ -63,6 +70,7 @@ GRAPH = (
         writes=(".work/size.json",),
         decided_by=decided.size,
         make=steps.size,
+        opens=opens_model,
         shared=True,
     ),
     Step(
@@ -73,6 +81,7 @@ GRAPH = (
         writes=(".work/settings.json",),
         decided_by=decided.settings,
         make=steps.settings,
+        opens=opens_model,
         shared=True,
     ),
     Step(  # before the poses, since a picture without a person is told soonest
@@ -83,6 +92,7 @@ GRAPH = (
         writes=(".work/reference.npz",),
         decided_by=decided.reference,
         make=pose_steps.reference,
+        opens=opens_estimator,
         version=2,
         shared=True,
     ),
@@ -104,6 +114,7 @@ GRAPH = (
         writes=("poses.npz",),
         decided_by=decided.poses,
         make=pose_steps.poses,
+        opens=opens_estimator,
         version=2,
         shared=True,
     ),
@@ -125,6 +136,7 @@ GRAPH = (
         writes=(".work/latents.safetensors",),
         decided_by=decided.latents,
         make=steps.latents,
+        opens=opens_lora,
         scratch=(CHECKPOINT,),
     ),
     Step(
@@ -136,6 +148,7 @@ GRAPH = (
         decided_by=decided.result,
         make=steps.result,
         renamed=decided.result_names,
+        opens=opens_model,
     ),
     Step(
         name="comparison",

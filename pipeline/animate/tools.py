@@ -9,7 +9,7 @@ from ...stages.pose.estimators import make_estimator
 from ...stages.threads import limit_threads
 from ...stages.types import Resources
 from ..config import AnimateConfig, EstimatorConfig
-from ..models import open_decoder, open_generator
+from ..models import open_decoder, open_generator, put_lora
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -19,8 +19,23 @@ if TYPE_CHECKING:
 
 DECODER_OPTIONS = {"model", "weights", "device", "precision", "memory_limit", "compile"}
 """Options with which a decoder is opened: where one differs, it is opened anew."""
-MODEL_OPTIONS = {*DECODER_OPTIONS, "lora", "lora_scale"}
-"""The same of the whole generator."""
+LORA_OPTIONS = {"lora", "lora_scale"}
+"""Options of the weights that are added to it, and changed without opening it anew."""
+
+
+def opens_estimator(config: AnimateConfig) -> tuple[str, ...]:
+    """What a step that finds poses opens, if it does: as names that compare."""
+    return (config.estimator.model_dump_json(),)
+
+
+def opens_model(config: AnimateConfig) -> tuple[str, ...]:
+    """What a step opens that works with the model whatever its LoRA weights."""
+    return (config.model_dump_json(include=DECODER_OPTIONS),)
+
+
+def opens_lora(config: AnimateConfig) -> tuple[str, ...]:
+    """What a step opens that works with the model and its LoRA weights."""
+    return (*opens_model(config), config.model_dump_json(include=LORA_OPTIONS))
 
 
 def estimator_of(options: EstimatorConfig) -> PoseEstimator:
@@ -54,6 +69,7 @@ class Tools:
         self._estimator_options: EstimatorConfig | None = None
         self._model: SvdGenerator | Decoder | None = None
         self._model_options: dict[str, Any] = {}
+        self._lora_options: dict[str, Any] = {}
 
     @contextmanager
     def estimator(self, options: EstimatorConfig) -> Iterator[PoseEstimator]:
@@ -81,11 +97,15 @@ class Tools:
         """The generator that the config asks for, with its LoRA weights."""
         from ...stages.svd.generator import SvdGenerator
 
-        options = config.model_dump(include=MODEL_OPTIONS)
-        if not isinstance(self._model, SvdGenerator) or options != self._model_options:
+        lora = config.model_dump(include=LORA_OPTIONS)
+        if not isinstance(self._model, SvdGenerator) or not self._is_of_model(config):
             self._model = None
             self._model = open_generator(config, self._gpu_part)
-            self._opened(options)
+            self._opened(config)
+        elif lora != self._lora_options:
+            generator, self._model = self._model, None  # not to be used again where it fails
+            put_lora(generator, config)
+            self._model, self._lora_options = generator, lora
         return self._model
 
     def decoder(self, config: AnimateConfig) -> "SvdGenerator | Decoder":
@@ -93,7 +113,7 @@ class Tools:
         if self._model is None or not self._is_of_model(config):
             self._model = None
             self._model = open_decoder(config, self._gpu_part)
-            self._opened(config.model_dump(include=DECODER_OPTIONS))
+            self._opened(config)
         return self._model
 
     def close(self) -> None:
@@ -102,11 +122,11 @@ class Tools:
         self._model = None
 
     def _is_of_model(self, config: AnimateConfig) -> bool:
-        options = config.model_dump(include=DECODER_OPTIONS)
-        return options == {name: self._model_options.get(name) for name in DECODER_OPTIONS}
+        return config.model_dump(include=DECODER_OPTIONS) == self._model_options
 
-    def _opened(self, options: dict[str, Any]) -> None:
-        self._model_options = options
+    def _opened(self, config: AnimateConfig) -> None:
+        self._model_options = config.model_dump(include=DECODER_OPTIONS)
+        self._lora_options = config.model_dump(include=LORA_OPTIONS)
         if self._cpus is not None:
             limit_threads(self._cpus)
 

@@ -9,6 +9,7 @@ from typing import Protocol, TypeVar
 from ...stages.errors import ConfigError
 from ..animate.animate import with_usable_model
 from ..animate.graph import GRAPH, following, forget, step_keys
+from ..animate.tools import opens_lora
 from ..config import AnimateConfig, BatchConfig
 from ..job.job import Job, open_job
 from ..job.publish import is_done_at
@@ -98,16 +99,26 @@ def forget_from(root: Path, item: Item, keys: dict[str, str], name: str) -> None
                         forget(shared, copied)
 
 
+def by_model(items: Sequence[Item]) -> list[Item]:
+    """The items in their order, those of one model and its same LoRA weights after each other."""
+    groups: dict[str, dict[str, list[Item]]] = {}
+    for item in items:
+        model, lora = opens_lora(item.config)
+        groups.setdefault(model, {}).setdefault(lora, []).append(item)
+    return [item for group in groups.values() for same in group.values() for item in same]
+
+
 def tasks_of(
     root: Path, items: Sequence[Item], keys: dict[str, dict[str, str]], pools: Container[str]
 ) -> list[Task]:
     """What there is to do, by these pools: each shared step once, and all others for each item.
 
-    In a pool shared steps go first, in the order of the graph, for many wait for them; then the later before
-    the earlier, so that videos that are begun get done.
+    Videos of one model, and of its same LoRA weights, follow each other. In a pool shared steps go first, in
+    the order of the graph, for many wait for them; then the later before the earlier, so that videos that are
+    begun get done.
     """
     tasks: dict[str, Task] = {}
-    for item in items:
+    for item in by_model(items):
         own = keys[item.name]
         names = {
             step.name: shared_name(step.name, own[step.name]) if step.shared else f"{item.name}/{step.name}"
@@ -123,6 +134,7 @@ def tasks_of(
                     Work(step.name, root, item.config, own),
                     tuple(names[read] for read in step.reads),
                     None if step.shared else item.name,
+                    step.opens(item.config),
                 ),
             )
     return list(tasks.values())

@@ -7,7 +7,7 @@ import errno
 import math
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -50,8 +50,9 @@ Verdict = Literal["done", "failed", "trouble", "final", "full", "stopped"]
 class Task:
     """One call of a stage with `work` (plain data), after the tasks that it needs.
 
-    `item` names the video it belongs to, None for what several share. Of a stage's tasks the one with the
-    highest `rank` runs first.
+    `item` names the video it belongs to, None for what several share. `opens` is what a worker must have
+    opened for it, the costliest first, such as a model and its LoRA weights. Of a stage's tasks those run
+    first for which a free worker has most of that open, and of them the one with the highest `rank`.
     """
 
     name: str
@@ -60,6 +61,7 @@ class Task:
     work: Any
     needs: tuple[str, ...] = ()
     item: str | None = None
+    opens: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +87,12 @@ class Executor(Protocol):
         """Whether a worker of the stage can take a task now; may start workers for `queued` tasks."""
         ...
 
+    def held(self, stage: str) -> Sequence[tuple[str, ...]]:
+        """What each free worker of the stage has open."""
+        ...
+
     def submit(self, task: Task) -> None:
-        """Hand a task to a free worker."""
+        """Hand a task to a free worker, one that has most of what it opens."""
         ...
 
     def busy(self) -> bool:
@@ -111,6 +117,17 @@ class Executor(Protocol):
     def close(self) -> None:
         """End all workers at once."""
         ...
+
+
+def in_common(opens: tuple[str, ...], held: tuple[str, ...]) -> int:
+    """How much of what a task opens a worker has open."""
+    pairs = enumerate(zip(opens, held, strict=False), 1)
+    return next((count - 1 for count, (asked, there) in pairs if asked != there), min(len(opens), len(held)))
+
+
+def held_after(held: tuple[str, ...], opens: tuple[str, ...]) -> tuple[str, ...]:
+    """What a worker has open after a task: what it had stays open where it is enough."""
+    return held if in_common(opens, held) == len(opens) else opens
 
 
 def attempt(call: Callable[[], object]) -> Outcome:
@@ -150,13 +167,18 @@ class InProcess:
     def __init__(self, stages: Mapping[str, Stage[Any, Any]]) -> None:
         self._stages = stages
         self._ready: set[str] = set()
+        self._held: dict[str, tuple[str, ...]] = {}
         self._next: Task | None = None
 
     def free(self, stage: str, queued: int) -> bool:
         return self._next is None
 
+    def held(self, stage: str) -> Sequence[tuple[str, ...]]:
+        return [self._held.get(stage, ())]
+
     def submit(self, task: Task) -> None:
         self._next = task
+        self._held[task.stage] = held_after(self._held.get(task.stage, ()), task.opens)
 
     def busy(self) -> bool:
         return self._next is not None

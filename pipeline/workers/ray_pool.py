@@ -11,14 +11,14 @@ import logging
 import math
 import time
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from ...stages.base import Stage
 from ...stages.errors import ConfigError, PosedanceError
-from .executor import POLL_S, Outcome, Task
+from .executor import POLL_S, Outcome, Task, held_after, in_common
 from .ray_actor import end_actor, one_line, start_actor
 from .ray_worker import Pulse, Worker, stop_mark
 from .shelf import SHELVED_AFTER, Place, Shelf
@@ -41,7 +41,7 @@ class Pool:
 class ActorHandle:
     """An actor as the driver sees it: `task` is None while it is set up or idle, `call` None while idle.
 
-    `where` is the call that tells its place, which is known once it is ready.
+    `where` is the call that tells its place, which is known once it is ready; `held` is what it has open.
     """
 
     stage: str
@@ -53,6 +53,7 @@ class ActorHandle:
     began: float = 0.0
     ready: bool = False
     place: Place | None = None
+    held: tuple[str, ...] = ()
     stalled: bool = False
 
 
@@ -97,11 +98,15 @@ class OnRay:
             self._start(stage)
         return False
 
+    def held(self, stage: str) -> Sequence[tuple[str, ...]]:
+        return [handle.held for handle in self._idle(stage)]
+
     def submit(self, task: Task) -> None:
-        handle = min(
-            self._idle(task.stage), key=lambda handle: self._shelf.has_failed(task.name, handle.place)
-        )
-        handle.task = task
+        def fitness(handle: ActorHandle) -> tuple[bool, int]:
+            return not self._shelf.has_failed(task.name, handle.place), in_common(task.opens, handle.held)
+
+        handle = max(self._idle(task.stage), key=fitness)
+        handle.task, handle.held = task, held_after(handle.held, task.opens)
         handle.began = handle.pulse.heard = time.monotonic()
         handle.call = handle.actor.run.remote(task.name, task.work)
 

@@ -8,7 +8,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 
-from .executor import POLL_S, Executor, Outcome, Task
+from .executor import POLL_S, Executor, Outcome, Task, in_common
 
 Listener = Callable[[str, Task, Outcome | None, int], None]
 """Told (event, task, outcome, attempt). Events: queue (it may start), start, done, skip (it was done before),
@@ -18,6 +18,34 @@ RETRY_S = 1.0
 RETRY_MOST_S = 60.0
 TROUBLES_PER_ATTEMPT = 2
 """Attempts that others spoiled (`Outcome`) count apart, and so many times as many are made."""
+
+
+class Queue:
+    """The tasks of a stage that may start, apart by what they open."""
+
+    def __init__(self) -> None:
+        self._heaps: dict[tuple[str, ...], list[tuple[float, int, str]]] = {}
+        self._count = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def put(self, task: Task, rank: float, order: int) -> None:
+        """Put a task in; those of the highest rank come first, and of equals those of the lowest order."""
+        heapq.heappush(self._heaps.setdefault(task.opens, []), (-rank, order, task.name))
+        self._count += 1
+
+    def firsts(self) -> list[str]:
+        """The first of the tasks that open the same, the first of all first."""
+        return [entry[-1] for entry in sorted(heap[0] for heap in self._heaps.values())]
+
+    def take(self, task: Task) -> None:
+        """Take out a task that is one of `firsts`."""
+        heap = self._heaps[task.opens]
+        heapq.heappop(heap)
+        if not heap:
+            del self._heaps[task.opens]
+        self._count -= 1
 
 
 class Scheduler:
@@ -48,7 +76,7 @@ class Scheduler:
         for name, needs in self._missing.items():
             for need in needs:
                 self._followers[need].append(name)
-        self._ready: dict[str, list[tuple[float, int, str]]] = {stage: [] for stage in reversed(stages)}
+        self._ready: dict[str, Queue] = {stage: Queue() for stage in reversed(stages)}
         self._later: list[tuple[float, str]] = []
         self._tries: Counter[str] = Counter()
         self._troubles: Counter[str] = Counter()
@@ -78,15 +106,25 @@ class Scheduler:
 
     def _start_tasks(self) -> None:
         for stage, queue in self._ready.items():
-            while queue and self._may_begin(self._tasks[queue[0][-1]]):
+            while any(self._may_begin(self._tasks[name]) for name in queue.firsts()):
                 if not self._executor.free(stage, len(queue)):
                     break
-                task = self._tasks[heapq.heappop(queue)[-1]]
+                task = self._choose(queue, self._executor.held(stage))
                 if task.item is not None:
                     self._live.add(task.item)
                 self._tries[task.name] += 1
                 self._executor.submit(task)
                 self._listen("start", task, None, self._tries[task.name])
+
+    def _choose(self, queue: Queue, held: Sequence[tuple[str, ...]]) -> Task:
+        """Take out the first task for which a free worker has most of what it opens, to open less."""
+        firsts = [self._tasks[name] for name in queue.firsts()]
+        task = max(
+            (task for task in firsts if self._may_begin(task)),
+            key=lambda task: max((in_common(task.opens, each) for each in held), default=0),
+        )
+        queue.take(task)
+        return task
 
     def _may_begin(self, task: Task) -> bool:
         return task.item is None or task.item in self._live or len(self._live) < self._max_live
@@ -125,7 +163,7 @@ class Scheduler:
         """What is tried again goes before its equals, so that a live item never waits behind new ones."""
         task = self._tasks[name]
         rank = task.rank + (0.5 if again else 0)
-        heapq.heappush(self._ready[task.stage], (-rank, self._order[name], name))
+        self._ready[task.stage].put(task, rank, self._order[name])
         self._listen("queue", task, None, self._tries[name])
 
     def _finish(self, task: Task) -> None:

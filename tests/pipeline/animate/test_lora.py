@@ -9,9 +9,11 @@ from helpers import add_dance, add_picture, made_at
 from safetensors.torch import save_file
 
 from posedance.pipeline.animate.graph import step_keys
+from posedance.pipeline.animate.tools import Tools
 from posedance.pipeline.cli import main
 from posedance.pipeline.config import AnimateConfig
 from posedance.pipeline.models import open_generator
+from posedance.stages.errors import WeightsError
 from posedance.stages.svd.files.lora import has_lora
 
 LAYER = "down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q"
@@ -83,6 +85,38 @@ def test_a_batch_shares_what_lora_does_not_change(inputs: Path) -> None:
     one, other = step_keys(plain), step_keys(worn)
     assert {step for step in one if one[step] != other[step]} == {"latents", "result", "comparison"}
     assert has_lora(open_generator(worn).unet) and not has_lora(open_generator(plain).unet)
+
+
+def test_lora_weights_are_swapped_without_opening_the_model_anew(inputs: Path) -> None:
+    """To the same bits, and back; weights that cannot be put on leave no half-changed model behind."""
+    plain = AnimateConfig(pose=inputs / "dance.npz", reference=inputs / "ref.png", model="tiny-random")
+    worn = plain.model_copy(update={"lora": inputs / "lora.safetensors"})
+    lighter = worn.model_copy(update={"lora_scale": 0.5})
+    broken = worn.model_copy(update={"lora": inputs / "ref.png"})
+    tools = Tools()
+    first = tools.generator(plain)
+    for config in (worn, lighter, plain, worn, plain):
+        assert tools.generator(config) is first
+        assert same_weights(first.unet, open_generator(config).unet)
+    with pytest.raises(WeightsError, match=r"ref.png is no readable weight file"):
+        tools.generator(broken)
+    assert same_weights(tools.generator(plain).unet, open_generator(plain).unet)
+    tools.close()
+
+
+def same_weights(one: torch.nn.Module, other: torch.nn.Module) -> bool:
+    """Whether two modules hold the same numbers under the same names, and scale LoRA weights alike."""
+    mine, theirs = one.state_dict(), other.state_dict()
+    return (
+        mine.keys() == theirs.keys()
+        and all(torch.equal(mine[key], theirs[key]) for key in mine)
+        and scales_of(one) == scales_of(other)
+    )
+
+
+def scales_of(module: torch.nn.Module) -> list[object]:
+    """The scales of the LoRA weights of each layer."""
+    return [dict(part.scaling) for part in module.modules() if hasattr(part, "scaling")]  # pyright: ignore
 
 
 def test_a_window_that_the_model_does_not_know_is_warned_about(

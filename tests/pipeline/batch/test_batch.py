@@ -16,10 +16,13 @@ from posedance.pipeline.batch.batch import batch
 from posedance.pipeline.batch.plan import find_items, plan_items, tasks_of
 from posedance.pipeline.batch.status import events, states_of, status
 from posedance.pipeline.config import AnimateConfig, PoolsConfig, WindowConfig, resolve
+from posedance.pipeline.models import open_generator
 from posedance.pipeline.progress import show_log
 from posedance.pipeline.workers.machines import Machine, smallest_gpu
 from posedance.pipeline.workers.resources import share_out
 from posedance.stages.errors import ConfigError, OutputError
+from posedance.stages.models import save_generator
+from posedance.stages.svd.files.tiny import tiny_random
 from posedance.stages.types import Resources
 
 FILES = ("result.mp4", "comparison.mp4", "contact_sheet.png", "poses.npz")
@@ -317,6 +320,25 @@ def test_each_row_keeps_its_own_seed_and_shares_the_rest(inputs: Path, tmp_path:
         latents = ".work/latents.safetensors"
         assert (output / name / latents).read_bytes() == (tmp_path / name / latents).read_bytes()
     assert (output / "a/result.mp4").read_bytes() != (output / "b/result.mp4").read_bytes()
+
+
+def test_rows_that_alternate_between_two_models_open_each_of_them_twice_at_most(
+    inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[str] = []
+
+    def counted(config: AnimateConfig, gpu_part: float = 1.0) -> Any:
+        opened.append(config.model)
+        return open_generator(config, gpu_part)
+
+    monkeypatch.setattr("posedance.pipeline.animate.tools.open_generator", counted)
+    save_generator(tiny_random(), tmp_path / "other")
+    models = ["tiny-random", tmp_path / "other"]
+    rows = [f"{models[i % 2]},dance1.npz,ref6.png,{i}" for i in range(4)]
+    (inputs / "models.csv").write_text("\n".join(["model,pose,reference,seed", *rows]))
+    assert batch(small_batch(inputs / "models.csv", tmp_path / "out", steps=1)) == 0
+    assert len(states_of(tmp_path / "out")) == 4
+    assert max(Counter(opened).values()) <= 2
 
 
 def test_a_model_that_cannot_be_opened_costs_its_own_videos_alone(inputs: Path, tmp_path: Path) -> None:

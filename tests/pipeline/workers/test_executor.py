@@ -200,6 +200,20 @@ def test_tasks_wait_for_what_they_need_and_fall_with_it(tmp_path: Path) -> None:
     assert done == ["done a", "done b1", "done b2", "quarantine bad", "drop c1", "drop c2"]
 
 
+def test_tasks_of_what_a_worker_has_open_go_first() -> None:
+    """Rows that alternate between two models, and between LoRA weights of one of them."""
+    order: list[str] = []
+
+    def listen(event: str, task: Task, outcome: Outcome | None, tries: int) -> None:
+        if event == "start":
+            order.append(" ".join(task.opens))
+
+    opened = [("a",), ("b", "x"), ("a",), ("b", "y"), ("b",), ("b", "x"), ("a",)]
+    tasks = [Task(f"t{n}", "toy", n % 2, None, item=f"i{n}", opens=opens) for n, opens in enumerate(opened)]
+    Scheduler(tasks, Instant({}), ["toy"], attempts=1, max_live=9, listen=listen).run()
+    assert order == ["b x", "b x", "b y", "b", "a", "a", "a"]
+
+
 def test_no_more_items_live_than_allowed(tmp_path: Path) -> None:
     live: set[str] = set()
     most = 0
