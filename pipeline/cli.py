@@ -52,6 +52,7 @@ def animate(
     dry_run: Annotated[bool, Parameter(negative="")] = False,
     workers: Annotated[int | None, Parameter(validator=Number(gte=1))] = None,
     ray_address: str | None = None,
+    verify: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
     """Make a video of the character doing the dance. With no options: a demo with drawn dancers.
 
@@ -65,6 +66,8 @@ def animate(
         Spread the windows of a long video over this many workers (GPUs), by Ray [default: this process].
     ray_address
         Ray cluster of these workers: auto, or HOST:PORT [default: this machine alone].
+    verify
+        Read what was made before and make again what is damaged, not only what has another size or time.
     """
     from .animate.animate import animate, plan
     from .job.storage import url_of
@@ -73,7 +76,7 @@ def animate(
     if dry_run:
         show(plan(resolved))
     else:
-        for path in animate(resolved, workers, ray_address):
+        for path in animate(resolved, workers, ray_address, verify):
             show(str(url_of(path) or path))
 
 

@@ -251,6 +251,10 @@ class BatchConfig(AnimateConfig):
     """How often a step is tried before its video is quarantined."""
     timeout: Annotated[float, Field(gt=0)] = 1800
     """Seconds without progress after which a worker is killed and replaced."""
+    keep: Literal["results", "all"] = "results"
+    """Of a finished video: its results, or latents and control frames too."""
+    verify: bool = False
+    """Read what was made before and make again what is damaged, not only what has another size or time."""
     retry_quarantined: bool = False
     """Try again what an earlier run gave up."""
     force: StepName | None = None

@@ -30,7 +30,7 @@ from ..job.scratch import scratch_for
 from ..job.storage import is_file, url_of
 from ..workers.ray_actor import refuse_cluster
 from .dance import clip_of, pose_size_of
-from .graph import GRAPH, STEPS, run, step_keys
+from .graph import GRAPH, STEPS, results_of, run, step_keys, wanted
 from .settings import Size, notes_on, settings_of, size_of
 from .spread import denoise as denoise_spread
 from .tools import Tools
@@ -44,12 +44,18 @@ RESULTS = ("result", "comparison", "poses")
 """The steps whose files users come for, the result first."""
 
 
-def animate(config: AnimateConfig, workers: int | None = None, ray_address: str | None = None) -> list[Path]:
+def animate(
+    config: AnimateConfig,
+    workers: int | None = None,
+    ray_address: str | None = None,
+    verify: bool = False,
+) -> list[Path]:
     """Make the video that `config` asks for; returns what was written, the result first.
 
     With `workers` the windows are spread over so many Ray actors, to the same bytes. Run again, it does only
-    what is not done yet. Where the output is a URL the files are made in a scratch folder and then published;
-    where it names a video, the job's folder is beside that.
+    what is not done yet; with `verify` it reads what was made before, and makes what is damaged again. Where
+    the output is a URL the files are made in a scratch folder and then published; where it names a video, the
+    job's folder is beside that.
     Raises PosedanceError with one line for the user.
     """
     num_frames = check_request(config)
@@ -69,11 +75,13 @@ def animate(config: AnimateConfig, workers: int | None = None, ray_address: str 
         config = with_demo_inputs(job, config)
         published = Published() if url is None else read_published(url)
         keys = step_keys(config, known=published.digest_of)
-        if url is not None and is_whole(url, published, keys):
+        if url is not None and is_whole(url, published, results_of(keys)):
             logger.info(f"everything in {masked(url)} is up to date")
             return results
         write_text(job.folder / "config.yaml", write_yaml(config))
-        if all(job.is_done(name, key) for name, key in keys.items()):
+        if verify:
+            job.forget_damaged(keys)
+        if not wanted(job, keys):
             logger.info(f"everything in {job.folder} is up to date")
         else:
             denoise = None
@@ -99,8 +107,10 @@ def make(job: Job, config: AnimateConfig, keys: dict[str, Key], num_frames: int,
         f"{outline.size.width}x{outline.size.height} in {outline.windows} windows of "
         f"{outline.settings.window_size}, {outline.settings.steps} steps"
     )
+    names = wanted(job, keys)
     for step in GRAPH:
-        run(job, step, config, keys, tools)
+        if step.name in names or job.holds(step.name, keys[step.name]):
+            run(job, step, config, keys, tools)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,9 +11,10 @@ from typing import Any
 
 from ...stages.models import GENERATORS
 from ...stages.svd.files.base import base_files, find_base
-from ..config import AnimateConfig, EstimatorConfig
+from ..config import AnimateConfig, EstimatorConfig, WeightsConfig
 from ..job.job import source_digest
 from ..job.masking import masked
+from ..job.once import once
 
 READ_OF_A_MODEL = frozenset({".json", ".safetensors", ".bin", ".pt", ".pth"})
 """Endings of the files of a model folder that are read."""
@@ -97,14 +98,21 @@ def model(config: AnimateConfig) -> dict[str, Any]:
 
     A base from the hub counts by its name.
     """
-    base = config.weights.base
+    return of_model(config.model, config.weights)
+
+
+@once
+def of_model(name: str, weights: WeightsConfig) -> dict[str, Any]:
+    """The same of a model by its name or folder, and its weights."""
+    base = weights.base
     return {
-        "name": config.model if config.model in GENERATORS else None,
+        "name": name if name in GENERATORS else None,
         "hub": None if base is None or Path(base).is_dir() else base,
-        "files": {name: source_digest(path) for name, path in model_files(config).items()},
+        "files": {inside: source_digest(path) for inside, path in model_files(name, weights).items()},
     }
 
 
+@once
 def estimator(options: EstimatorConfig) -> dict[str, Any]:
     """A pose estimator: name, device, bar for a person, digests of its files, and its packages."""
     files = {"model": options.model, "detector": options.detector}
@@ -127,11 +135,11 @@ def installed(packages: tuple[str, ...]) -> dict[str, str]:
     return found
 
 
-def model_files(config: AnimateConfig) -> dict[str, Path]:
+def model_files(name: str, weights: WeightsConfig) -> dict[str, Path]:
     """Every local file that the model reads, by its option and its name inside that."""
-    base, model = config.weights.base, config.model
-    roots: dict[str, Path | None] = config.weights.model_dump(exclude={"base"})
-    roots["model"] = GENERATORS[model].shipped if model in GENERATORS else Path(model)
+    base = weights.base
+    roots: dict[str, Path | None] = weights.model_dump(exclude={"base"})
+    roots["model"] = GENERATORS[name].shipped if name in GENERATORS else Path(name)
     files: dict[str, Path] = {}
     for option, root in roots.items():
         if root is not None:
@@ -159,7 +167,7 @@ def name_inside(option: str, root: Path, path: Path) -> str:
 
 def weights_of(config: AnimateConfig) -> dict[str, str]:
     """SHA-256 of each file of the model and of its LoRA weights, by path: what environment.json keeps."""
-    files, base = model_files(config), config.weights.base
+    files, base = model_files(config.model, config.weights), config.weights.base
     if base is not None and not Path(base).is_dir():
         files |= files_of_base(find_base(base))
     paths = [*files.values(), *([] if config.lora is None else [config.lora])]

@@ -8,7 +8,7 @@ A step is one row of GRAPH. `animate` makes the rows one after the other, `batch
 workers, `replay` one of them.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -54,6 +54,11 @@ class Step:
     """Files from which a stopped run of it goes on."""
     renamed: Callable[[AnimateConfig], Mapping[str, str]] = decided.own_names
     """Other names for files that it writes, where the config asks for another kind of them."""
+
+    @property
+    def is_result(self) -> bool:
+        """Whether users come for what it writes."""
+        return any(not name.startswith(".work/") for name in self.writes)
 
     def files(self, folder: Path, config: AnimateConfig) -> tuple[Path, ...]:
         """The files that it writes in a job folder."""
@@ -197,6 +202,40 @@ def following(name: str) -> list[Step]:
         if any(before.name in step.reads for before in found):
             found.append(step)
     return found
+
+
+def results_of(keys: Mapping[str, Key]) -> dict[str, Key]:
+    """The keys of the steps that users come for. They hold those of all that these steps read."""
+    return {step.name: keys[step.name] for step in GRAPH if step.is_result}
+
+
+def wanted(job: Job, keys: Mapping[str, Key], again: Collection[str] = ()) -> set[str]:
+    """The steps to make so that all results are there, those `again` that are done too.
+
+    What only steps read that are done is not made.
+    """
+    names: set[str] = set()
+    read: set[str] = set()
+    for step in reversed(GRAPH):
+        done = step.name not in again and job.is_done(step.name, keys[step.name])
+        if (step.is_result or step.name in read) and not done:
+            names.add(step.name)
+            read.update(step.reads)
+    return names
+
+
+def drop_intermediates(job: Job, config: AnimateConfig) -> None:
+    """Remove from a finished job what only the making of it needed and is large: latents, control frames."""
+    for step in GRAPH:
+        if not step.is_result and not step.shared:
+            for path in step.files(job.folder, config):
+                path.unlink(missing_ok=True)
+
+
+def has_intermediates(job: Job, config: AnimateConfig) -> bool:
+    """Whether a job has such files."""
+    steps = (step for step in GRAPH if not step.is_result and not step.shared)
+    return any(path.exists() for step in steps for path in step.files(job.folder, config))
 
 
 def run(job: Job, step: Step, config: AnimateConfig, keys: Mapping[str, Key], tools: Tools) -> bool:

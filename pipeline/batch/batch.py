@@ -161,7 +161,7 @@ def run_tasks(root: Path, plan: Plan, config: BatchConfig, log: "Log", url: str 
     log.workers = executor.workers
     with closing(publisher), closing(executor), deferred_interrupts() as stopped:
         Scheduler(
-            tasks_of(root, plan.todo, keys, shares),
+            tasks_of(root, plan.todo, keys, shares, config.keep == "all"),
             executor,
             list(shares),
             attempts=config.attempts,

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ...stages.errors import PosedanceError
 from ..animate.animate import Outline, count_driving_frames, outline_of
-from ..animate.graph import GRAPH, following, step_keys
+from ..animate.graph import GRAPH, STEPS, following, results_of, step_keys, wanted
 from ..animate.tools import Tools
 from ..config import BatchConfig
 from ..cost import BENCH_FILE, MEASURED, seconds_of_a_window
@@ -20,7 +20,7 @@ from ..job.published import Published, is_whole, read_published
 from ..job.scratch import scratch_for
 from ..job.storage import url_of
 from .manifest import Item
-from .plan import find_items, shard_of
+from .plan import find_items, look_at, shard_of
 from .stages import shared_folder
 from .status import state_of
 
@@ -64,13 +64,17 @@ def dry_run(config: BatchConfig) -> str:
     root = config.output.resolve() if url is None else scratch_for(url)
     found, _ = find_items(config.model_copy(update={"output": root}))
     items = shard_of(found, config.shard)
-    keys, states = {}, {}
-    for item in items:
+
+    def look(item: Item) -> tuple[dict[str, Key], str]:
         place = url and f"{url}/{item.name}"
         published = read_published(place) if place else Published()
-        own = keys[item.name] = step_keys(item.config, known=published.digest_of)
-        there = place is not None and is_whole(place, published, own)
-        states[item.name] = "done" if there else state_of(root, item.name, own).status
+        own = step_keys(item.config, known=published.digest_of)
+        there = place is not None and is_whole(place, published, results_of(own))
+        return own, "done" if there else state_of(root, item.name, own).status
+
+    looks = look_at(items, look, at_once=url is not None)
+    keys = {item.name: own for item, (own, _) in looks}
+    states = {item.name: state for item, (_, state) in looks}
     if config.force is not None:
         states = dict.fromkeys(states, "waiting")
     open_states = {"waiting", "quarantined"} if config.retry_quarantined else {"waiting"}
@@ -99,10 +103,12 @@ def dry_run(config: BatchConfig) -> str:
 
 def is_done(root: Path, item: Item, keys: Mapping[str, Key], name: str, config: BatchConfig) -> bool:
     """Whether a step of a video need not be made."""
-    if config.force is not None and name in {step.name for step in following(config.force)}:
-        return False
-    folders = (item.config.output, shared_folder(root, name, keys[name]))
-    return any(Job(folder).holds(name, keys[name]) for folder in folders)
+    again = set() if config.force is None else {step.name for step in following(config.force)}
+    own = Job(item.config.output)
+    if not STEPS[name].shared:
+        return name not in wanted(own, keys, again)
+    shared = Job(shared_folder(root, name, keys[name]))
+    return name not in again and any(job.holds(name, keys[name]) for job in (own, shared))
 
 
 def count_step(

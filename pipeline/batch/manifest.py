@@ -26,8 +26,9 @@ from ...stages.errors import ConfigError, VideoError
 from ...stages.media.numbered import PICTURE_ENDS, numbered_pictures
 from ..config import AnimateConfig, all_keys, explain, merge, refuse_idle, shortened, unknown_keys
 from ..job.inputs import PATHS, with_whole_paths
+from ..job.once import in_parallel
 from ..job.output import VIDEOS
-from ..job.storage import files_of_folder, is_file, is_folder, localize, name_of, url_of
+from ..job.storage import files_of_folder, is_file, is_folder, localize, name_of, statement, url_of
 from ..plain_yaml import load_yaml
 
 logger = logging.getLogger(__name__)
@@ -164,6 +165,7 @@ def make_items(rows: Sequence[Row], base: AnimateConfig, source: str, folder: Pa
     seen: dict[str, int] = {}
     output = base.output.resolve()
     items: dict[str, Item] = {}
+    wanted: list[tuple[str, AnimateConfig]] = []
     for number, row in enumerate(rows, 1):
         where = f"{source}, row {number}"
         options = {key: value for key, value in row.items() if key != "name"}
@@ -172,6 +174,7 @@ def make_items(rows: Sequence[Row], base: AnimateConfig, source: str, folder: Pa
         if identity in seen:
             continue
         seen[identity] = number
+        wanted.append((where, config))
         name = readable_name(row, config)
         if OWN.fullmatch(name):
             raise ConfigError(f"{where}: a batch writes a file {name} itself: name the row otherwise")
@@ -180,6 +183,7 @@ def make_items(rows: Sequence[Row], base: AnimateConfig, source: str, folder: Pa
         if name in items:
             raise ConfigError(f"{where}: the name {name} is taken by an earlier row: give each its own")
         items[name] = Item(name, config.model_copy(update={"output": output / name}))
+    check_files(wanted)
     if len(items) < len(rows):
         logger.warning(
             f"{source}: {len(rows) - len(items)} rows ask for what an earlier row does and are left out"
@@ -207,10 +211,34 @@ def configure(where: str, merged: Row, options: Row) -> AnimateConfig:
         raise ConfigError(f"{where}: {error}") from error
     if config.reference is None:
         raise ConfigError(f"{where}: reference is missing: name a picture of the character")
-    for path in (config.driving, config.pose, config.reference, config.lora):
-        if path is not None and not is_file(path) and not (path is config.pose and is_folder(path)):
-            raise ConfigError(f"{where}: there is no file {path}")
     return config
+
+
+def check_files(wanted: Sequence[tuple[str, AnimateConfig]]) -> None:
+    """ConfigError for the first of the rows, each (where it stands, config), one of whose files is missing.
+
+    Each file is looked for once, those in stores many at a time.
+    """
+    asked = {path: path is config.pose for _, config in wanted for path in files_named(config)}
+    far = [path for path in asked if url_of(path) is not None]
+    there = dict(zip(far, in_parallel(lambda path: is_there(path, asked[path]), far), strict=True))
+    there |= {path: is_there(path, asked[path]) for path in asked if path not in there}
+    for where, config in wanted:
+        for path in files_named(config):
+            if not there[path]:
+                raise ConfigError(f"{where}: there is no file {path}")
+
+
+def files_named(config: AnimateConfig) -> list[Path]:
+    """The files that a row names."""
+    paths = (config.driving, config.pose, config.reference, config.lora)
+    return [path for path in paths if path is not None]
+
+
+def is_there(path: Path, or_folder: bool) -> bool:
+    """Whether there is such a file, here or in a store, or, where that will do, a folder."""
+    there = path.is_file() if url_of(path) is None else statement(path) is not None
+    return there or (or_folder and is_folder(path))
 
 
 def readable_name(row: Row, config: AnimateConfig) -> str:

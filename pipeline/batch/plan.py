@@ -1,21 +1,32 @@
 """What a batch has to do: its items, what is left of them, and the tasks that this takes."""
 
 import hashlib
-from collections.abc import Container, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeVar
 
 from ...stages.errors import ConfigError
 from ..animate.animate import with_usable_model
-from ..animate.graph import GRAPH, following, forget, step_keys
+from ..animate.graph import (
+    GRAPH,
+    drop_intermediates,
+    following,
+    forget,
+    has_intermediates,
+    results_of,
+    step_keys,
+)
 from ..animate.tools import opens_lora
 from ..config import AnimateConfig, BatchConfig
-from ..job.job import Job, open_job
+from ..job.job import Job, Key, open_job
+from ..job.once import in_parallel, in_turn, looking_once, once
 from ..job.publish import is_done_at
 from ..job.published import Published, read_published
+from ..job.storage import url_of
+from ..progress import stage
 from ..workers.executor import Task
-from .manifest import Item, crossed, make_items, read_manifest
+from .manifest import Item, crossed, files_named, make_items, read_manifest
 from .stages import PATIENCE_S, Work, pool_of, shared_folder, shared_name
 from .status import quarantine_path, state_of
 
@@ -28,6 +39,7 @@ class Named(Protocol):
 
 
 NamedT = TypeVar("NamedT", bound=Named)
+R = TypeVar("R")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +58,12 @@ def find_items(config: BatchConfig) -> tuple[list[Item], dict[str, int]]:
     own = set(BatchConfig.model_fields) - set(AnimateConfig.model_fields)
     base = AnimateConfig.model_validate(config.model_dump(exclude=own, exclude_unset=True))
     base = with_usable_model(base)
+    with looking_once():
+        return items_of(config, base)
+
+
+def items_of(config: BatchConfig, base: AnimateConfig) -> tuple[list[Item], dict[str, int]]:
+    """The same, on top of the options `base`."""
     if config.manifest is None:
         rows, others = crossed(config.driving, config.reference)
         below = base.model_copy(update={"driving": None, "reference": None})
@@ -72,11 +90,21 @@ def shard_of(items: list[NamedT], shard: str | None) -> list[NamedT]:
 def plan_items(root: Path, items: Sequence[Item], config: BatchConfig, url: str | None = None) -> Plan:
     """Sort the items by what their records say, here and at `url`."""
     plan = Plan([], [], [], [], {})
-    for item in items:
-        place = url and f"{url}/{item.name}"
+
+    def look(item: Item) -> tuple[dict[str, Key], bool]:
+        place, job = url and f"{url}/{item.name}", Job(item.config.output)
         published = read_published(place) if place else Published()
-        keys = plan.keys[item.name] = step_keys(item.config, known=published.digest_of)
-        if config.force is None and is_done_at(place, Job(item.config.output), keys, published):
+        keys = step_keys(item.config, known=published.digest_of)
+        if config.verify:
+            verify(root, item, keys)
+        done = config.force is None and is_done_at(place, job, results_of(keys), published)
+        if done and config.keep == "results":
+            drop_left(item)
+        return keys, done
+
+    for item, (keys, done) in look_at(items, look, at_once=config.verify or url is not None):
+        plan.keys[item.name] = keys
+        if done:
             plan.done.append(item)
             quarantine_path(root, item.name).unlink(missing_ok=True)
         elif state_of(root, item.name, keys).status == "quarantined" and not config.retry_quarantined:
@@ -86,6 +114,40 @@ def plan_items(root: Path, items: Sequence[Item], config: BatchConfig, url: str 
         else:
             plan.todo.append(item)
     return plan
+
+
+def look_at(items: Sequence[Item], look: Callable[[Item], R], *, at_once: bool) -> list[tuple[Item, R]]:
+    """What `look` answers for each item, under a bar; many at once where they wait for a store or a disk."""
+    at_once = at_once or any(map(has_urls, items))
+    with looking_once(), stage("plan", len(items), "video") as advance:
+        answers = (in_parallel if at_once else in_turn)(look, items, advance)
+        return list(zip(items, answers, strict=True))
+
+
+def has_urls(item: Item) -> bool:
+    """Whether a row names files in a store."""
+    return any(url_of(path) is not None for path in files_named(item.config))
+
+
+def verify(root: Path, item: Item, keys: dict[str, Key]) -> None:
+    """Let the steps of an item, and those that it shares, count as not done where a file is damaged."""
+    Job(item.config.output).forget_damaged(keys)
+    for step in GRAPH:
+        if step.shared:
+            verify_shared(shared_folder(root, step.name, keys[step.name]), step.name)
+
+
+@once
+def verify_shared(folder: Path, step: str) -> None:
+    """The same of what several items share, once for all of them."""
+    Job(folder).forget_damaged([step])
+
+
+def drop_left(item: Item) -> None:
+    """Remove the intermediate files of a finished item that lie there still: of a run that kept them."""
+    if has_intermediates(Job(item.config.output), item.config):
+        with open_job(item.config.output, PATIENCE_S) as job:
+            drop_intermediates(job, item.config)
 
 
 def forget_from(root: Path, item: Item, keys: dict[str, str], name: str) -> None:
@@ -109,13 +171,17 @@ def by_model(items: Sequence[Item]) -> list[Item]:
 
 
 def tasks_of(
-    root: Path, items: Sequence[Item], keys: dict[str, dict[str, str]], pools: Container[str]
+    root: Path,
+    items: Sequence[Item],
+    keys: dict[str, dict[str, str]],
+    pools: Container[str],
+    keep_all: bool = False,
 ) -> list[Task]:
     """What there is to do, by these pools: each shared step once, and all others for each item.
 
-    Videos of one model, and of its same LoRA weights, follow each other. In a pool shared steps go first, in
-    the order of the graph, for many wait for them; then the later before the earlier, so that videos that are
-    begun get done.
+    `keep_all`: whether finished videos keep their intermediate files. Videos of one model, and of its same
+    LoRA weights, follow each other. In a pool shared steps go first, in the order of the graph, for many wait
+    for them; then the later before the earlier, so that videos that are begun get done.
     """
     tasks: dict[str, Task] = {}
     for item in by_model(items):
@@ -131,7 +197,7 @@ def tasks_of(
                     names[step.name],
                     pool_of(step, pools),
                     2 * len(GRAPH) - index if step.shared else index,
-                    Work(step.name, root, item.config, own),
+                    Work(step.name, root, item.config, own, keep_all),
                     tuple(names[read] for read in step.reads),
                     None if step.shared else item.name,
                     step.opens(item.config),

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ...stages.atomic import atomic_path
 from ...stages.types import Resources
-from ..animate.graph import STEPS, Step, run
+from ..animate.graph import GRAPH, STEPS, Step, drop_intermediates, run, wanted
 from ..animate.tools import Tools
 from ..animate.video import Facts
 from ..config import AnimateConfig, write_yaml
@@ -34,6 +34,8 @@ class Work:
     config: AnimateConfig
     keys: dict[str, Key]
     """Key of each step."""
+    keep_all: bool = True
+    """Whether a finished video keeps its intermediate files."""
 
 
 def shared_name(step: str, key: Key) -> str:
@@ -73,7 +75,10 @@ class StepStage:
             asked = cancel_mark(work.root, config.output.name).exists
             with ending_when(asked, CancelledError(f"cancelled: {AGAIN}")):
                 end_here()
-                return run(job, step, config, keys, self.tools)
+                made = step.name in wanted(job, keys) and run(job, step, config, keys, self.tools)
+            if step is GRAPH[-1] and not work.keep_all:
+                drop_intermediates(job, config)
+            return made
 
     def close(self) -> None:
         self.tools.close()

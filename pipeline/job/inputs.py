@@ -8,6 +8,7 @@ from ...stages.errors import ConfigError
 from ...stages.models import GENERATORS
 from ..config import ClipConfig, WeightsConfig, merge
 from .job import Known, source_digest, unknown
+from .once import once
 from .storage import beside, is_file, localize, url_of
 
 PATHS = (
@@ -53,10 +54,15 @@ def input_digests(config: ClipConfig, names: Collection[str], known: Known = unk
     return found
 
 
+@once
 def file_beside(path: Path, suffix: str | None) -> Path | None:
     """The file of the same name that ends in `suffix`, where it exists."""
     other = None if suffix is None else beside(path, suffix)
     return other if other is not None and is_file(other) else None
+
+
+resolved = once(Path.resolve)
+"""The whole path without symbolic links."""
 
 
 def at_home(path: Path) -> Path:
@@ -85,7 +91,7 @@ def with_whole_paths(row: Mapping[str, Any], folder: Path) -> Mapping[str, Any]:
             continue
         path = folder / at_home(Path(value))
         if url_of(path) is None:
-            path = path.resolve()
+            path = resolved(path)
         if option not in NAMES_OR_PATHS or path.exists():
             change: Any = {last: str(path) if option in NAMES_OR_PATHS else path}
             for name in reversed(groups):

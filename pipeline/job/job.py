@@ -2,8 +2,9 @@
 
 Work is at-least-once, outputs are exactly-once. Each step writes its files under a temporary name, moves them
 into place, and then commits a record: the step's key (a hash of everything that decides its result) and each
-file's size and SHA-256. A step is done only when its record has the asked key and every file matches it, so a
-half-written file, a changed option or a changed input is never taken for finished work.
+file's size, time of change and SHA-256. A step is done only when its record has the asked key and every file
+matches it, so a half-written file, a changed option or a changed input is never taken for finished work. A
+file of the recorded size and time is not read again; `forget_damaged` reads all.
 
     out/result.mp4 ...            what the user came for
     out/.work/records/STEP.json   the records
@@ -17,7 +18,7 @@ import logging
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -28,6 +29,7 @@ from ...stages.atomic import atomic_path, is_temporary
 from ...stages.errors import ConfigError, OutputError, UnavailableError
 from ...stages.media.numbered import numbered_pictures
 from ..progress import still_here
+from .once import once
 from .storage import digest_at, url_of
 from .system_errors import NO_LOCKS
 
@@ -58,7 +60,10 @@ class Job:
         return self.work / "records" / f"{step}.json"
 
     def is_done(self, step: str, key: Key) -> bool:
-        """Whether `step` was committed under `key` and all its files are still what was committed."""
+        """Whether `step` was committed under `key` and all its files are still what was committed.
+
+        A file whose time of change is another one is read.
+        """
         record = read_record(self.record_path(step))
         return (
             record is not None
@@ -80,11 +85,27 @@ class Job:
     ) -> None:
         """Record that `files` (inside the folder) are the result of `step` under `key`."""
         entries = {
-            str(path.relative_to(self.folder)): {"size": path.stat().st_size, "sha256": file_digest(path)}
+            str(path.relative_to(self.folder)): {
+                "size": path.stat().st_size,
+                "mtime_ns": path.stat().st_mtime_ns,
+                "sha256": file_digest(path),
+            }
             for path in files
         }
         record = {"step": step, "key": key, "files": entries, "facts": dict(facts or {})}
         write_text(self.record_path(step), json.dumps(record, indent=1))
+
+    def forget_damaged(self, steps: Iterable[str]) -> list[str]:
+        """Let steps count as not done of which a file that is there has other bytes; returns them."""
+        damaged = []
+        for step in steps:
+            files = (read_record(self.record_path(step)) or {}).get("files", {})
+            there = [(self.folder / name, entry) for name, entry in files.items()]
+            if any(path.is_file() and file_digest(path) != entry["sha256"] for path, entry in there):
+                logger.warning(f"{self.folder}: the files of step {step} are damaged and made again")
+                self.record_path(step).unlink()
+                damaged.append(step)
+        return damaged
 
     def facts(self, step: str) -> dict[str, Any]:
         """What `step` said about its result when it was committed."""
@@ -243,6 +264,11 @@ def source_digest(path: Path, known: Known = unknown) -> str:
     """
     if url_of(path) is not None:
         return known(path) or digest_at(path)
+    return _local_digest(path)
+
+
+@once
+def _local_digest(path: Path) -> str:
     if not path.is_dir() and (pictures := numbered_pictures(path)) is not None:
         return hashlib.sha256(" ".join(map(source_digest, pictures)).encode()).hexdigest()
     try:
@@ -263,12 +289,17 @@ def _digest_at(path: Path, size: int, changed: int, inode: int) -> str:
 
 def has_size(path: Path, entry: Mapping[str, Any]) -> bool:
     """Whether there is a file of the recorded size."""
-    return path.is_file() and path.stat().st_size == entry["size"]
+    try:
+        return path.stat().st_size == entry["size"] and path.is_file()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
 
 
 def matches(path: Path, entry: Mapping[str, Any]) -> bool:
-    """Whether a file is the one that was recorded."""
-    return has_size(path, entry) and file_digest(path) == entry["sha256"]
+    """Whether a file is the one that was recorded: of its size, and of its time of change or its content."""
+    return has_size(path, entry) and (
+        path.stat().st_mtime_ns == entry.get("mtime_ns") or file_digest(path) == entry["sha256"]
+    )
 
 
 def read_record(path: Path) -> dict[str, Any] | None:

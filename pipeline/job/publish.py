@@ -62,6 +62,7 @@ def publish(job: Job, url: str, keys: Mapping[str, Key]) -> None:
     for record in records.values():
         for name, entry in record["files"].items():
             entry["said"] = there[name].said if name in there else None
+            entry.pop("mtime_ns", None)  # of this machine
     published = Published.model_validate({"steps": records, "inputs": inputs_of(config)})
     put_text(job, PUBLISHED, published.model_dump_json(indent=1), url)
     logger.info(f"published {masked(url)}")

@@ -18,6 +18,7 @@ from typing import Any
 from ...stages.atomic import atomic_path, temporary_name
 from ...stages.errors import ConfigError, OutputError, PosedanceError, UnavailableError
 from .masking import masked
+from .once import once
 from .scratch import scratch
 
 FOLDED = re.compile(r"([a-z][a-z0-9+]+):/+(.*)", re.DOTALL)
@@ -138,6 +139,7 @@ def stated(info: Mapping[str, Any]) -> Statement:
     return Statement(size, f"{size} {said}")
 
 
+@once
 def statement(path: Path) -> str | None:
     """What a store says of the content of a URL's file (size, ETag or time); None where there is no file."""
     url = url_of(path)
@@ -167,6 +169,7 @@ def bytes_digest(url: str) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+@once
 def digest_at(path: Path) -> str:
     """SHA-256 of a URL's file, in hex, so that it is the same wherever the bytes lie.
 

@@ -85,7 +85,8 @@ def test_a_base_counts_by_the_files_that_are_used_or_by_its_name_on_the_hub(tmp_
             weights=weights,
         )
 
-    found = {str(path.relative_to(tmp_path)) for path in model_files(config(str(tmp_path / "svd"))).values()}
+    asked = config(str(tmp_path / "svd"))
+    found = {str(path.relative_to(tmp_path)) for path in model_files(asked.model, asked.weights).values()}
     assert found == {"control.bin", *(f"svd/{name}" for name in used)}
     one, other = step_keys(config("acme/svd")), step_keys(config("other/svd"))
     assert one["poses"] == other["poses"] and one["latents"] != other["latents"]

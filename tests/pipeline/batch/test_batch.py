@@ -1,6 +1,7 @@
 """Batches end to end on the tiny generator: what is shared, what survives a kill, what is given up."""
 
 import json
+import os
 import subprocess
 from collections import Counter
 from pathlib import Path
@@ -124,6 +125,50 @@ def test_status_tells_of_what_was_asked_for_last(inputs: Path, tmp_path: Path) -
     (tmp_path / "one.csv").write_text(f"pose,reference\n{inputs}/dance1.npz,{inputs}/ref6.png\n")
     assert batch(small_batch(tmp_path / "one.csv", tmp_path, steps=1)) == 0
     assert states() == {"dance1--ref6": "done"}
+
+
+def test_a_finished_video_needs_its_results_only(inputs: Path, tmp_path: Path) -> None:
+    """Also where one of them is lost, and where an earlier run kept the rest."""
+    manifest = inputs / "one.csv"
+    manifest.write_text("pose,reference\ndance1.npz,ref6.png\n")
+    folder = tmp_path / "dance1--ref6"
+    large = [folder / ".work" / name for name in ("latents.safetensors", "control.zip")]
+    assert batch(small_batch(manifest, tmp_path, steps=1, keep="all")) == 0
+    assert all(path.exists() for path in large)
+
+    def made_by(**options: Any) -> set[str]:
+        seen = len(list(events(tmp_path)))
+        assert batch(small_batch(manifest, tmp_path, steps=1, **options)) == 0
+        done = [event["task"] for event in list(events(tmp_path))[seen:] if event["event"] == "done"]
+        return {task.split("/")[-1].split("-")[0] for task in done}
+
+    assert made_by() == set() and not any(path.exists() for path in large)
+    result = (folder / "result.mp4").read_bytes()
+    (folder / "comparison.mp4").unlink()
+    assert made_by() == {"control", "comparison"}, "nothing is denoised for it"
+    assert made_by() == set() and not any(path.exists() for path in large)
+    (folder / "result.mp4").unlink()
+    assert made_by() == {"latents", "control", "result"}
+    assert (folder / "result.mp4").read_bytes() == result
+    assert not any(path.exists() for path in large)
+
+
+def test_damage_that_neither_size_nor_time_shows_is_found_by_verify(inputs: Path, tmp_path: Path) -> None:
+    manifest = inputs / "one.csv"
+    manifest.write_text("pose,reference\ndance1.npz,ref6.png\n")
+    assert batch(small_batch(manifest, tmp_path, steps=1)) == 0
+    result = tmp_path / "dance1--ref6" / "result.mp4"
+    (shared,) = (tmp_path / ".work" / "shared").glob("reference-*/.work/reference.npz")
+    whole = {path: path.read_bytes() for path in (result, shared)}
+    for path, content in whole.items():
+        time = path.stat().st_mtime_ns
+        path.write_bytes(bytes(len(content)))
+        os.utime(path, ns=(time, time))
+    assert batch(small_batch(manifest, tmp_path, steps=1)) == 0
+    assert result.read_bytes() != whole[result]
+    assert batch(small_batch(manifest, tmp_path, steps=1, verify=True)) == 0
+    assert result.read_bytes() == whole[result]
+    assert shared.read_bytes() == whole[shared]
 
 
 def test_a_step_is_forced_with_what_follows_from_it(inputs: Path, whole: Path) -> None:
@@ -308,7 +353,7 @@ def test_each_row_keeps_its_own_seed_and_shares_the_rest(inputs: Path, tmp_path:
     manifest = inputs / "seeds.csv"
     manifest.write_text("name,pose,reference,seed\na,dance1.npz,ref6.png,3\nb,dance1.npz,ref6.png,4\n")
     output = tmp_path / "out"
-    assert batch(small_batch(manifest, output, steps=1)) == 0
+    assert batch(small_batch(manifest, output, steps=1, keep="all")) == 0
     done = Counter(event["task"].split("-")[0] for event in events(output) if event["event"] == "done")
     assert done["settings"] == done["size"] == 1
     for name, seed in (("a", 3), ("b", 4)):

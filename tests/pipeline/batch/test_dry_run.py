@@ -25,7 +25,7 @@ def test_what_is_counted_is_what_the_batch_then_makes(tmp_path: Path) -> None:
     rows = ("pose,driving,reference", "dance1.npz,,ref1.png", "dance1.npz,,ref2.png", ",broken.mp4,ref1.png")
     manifest = tmp_path / "videos.csv"
     manifest.write_text("\n".join(rows))
-    job = small_batch(manifest, tmp_path / "out", attempts=1)
+    job = small_batch(manifest, tmp_path / "out", attempts=1, keep="all")
     text = dry_run(job)
     assert not (tmp_path / "out").exists()
     before = said(text)
