@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from ..stages.allocator import keep_freed_memory
 from ..stages.errors import PosedanceError
 from ..stages.threads import heed_usable_cpus
+from .character.config import CharacterConfig
 from .config import AnimateConfig, BatchConfig, ClipConfig, ConfigFile, JsonFile, StepName, explain, resolve
 from .job.masking import masked
 from .job.system_errors import told
@@ -90,6 +91,22 @@ def pose(
     from .animate.pose import pose as find_poses
 
     for path in find_poses(resolve(ClipConfig, options, config)):
+        print(path)
+
+
+@app.command
+def character(
+    *,
+    options: Annotated[CharacterConfig, Parameter(name="*")] = CharacterConfig(),  # noqa: B008 (immutable)
+    config: ConfigFile = None,
+) -> None:
+    """Make a reference image in a pose of the dance, from a prompt or from a picture of somebody.
+
+    Several seeds side by side in sheet.png; that with the pose nearest to the asked one is reference.png.
+    """
+    from .character.character import character as make_character
+
+    for path in make_character(resolve(CharacterConfig, options, config)):
         print(path)
 
 

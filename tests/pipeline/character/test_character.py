@@ -1,0 +1,184 @@
+"""`character`, as a user types it: the chosen pose, the seeds, going on after a stop, what is refused."""
+
+import json
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from helpers import FPS, SIZE
+
+from posedance.datasets.puppets.render import make_character, make_motion, render
+from posedance.pipeline.character import character as room
+from posedance.pipeline.character.character import asked_pose, character
+from posedance.pipeline.character.config import CharacterConfig
+from posedance.pipeline.cli import main
+from posedance.stages.errors import ConfigError, PoseError
+from posedance.stages.image.families import new_module
+from posedance.stages.image.tiny import tiny_pipeline
+from posedance.stages.media.picture import read_picture, write_png
+from posedance.stages.pose.base import Detections
+from posedance.stages.pose.choose import best_frame, first_frame, frontality, pose_error
+from posedance.stages.pose.files import load_poses, save_poses
+from posedance.stages.types import NUM_KEYPOINTS, PoseSequence
+
+
+def dance(count=6) -> PoseSequence:
+    drawn = [render(make_character(5), make_motion(3, FPS), frame, *SIZE) for frame in range(count)]
+    return PoseSequence(
+        np.stack([d.keypoints for d in drawn]), np.stack([d.scores for d in drawn]), SIZE, FPS
+    )
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory) -> Path:
+    """A folder as `convert` writes it, and a dance beside it."""
+    folder = tmp_path_factory.mktemp("base")
+    pipeline = tiny_pipeline("sd15")
+    pipeline.save_pretrained(folder / "model")
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        narrow = {"in_channels": (8,), "out_channels": (8,), "groups": (1,), "stem_channels": 8}
+        new_module(pipeline.unet, **narrow).save_pretrained(folder / "model/controlnext")
+    save_poses(folder / "dance.npz", dance())
+    return folder
+
+
+def asked(base: Path, output: Path, **changes) -> CharacterConfig:
+    small = {"width": 64, "height": 96, "canvas": 96, "steps": 1, "seeds": 2}
+    named = {"pose": base / "dance.npz", "base": str(base / "model"), "prompt": "a dancer in red"}
+    return CharacterConfig.model_validate(small | named | {"output": output} | changes)
+
+
+class Sees:
+    """An estimator that finds the asked pose, each time shifted by other pixels; None stands for nobody."""
+
+    def __init__(self, pose: PoseSequence, offsets: list[float | None]) -> None:
+        self.pose, self.offsets = pose, iter(offsets)
+
+    def setup(self):
+        pass
+
+    def start(self, *, static=False):
+        pass
+
+    def close(self):
+        pass
+
+    def __call__(self, frames):
+        off = next(self.offsets)
+        if off is None:
+            return [Detections(np.zeros((0, NUM_KEYPOINTS, 2)), np.zeros((0, NUM_KEYPOINTS))) for _ in frames]
+        return [Detections(self.pose.keypoints + off, self.pose.scores) for _ in frames]
+
+
+def seen_by(monkeypatch, config: CharacterConfig, offsets: list[float | None]) -> None:
+    pose = asked_pose(config, load_poses(config.pose))
+    monkeypatch.setattr("posedance.pipeline.animate.tools.estimator_of", lambda options: Sees(pose, offsets))
+
+
+def test_the_truest_of_the_seeds_is_the_reference(base, tmp_path, monkeypatch, caplog):
+    config = asked(base, tmp_path, seeds=3, seed=7)
+    seen_by(monkeypatch, config, [9.0, 1.0, None])
+    with caplog.at_level("INFO", "posedance"):
+        paths = character(config)
+    assert [path.name for path in paths] == ["reference.png", "sheet.png", "character.json"]
+    record = json.loads((tmp_path / "character.json").read_text())
+    assert record["seed"] == 8 and record["pose_errors"]["9"] is None
+    assert record["pose_errors"]["8"] == pytest.approx(2**0.5 / 96, abs=1e-3)
+    assert "model.safetensors" in record["weights"]["base"]
+    made = read_picture(tmp_path / ".work/seed-8.png")
+    assert np.array_equal(read_picture(tmp_path / "reference.png"), made)
+    assert made.shape == (96, 64, 3) and made.std() > 1
+    assert read_picture(tmp_path / "sheet.png").shape[1] == 4 * 64
+    assert "seed 8 is taken: its pose is 1.5% of the height off" in caplog.text
+    assert not np.array_equal(made, read_picture(tmp_path / ".work/seed-7.png"))
+
+
+def test_more_seeds_paint_only_the_new_ones_and_another_prompt_all(base, tmp_path, monkeypatch):
+    painted = []
+    paint = room.Painter.paint
+    monkeypatch.setattr(room.Painter, "paint", lambda *a: painted.append(a[2]) or paint(*a))
+    for changes, seeds in (
+        ({}, [0, 1]),
+        ({}, []),
+        ({"seeds": 3}, [2]),
+        ({"seeds": 3, "prompt": "a dancer in blue"}, [0, 1, 2]),
+    ):
+        config = asked(base, tmp_path, **changes)
+        seen_by(monkeypatch, config, [None] * 3)
+        painted.clear()
+        character(config)
+        assert painted == seeds
+
+
+def test_no_pose_found_is_said(base, tmp_path, monkeypatch, caplog):
+    config = asked(base, tmp_path)
+    seen_by(monkeypatch, config, [None, None])
+    with caplog.at_level("INFO", "posedance"):
+        character(config)
+    assert "in none of them was a person found" in caplog.text
+
+
+def test_a_picture_to_begin_from(base, tmp_path, monkeypatch):
+    red = np.full((100, 70, 3), (200, 30, 30), np.uint8)
+    write_png(tmp_path / "who.png", red)
+    made = []
+    for strength in (0.3, 1.0):
+        config = asked(
+            base, tmp_path / "out", picture=tmp_path / "who.png", strength=strength, steps=4, seeds=1
+        )
+        seen_by(monkeypatch, config, [None])
+        character(config)
+        made.append(read_picture(tmp_path / "out/reference.png").astype(int))
+    assert not np.array_equal(*made)
+
+
+def test_what_is_missing_is_told(base, tmp_path, capsys):
+    full = ["--base", str(base / "model"), "--pose", str(base / "dance.npz"), "--prompt", "x"]
+    for left_out in (0, 2, 4):
+        words = [*full[:left_out], *full[left_out + 2 :], "-o", str(tmp_path)]
+        assert main(["character", *words]) == 2
+        assert f"{'--driving' if left_out == 2 else full[left_out]} is missing" in capsys.readouterr().err
+
+
+def test_the_frame_is_the_users(base, tmp_path):
+    poses = dance()
+    for frame in (0, 4):
+        pose = asked_pose(asked(base, tmp_path, frame=frame), poses)
+        assert pose.size == (64, 96) and len(pose) == 1
+    with pytest.raises(ConfigError, match="--frame 9: the dance has 6 frames"):
+        asked_pose(asked(base, tmp_path, frame=9), poses)
+    gone = poses.scores.copy()
+    gone[2] = 0
+    with pytest.raises(PoseError, match="nobody is in frame 2"):
+        asked_pose(asked(base, tmp_path, frame=2), PoseSequence(poses.keypoints, gone, SIZE, FPS))
+
+
+def test_the_best_frame_faces_the_viewer_with_both_hands():
+    points = np.zeros((4, NUM_KEYPOINTS, 2), np.float32) + 50
+    points[:, [5, 11]] += (20, 0)  # the dancer's left is right of the viewer
+    points[:, [11, 12]] += (0, 25)
+    scores = np.ones((4, NUM_KEYPOINTS), np.float32)
+    scores[0] = 0
+    scores[1, 91:112] = 0  # the left hand is hidden
+    points[2, [5, 6]] = points[2, [6, 5]]  # from behind
+    poses = PoseSequence(points, scores, (200, 200), Fraction(15))
+    assert best_frame(poses) == 3
+    assert first_frame(poses) == 1
+    turned = frontality(poses)
+    assert turned[0] == turned[2] == 0 and turned[1] == turned[3] > 0.5
+    nobody = PoseSequence(points, 0 * scores, (200, 200), Fraction(15))
+    for choose in (best_frame, first_frame):
+        with pytest.raises(PoseError, match="nobody is in any frame"):
+            choose(nobody)
+
+
+def test_pose_error_is_in_picture_heights():
+    pose = dance(1)
+    larger = PoseSequence(2 * pose.keypoints, pose.scores, (2 * SIZE[0], 2 * SIZE[1]), FPS)
+    assert pose_error(larger, pose) == pytest.approx(0, abs=1e-6)
+    moved = PoseSequence(pose.keypoints + np.float32([0, 0.1 * SIZE[1]]), pose.scores, SIZE, FPS)
+    assert pose_error(moved, pose) == pytest.approx(0.1, abs=1e-5)
+    assert pose_error(PoseSequence(pose.keypoints, 0 * pose.scores, SIZE, FPS), pose) is None
