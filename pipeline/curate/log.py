@@ -81,7 +81,7 @@ class Log:
             assert outcome is not None
             counts["failed"] += 1
             end = "failed" if event == "retry" else "was the last one: given up"
-            logger.warning(f"{task.name}: attempt {tries} {end}: {outcome.error}")
+            logger.warning(f"{task.item}: attempt {tries} {end}: {outcome.error}")
         if event in ("done", "skip", "quarantine") and self._bar is not None:
             self._bar.update()
         self._tell()

@@ -60,6 +60,7 @@ def run_phase(
         if event == "quarantine" and outcome is not None:
             record = {
                 "key": task.work.key,
+                "item": task.item,
                 "stage": phase,
                 "error": outcome.error,
                 "attempts": tries,

@@ -108,7 +108,7 @@ class Known:
         if state.given_up is not None and not self.config.retry_quarantined:
             return None
         work = LookWork(self.root, source, self.config, source_key(source, self.keys))
-        return Task(source.identity, "look", 0, work, item=source.identity)
+        return Task(source.identity, "look", 0, work, item=source.name)
 
     def to_finish(self, state: SourceState) -> list[Task]:
         """The tasks of the clips of a source that are to be measured further, or encoded."""
@@ -125,7 +125,8 @@ class Known:
                 continue
             key, name = self.keys.of_clip(look.content, clip), clip_task(look.content, clip)
             work = ClipWork(self.root, look.content, look.info, each.found, self.config, key, forced)
-            tasks.append(Task(name, "clip", 0, work, item=name))
+            where = f"{state.source.name} from frame {clip.start_frame}"
+            tasks.append(Task(name, "clip", 0, work, item=where))
         return tasks
 
     def _forced(self, state: SourceState, clip: ClipState) -> bool:

@@ -39,7 +39,7 @@ def status(root: Path) -> str:
         why: Any = read_json(path)
         if isinstance(why, dict):
             lines.append(
-                f"given up: {path.stem}: {why['stage']}, after {why['attempts']} attempts: {why['error']}"
+                f"given up: {why['item']}: {why['stage']}, after {why['attempts']} attempts: {why['error']}"
             )
     return "\n".join(lines)
 

@@ -32,6 +32,10 @@ VERSIONS = {"clips": 1, "frames": 1, "sparse": 1, "dense": 1, "encoded": 1, "gui
 """Raised when a step gives other results than before."""
 
 
+DEATH = "the worker died"
+"""How the error of a task begins whose worker died (`ray_pool.py`)."""
+
+
 @dataclass(frozen=True, slots=True)
 class Keys:
     """What decides each step's result, of a config: apart from source and clip."""
@@ -209,10 +213,11 @@ def quarantine_path(root: Path, task: str) -> Path:
 
 
 def given_up(root: Path, task: str, key: Key) -> str | None:
-    """Why a task was given up, if it was, with this key."""
+    """Why a task was given up, if it was, with this key. Of a death only that: the rest always differs."""
     record = read_json(quarantine_path(root, task))
     if isinstance(record, dict) and record.get("key") == key:
-        return f"{record['error']} (after {record['attempts']} attempts)"
+        error = DEATH if record["error"].startswith(DEATH) else record["error"]
+        return f"{error} (after {record['attempts']} attempts)"
     return None
 
 

@@ -207,7 +207,7 @@ def test_a_function_that_fails_costs_its_clip_alone_until_it_is_tried_again(
     found = rows(output)
     assert found["still.mp4", 0]["reason"] == "frozen"
     assert found["two.mp4", 0]["reason"] == "given up: RuntimeError: not today (after 1 attempts)"
-    assert "not today" in status(output)
+    assert "given up: two.mp4 from frame 0: clip, after 1 attempts: RuntimeError: not today" in status(output)
     monkeypatch.setenv("MOOD", "good")
     assert curate(config_of(raw, output, **own)) == 3, "not tried again"
     assert curate(config_of(raw, output, **own, retry_quarantined=True)) == 0
