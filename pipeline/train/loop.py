@@ -9,6 +9,7 @@ gradients: they learn what one process would.
 
 import logging
 import math
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
@@ -69,8 +70,25 @@ class Task(Protocol):
         ...
 
 
+SHARDING = {
+    "ACCELERATE_USE_FSDP": "FSDP",
+    "ACCELERATE_USE_DEEPSPEED": "DeepSpeed",
+    "ACCELERATE_USE_MEGATRON_LM": "Megatron-LM",
+}
+"""What `accelerate launch` sets for its launched processes where its config asks for these."""
+
+
 def processes() -> Accelerator:
-    """This process among those that train together. What else asks accelerate for it must come later."""
+    """This process among those that train together. What else asks accelerate for it must come later.
+
+    Raises ConfigError where accelerate is configured to cut the model in shards: nothing here would be cut.
+    """
+    for variable, name in SHARDING.items():
+        if os.environ.get(variable, "").lower() in ("true", "1", "yes"):
+            raise ConfigError(
+                f"accelerate is configured for {name}, but each process of a training holds the whole model: "
+                "leave it out; gradient_checkpointing, lora_rank, loop.eight_bit and learn save memory"
+            )
     return Accelerator(kwargs_handlers=[InitProcessGroupKwargs(timeout=PATIENCE)])
 
 

@@ -9,7 +9,7 @@ from posedance.pipeline.train.data import DataConfig, make_shards
 from posedance.pipeline.train.encoder import EncoderConfig, train_encoder
 from posedance.pipeline.train.train import train
 from posedance.pipeline.train.vae import VaeConfig, train_vae
-from posedance.stages.errors import OutputError
+from posedance.stages.errors import ConfigError, OutputError
 
 
 def start(name, config, base, folder):
@@ -58,3 +58,11 @@ def test_what_lies_in_place_of_the_model_is_not_removed(config, base, tmp_path):
     assert notes.read_text() == "mine"
     notes.rename(tmp_path / "notes.txt")
     train(settings)  # its own model is replaced
+
+
+@pytest.mark.parametrize("name", ["FSDP", "DEEPSPEED"])
+def test_a_config_of_accelerate_that_would_be_ignored_is_refused(name, config, base, tmp_path, monkeypatch):
+    monkeypatch.setenv(f"ACCELERATE_USE_{name}", "true")
+    with pytest.raises(ConfigError, match=r"each process of a training holds the whole model: leave it out"):
+        train(config(base, tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
