@@ -131,7 +131,7 @@ GRAPH = (
         writes=(".work/control.zip",),
         decided_by=decided.control,
         make=steps.control,
-        version=2,
+        version=3,
     ),
     Step(
         name="latents",

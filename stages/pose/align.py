@@ -4,7 +4,7 @@ A fit maps fractions of the driver's frame to fractions of the reference's, valu
 y. It applies to body, hands and face alike and leaves the scores as they are. Three ways:
 
     published   the published least squares, kept as it is: it shrinks the skeleton as the motion grows
-    robust      lengths of bones: does not shrink, never turns the skeleton over
+    robust      lengths of bones and the head: does not shrink, never turns the skeleton over
     none        the driver's whole frame inside the reference's, keeping its aspect
 """
 
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import PoseError
-from ..media.placement import Placement, Size, centre_crop
+from ..media.placement import Placement, Size
 from ..types import PoseSequence
 from . import skeleton
 from .skeleton import BODY_LIMBS, VISIBLE
@@ -24,13 +24,24 @@ FITTED_JOINTS = [0, 1, 2, 5, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17]
 """OpenPose body points that enter a fit (published): all but elbows and wrists."""
 
 BONES = (
-    (2, 3), (3, 4), (5, 6), (6, 7), (8, 9), (9, 10), (11, 12), (12, 13), (2, 5), (8, 11), (14, 15), (16, 17),
+    (2, 3), (3, 4), (5, 6), (6, 7), (8, 9), (9, 10), (11, 12), (12, 13), (8, 11), (2, 5), (14, 15), (16, 17),
 )  # fmt: skip
-"""Pairs of OpenPose body points that stay equally far apart: arms, legs, shoulders, hips, eyes and ears. From
+"""Pairs of OpenPose body points that stay equally far apart: arms, legs, hips, shoulders, eyes and ears. From
 shoulder to hip is none: that stretches with raised arms, and where the dancer leans."""
 
-BONE_WEIGHTS = (1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 0.5, 0.5)
-"""What each bone counts for in a fit: those of the face less, since a head turns more than a body."""
+BONE_WEIGHTS = (1, 1, 1, 1, 1, 1, 1, 1, 1, 0.5, 0.5, 0.5)
+"""What each bone counts for in a fit: shoulders less, since they draw in while arms are raised, and those of
+the head less, since it turns more than a body."""
+
+HEAD = [0, 14, 15, 16, 17]
+"""Nose, eyes and ears. The nose lies in front, so while a head turns, one way they come nearer to each other
+and another way they part: their spread hardly changes. Of 144 dances of drawn dancers beside a picture of
+head and shoulders it told the size within 3 % in all; the distance of the eyes in 81 %, that of the shoulders
+in 56 %. Where all five show, it stands for the bones between them."""
+
+HEAD_WEIGHT = 2
+"""What it counts for: with this all 576 dances beside pictures cut at feet, knees, waist and chest are within
+2.5 %."""
 
 FULL_LENGTH = 0.9
 """Quantile of a bone's lengths over the frames that is taken for its length seen from the side: nearly the
@@ -166,11 +177,6 @@ ALIGNMENTS: dict[str, Callable[[PoseSequence, PoseSequence], Alignment]] = {
 }
 
 
-def cover_alignment(size: Size, width: int, height: int) -> Alignment:
-    """Where keypoints go when their picture of `size` is brought to width x height by `fit_cover`."""
-    return placed_alignment(centre_crop(size, (width, height)))
-
-
 def placed_alignment(placement: Placement) -> Alignment:
     """Where keypoints go when their picture is placed so (`stages.media.picture.place`)."""
     (width, height), scaled, (x, y) = placement.size, placement.scaled, placement.corner
@@ -209,15 +215,31 @@ def _inside(fractions: np.ndarray) -> np.ndarray:
 def _bone_ratios(
     points: np.ndarray, seen: np.ndarray, target: np.ndarray, visible: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Length of each bone that both show in `target` [18, 2] over that in `points` [T, 18, 2]; its weight."""
+    """Length of each bone that both show, and spread of the head, in `target` [18, 2] over that in `points`
+    [T, 18, 2]; the weight of each."""
     ratios, weights = [], []
+    heads = _spread(points, seen, HEAD), _spread(target[None], visible[None], HEAD)
+    if min(heads) > 0:
+        ratios.append(heads[1] / heads[0])
+        weights.append(HEAD_WEIGHT)
     for (a, b), weight in zip(BONES, BONE_WEIGHTS, strict=True):
+        if a in HEAD and min(heads) > 0:
+            continue
         length = _length(points, seen, a, b, FULL_LENGTH)
         wanted = math.dist(target[a], target[b]) if visible[a] and visible[b] else 0.0
         if length > 0 and wanted > 0:
             ratios.append(wanted / length)
             weights.append(weight)
     return np.array(ratios), np.array(weights)
+
+
+def _spread(points: np.ndarray, seen: np.ndarray, joints: list[int]) -> float:
+    """Median over the frames that show all these joints of their distance from their middle; 0 for none."""
+    shown = points[seen[:, joints].all(1)][:, joints]
+    if not len(shown):
+        return 0.0
+    away = shown - shown.mean(1, keepdims=True)
+    return float(np.median(np.sqrt((away**2).sum((1, 2)))))
 
 
 def _length(points: np.ndarray, seen: np.ndarray, a: int, b: int, quantile: float) -> float:

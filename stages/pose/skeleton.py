@@ -13,15 +13,6 @@ FACE = slice(23, 91)
 LEFT_HAND = slice(91, 112)
 RIGHT_HAND = slice(112, 133)
 
-BODY_NAMES = (
-    "nose", "left eye", "right eye", "left ear", "right ear",
-    "left shoulder", "right shoulder", "left elbow", "right elbow", "left wrist", "right wrist",
-    "left hip", "right hip", "left knee", "right knee", "left ankle", "right ankle",
-)  # fmt: skip
-FEET_NAMES = (
-    "left big toe", "left small toe", "left heel", "right big toe", "right small toe", "right heel",
-)  # fmt: skip
-
 LEFT_SHOULDER, RIGHT_SHOULDER = 5, 6
 
 NUM_OPENPOSE = 134

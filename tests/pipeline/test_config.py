@@ -8,6 +8,7 @@ from typing import TypeGuard, get_args
 import pytest
 from pydantic import BaseModel
 
+from posedance import configs
 from posedance.pipeline import cli_train
 from posedance.pipeline.animate.dance import person_of
 from posedance.pipeline.config import (
@@ -46,6 +47,19 @@ def test_a_person_is_a_number_or_a_point(tmp_path: Path) -> None:
         file.write_text(f"person: {text}\n")
         with pytest.raises(ConfigError, match=r"person"):
             resolve(AnimateConfig, AnimateConfig(), file)
+
+
+def test_the_published_configuration_takes_the_published_poses() -> None:
+    file = Path(configs.__path__[0], "animate", "published.yaml")
+    assert resolve(AnimateConfig, AnimateConfig(), file).estimator.name == "dwpose"
+    told = " ".join(line.removeprefix("# ") for line in file.read_text().splitlines() if line.startswith("#"))
+    for what in (
+        "downloaded at first use",
+        "--estimator.model",
+        "--estimator.detector",
+        "--estimator.name mediapipe",
+    ):
+        assert what in told, "what to do without DWPose's files"
 
 
 def test_seconds_in_yaml_are_exact(tmp_path: Path) -> None:

@@ -6,21 +6,26 @@ import subprocess
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
+import torch
 from helpers import add_dance, add_picture, command, made_at, wait_for
 
 from posedance.datasets.puppets.render import make_character, reference_pose, render
 from posedance.pipeline.animate.animate import animate
-from posedance.pipeline.animate.graph import STEPS
+from posedance.pipeline.animate.graph import STEPS, run, step_keys
+from posedance.pipeline.animate.tools import Tools
 from posedance.pipeline.config import AnimateConfig, EncodeConfig, WindowConfig, resolve
+from posedance.pipeline.job.job import open_job
 from posedance.stages.atomic import temporary_name
 from posedance.stages.errors import ConfigError, PosedanceError, PoseError
 from posedance.stages.media.frames import StoredFrames
 from posedance.stages.media.picture import read_picture, write_png
 from posedance.stages.media.video import Clip, probe, read_frames
 from posedance.stages.pose.files import load_poses, save_poses
+from posedance.stages.svd.generator import SvdGenerator
 from posedance.stages.types import PoseSequence
 
 FPS = Fraction(15)
@@ -294,6 +299,28 @@ def test_a_padded_picture_is_whole_and_the_result_has_its_shape(tmp_path: Path) 
     drawn = StoredFrames(tmp_path / "out" / ".work" / "control.zip")[0:1][0]
     assert drawn.shape == (96, 64, 3)
     assert probe(tmp_path / "out" / "comparison.mp4").num_frames == 3
+
+
+@pytest.mark.parametrize("plan", ["even", "published"])
+def test_a_recipe_shrinks_the_picture_as_published(
+    tmp_path: Path, plan: Literal["even", "published"]
+) -> None:
+    """Without antialiasing, so that the fine stripes of this one become moire; else they become grey."""
+    add_dance(tmp_path, "poses", 2, 5)
+    add_picture(tmp_path, "ref", 6)
+    stripes = np.zeros((256, 144, 3), np.uint8)
+    stripes[::2] = 255
+    write_png(tmp_path / "ref.png", stripes)
+    job = config(tmp_path, tmp_path / "out", window=WindowConfig(size=4, overlap=1, plan=plan))
+    shown: list[np.ndarray] = []
+
+    def denoise(generator: SvdGenerator, control: Path, image: np.ndarray, *rest: object, **options: object):
+        shown.append(image)
+        return torch.zeros(6, 4, 12, 8)
+
+    with open_job(job.output) as opened:
+        run(opened, STEPS["latents"], job, step_keys(job), Tools(denoise=denoise))
+    assert (shown[0].std() > 20) == (plan == "published")
 
 
 def test_a_dancer_who_would_not_be_seen_is_refused_before_the_model_runs(tmp_path: Path) -> None:

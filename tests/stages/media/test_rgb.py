@@ -70,6 +70,49 @@ def test_pixels_are_square_in_every_container(tmp_path, make_video, suffix, aspe
         assert abs(height - DISC) <= 2
 
 
+def name_display_size(path: Path, width: int, height: int) -> None:
+    """Let a Matroska file's track name the size to show it in, in place of its element for colours.
+
+    FFmpeg's muxer writes it only where the encoder's data do too, so the bytes are changed here (RFC 9559).
+    """
+    data = path.read_bytes()
+    pixel_height = data.index(b"\xba\x81" + bytes([height]))
+    start = data.index(b"\x55\xb0", pixel_height)
+    length = 3 + (data[start + 2] & 127)
+    size = b"\x54\xb0\x81" + bytes([width]) + b"\x54\xba\x81" + bytes([height])
+    void = bytes([0xEC, 0x80 | length - len(size) - 2])
+    data = data.replace(b"\x54\xb2\x81\x04", b"\x54\xb2\x81\x00")  # DisplayUnit: pixels, not "unknown"
+    path.write_bytes(data[:start] + (size + void).ljust(length, b"\0") + data[start + length :])
+
+
+@pytest.mark.parametrize(("suffix", "codec"), [(".mkv", "libvpx-vp9"), (".mov", "qtrle")])
+def test_an_aspect_that_the_container_alone_names_counts(tmp_path, make_video, suffix, codec):
+    """Neither codec has a place for it in its own data."""
+    aspect, pixels = Fraction(4, 3), "rgb24" if codec == "qtrle" else "yuv420p"
+
+    def prepare(stream) -> None:
+        set_aspect(aspect)(stream)
+        stream.codec_context.color_primaries = stream.codec_context.color_trc = 1  # BT.709
+
+    path = make_video(
+        tmp_path / f"v{suffix}",
+        4,
+        size=(144, 108),
+        codec=codec,
+        pix_fmt=pixels,
+        options={"crf": "10", "cpu-used": "8"} if codec == "libvpx-vp9" else {},
+        draw=squeezed_disc(aspect),
+        prepare=prepare,
+    )
+    if suffix == ".mkv":
+        name_display_size(path, 192, 108)
+    info = probe(path)
+    assert (info.width, info.height) == (192, 108)
+    for frame in read_frames(path, Clip()):
+        assert frame.shape == (108, 192, 3)
+        assert max(abs(side - DISC) for side in extent(frame)) <= 2
+
+
 @pytest.mark.parametrize(("aspect", "rotation"), [*product([Fraction(3, 2), Fraction(2, 3)], [-90, 90, 180])])
 def test_pixels_become_square_before_the_picture_is_turned(tmp_path, make_video, aspect, rotation):
     def prepare(stream) -> None:
