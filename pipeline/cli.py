@@ -138,19 +138,27 @@ def batch(
 
 
 @app.command
-def status(folder: Path) -> None:
+def status(folder: Path, *, json: Annotated[bool, Parameter(negative="")] = False) -> None:
     """Show how far a batch or a curation is, running or not, from any terminal.
 
     Parameters
     ----------
     folder
         Its output folder.
+    json
+        Print all of it as JSON, of a batch.
     """
+    from json import dumps
+
+    from .batch.status import report
     from .batch.status import status as look
     from .curate.status import is_curation
     from .curate.status import status as look_at_curation
 
-    show(look_at_curation(folder) if is_curation(folder) else look(folder))
+    if json:
+        show(dumps(report(folder), indent=1))
+    else:
+        show(look_at_curation(folder) if is_curation(folder) else look(folder))
 
 
 @app.command

@@ -1,5 +1,6 @@
 """What tests of several folders set up: small inputs, commands as processes, what a job folder holds."""
 
+import json
 import subprocess
 import sys
 import time
@@ -40,6 +41,12 @@ def small_batch(manifest: Path, output: Path, **changes: Any) -> BatchConfig:
     """A batch of the tiny model, in this process."""
     fields = {"model": "tiny-random", "steps": 2, "executor": "local", "attempts": 2, **changes}
     return BatchConfig(manifest=manifest, output=output, **fields)
+
+
+def listed(output: Path) -> list[list[str]]:
+    """What the index.html of a batch lists: [name, state, the result's file or why there is none]."""
+    page = (output / "index.html").read_text()
+    return json.loads(page.split('type="application/json">')[1].split("</script>")[0])
 
 
 def command(name: str, options: dict[str, Any]) -> list[str]:

@@ -33,11 +33,12 @@ from ..workers.ray_actor import refuse_cluster, start_ray
 from ..workers.ray_pool import OnRay, Pool
 from ..workers.resources import Shares, describe, share_out
 from ..workers.scheduler import Scheduler
+from .index import write_index
 from .log import Log
 from .plan import Plan, find_items, forget_from, plan_items, shard_of, tasks_of
 from .publishing import Publisher
 from .stages import StepStage, cancel_mark, shared_folder
-from .status import BEATS, EVENTS, items_path, quarantine_path, state_of, states_of, write_index
+from .status import BEATS, EVENTS, items_path, quarantine_path, state_of, states_of
 
 logger = logging.getLogger(__name__)
 

@@ -17,14 +17,17 @@ from ..animate.graph import GRAPH
 from ..job.job import write_text
 from ..progress import LOG_INTERVAL_S
 from ..workers.executor import Outcome, Task
-from .status import EVENTS, ItemState, progress_path, states_of, table, write_index
+from .index import write_index
+from .status import EVENTS, ItemState, progress_path, states_of, table
 
 logger = logging.getLogger(__name__)
 
 PROGRESS_S = 1.0
 """The file that `status` reads, and the table, are written at most this often, in seconds."""
 INDEX_S = 30.0
-"""index.html is written anew at most this often while videos become done, in seconds."""
+"""index.html is written anew at most this often while videos become done, in seconds,"""
+INDEX_PART = 0.02
+"""and takes no more than this part of the driver's time: it reads the records of all videos."""
 
 
 class Log:
@@ -47,7 +50,8 @@ class Log:
         self._seconds: defaultdict[str, float] = defaultdict(float)
         self._done: Counter[str] = Counter()
         self._skipped = self._retries = 0
-        self._told = self._indexed = 0.0
+        self._videos, self._left = 0, num_items
+        self._told = self._index_due = 0.0
         terminal = sys.stderr.isatty()
         interval = 0.2 if terminal else LOG_INTERVAL_S
         self._bar = tqdm(
@@ -102,8 +106,11 @@ class Log:
             self._retries += event == "retry"
             end = "failed" if event == "retry" else "was the last one: given up"
             logger.warning(f"{task.name}: attempt {tries} {end}: {outcome.error}")
-        if step == GRAPH[-1].name and event in ("done", "skip"):
-            self._bar.update()
+        if step == GRAPH[-1].name and event in ("done", "skip", "quarantine", "drop"):
+            self._left -= 1
+            if event in ("done", "skip"):
+                self._videos += 1
+                self._bar.update()
 
     def _tell(self, ended: float | None = None) -> None:
         """Write what `status` reads, and show the same table under the bar of a terminal."""
@@ -114,7 +121,9 @@ class Log:
         workers = {} if ended else self.workers()
         stages = {name: {**counts, "workers": workers.get(name, 0)} for name, counts in self._stages.items()}
         with self.spared(self._progress.name):
-            write_text(self._progress, json.dumps({"began": self._began, "ended": ended, "stages": stages}))
+            videos = [self._videos, self._left]
+            progress = {"began": self._began, "ended": ended, "videos": videos, "stages": stages}
+            write_text(self._progress, json.dumps(progress))
         if self._terminal:
             lines = table(stages, now - self._began)
             while len(self._rows) < len(lines):
@@ -129,10 +138,10 @@ class Log:
             f"{stage} {counts['running']}" for stage, counts in stages.items() if counts.get("running")
         ]
         self._bar.set_postfix_str(", ".join(running), refresh=False)
-        if ended is None and now - self._indexed > INDEX_S:
-            self._indexed = now
+        if ended is None and now > self._index_due:
             with self.spared("index.html"):
                 write_index(self._root, states_of(self._root))
+            self._index_due = time.time() + max(INDEX_S, (time.time() - now) / INDEX_PART)
 
     @contextmanager
     def spared(self, name: str) -> Iterator[None]:

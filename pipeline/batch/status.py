@@ -2,25 +2,30 @@
 
 import errno
 import fcntl
-import html
 import json
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from datetime import timedelta
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from ...stages.errors import ConfigError
-from ..animate.graph import GRAPH, STEPS
-from ..job.job import Job, read_record, write_text
+from ..animate.graph import GRAPH
+from ..job.job import Job, read_record
 from ..job.system_errors import NO_LOCKS
 
 BEATS = Path(".work", "workers")
 """Where workers say, one file each, what they do."""
+SHOWN = 20
+"""Workers, and videos given up, that `status` lists."""
 RUNNING = {True: "running", False: "not running", None: "whether it runs cannot be told here (no file locks)"}
 EVENTS = "events.jsonl"
 """What happened, one JSON object a line."""
+
+
+Status = Literal["done", "quarantined", "waiting"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +33,7 @@ class ItemState:
     """One video of a batch. `stage`, `error` and `attempts` tell why it was given up."""
 
     name: str
-    status: Literal["done", "quarantined", "waiting"]
+    status: Status
     stage: str = ""
     error: str = ""
     attempts: int = 0
@@ -99,36 +104,94 @@ def state_of(root: Path, name: str, keys: dict[str, str]) -> ItemState:
     return ItemState(name, "waiting")
 
 
-def status(root: Path) -> str:
-    """What `run.py status` prints. Raises ConfigError for a folder without a batch."""
-    states = states_of(root)
-    counts, running = Counter(state.status for state in states), is_running(root)
-    lines = [
-        f"{len(states)} videos: {counts['done']} done, {counts['quarantined']} given up, "
-        f"{counts['waiting']} waiting; {RUNNING[running]}",
-    ]
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What the driver of a batch, or of one shard ("0/2"), said last.
+
+    `videos` are those that it made so far, `left` those that it is still to make; `ended` is None while it
+    runs and where it was killed.
+    """
+
+    shard: str
+    seconds: float
+    ended: float | None
+    videos: int
+    left: int
+    stages: dict[str, dict[str, int]]
+
+    @property
+    def per_hour(self) -> float:
+        """Videos an hour, since the run began."""
+        return 3600 * self.videos / max(self.seconds, 1e-3)
+
+
+def runs_of(root: Path, running: bool | None) -> list[Run]:
+    """The last runs of a batch: one of the whole, or one for each shard."""
+    found = []
     for part in sorted(current_parts(root)):
         path = progress_path(root, part)
         progress = read_json(path)
         if isinstance(progress, dict):
-            shard = part.removeprefix("-").replace("-of-", "/")
-            seconds = (progress["ended"] or (time.time() if running else path.stat().st_mtime)) - progress[
-                "began"
-            ]
-            lines += ["", f"{f'shard {shard}' if shard else 'last run'}: {seconds:.0f} s"]
-            lines += table(progress["stages"], seconds)
-    beats = [beat for path in sorted((root / BEATS).glob("*/*.json")) for beat in worker(path)]
-    lines += [
+            until = progress["ended"] or (time.time() if running else path.stat().st_mtime)
+            shard, seconds = part.removeprefix("-").replace("-of-", "/"), until - progress["began"]
+            made, left = progress["videos"]
+            found.append(Run(shard, seconds, progress["ended"], made, left, progress["stages"]))
+    return found
+
+
+def report(root: Path) -> dict[str, Any]:
+    """How far a batch is, in numbers: what `run.py status --json` prints.
+
+    Raises ConfigError for a folder without a batch.
+    """
+    states, running = states_of(root), is_running(root)
+    runs = runs_of(root, running)
+    going = [run for run in runs if running and run.ended is None]
+    counts = Counter(state.status for state in states)
+    per_hour = sum(run.per_hour for run in going)
+    eta_s = max((3600 * run.left / run.per_hour for run in going if run.videos), default=None)
+    beats = (beat for path in sorted((root / BEATS).glob("*/*.json")) for beat in worker(path))
+    return {
+        "videos": {"all": len(states), **{status: counts[status] for status in get_args(Status)}},
+        "running": running,
+        "videos_per_hour": round(per_hour, 3) if going else None,
+        "eta_seconds": None if eta_s is None else round(eta_s),
+        "runs": [asdict(run) for run in runs],
+        "workers": [beat for beat in beats if beat["task"]] if running else [],
+        "given_up": [asdict(state) for state in states if state.status == "quarantined"],
+    }
+
+
+def status(root: Path) -> str:
+    """What `run.py status` prints. Raises ConfigError for a folder without a batch."""
+    told = report(root)
+    counts = told["videos"]
+    lines = [
+        f"{counts['all']} videos: {counts['done']} done, {counts['quarantined']} given up, "
+        f"{counts['waiting']} waiting; {RUNNING[told['running']]}",
+    ]
+    if told["eta_seconds"] is not None:
+        left = timedelta(seconds=told["eta_seconds"])
+        lines.append(f"{told['videos_per_hour']:.1f} videos an hour, about {left} to go")
+    for run in told["runs"]:
+        name = f"shard {run['shard']}" if run["shard"] else "last run"
+        lines += ["", f"{name}: {run['seconds']:.0f} s", *table(run["stages"], run["seconds"])]
+    lines += bounded(
         f"  {beat['task']}: {beat['what']} {beat['done']} of {beat['total'] or '?'}, {beat['age']:.0f} s ago"
-        for beat in beats
-        if beat["task"] and running
-    ]
-    lines += [
-        f"given up: {state.name}: {state.stage}, after {state.attempts} attempts: {state.error}"
-        for state in states
-        if state.status == "quarantined"
-    ]
+        for beat in told["workers"]
+    )
+    lines += bounded(
+        f"given up: {state['name']}: {state['stage']}, after {state['attempts']} attempts: {state['error']}"
+        for state in told["given_up"]
+    )
     return "\n".join(lines)
+
+
+def bounded(lines: Iterable[str]) -> list[str]:
+    """The first SHOWN of the lines, and how many more there are."""
+    found = list(lines)
+    more = len(found) - SHOWN
+    return [*found[:SHOWN], f"  and {more} more: --json tells all"] if more > 0 else found
 
 
 def table(stages: Mapping[str, Mapping[str, int]], seconds: float) -> list[str]:
@@ -178,49 +241,3 @@ def is_running(root: Path) -> bool | None:
             return None
         raise
     return False
-
-
-def result_of(root: Path, name: str) -> str:
-    """The name of a finished video in its folder."""
-    record = read_record(Job(root / name).record_path("result"))
-    return STEPS["result"].writes[0] if record is None else next(iter(record["files"]))
-
-
-def write_index(root: Path, states: Sequence[ItemState], lines: Sequence[str] = ()) -> None:
-    """Write index.html: every video's comparison, or why there is none; `lines` sum up the run that ended."""
-    counts = Counter(state.status for state in states)
-    rows = []
-    for state in sorted(states, key=lambda state: (state.status != "quarantined", state.name)):
-        name = html.escape(state.name)
-        if state.status == "done":
-            result = result_of(root, state.name)
-            body = (
-                f'<video src="{name}/comparison.mp4" controls muted loop preload="metadata"></video>'
-                f'<p><a href="{name}/{result}">result</a> · <a href="{name}/">files</a></p>'
-            )
-        elif state.status == "quarantined":
-            body = (
-                f"<p>{html.escape(state.stage)}, after {state.attempts} attempts: "
-                f"{html.escape(state.error)}</p>"
-            )
-        else:
-            body = "<p>not made yet</p>"
-        rows.append(f'<section class="{state.status}"><h2>{name}</h2>{body}</section>')
-    title = f"{len(states)} videos: {counts['done']} done, {counts['quarantined']} given up"
-    write_text(
-        root / "index.html",
-        PAGE.format(title=title, lines=html.escape("\n".join(lines)), rows="\n".join(rows)),
-    )
-
-
-PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>{title}</title><style>
-body {{ font: 15px/1.4 system-ui, sans-serif; margin: 2rem; }}
-main {{ display: grid; grid-template-columns: repeat(auto-fill, minmax(28rem, 1fr)); gap: 1rem; }}
-section {{ border: 1px solid #ccc; border-radius: 6px; padding: 0 1rem; overflow-wrap: anywhere; }}
-section.quarantined {{ border-color: #c33; background: #fff4f2; }}
-h2 {{ font-size: 1rem; }} video {{ width: 100%; }}
-</style></head><body><h1>{title}</h1><pre>{lines}</pre><main>
-{rows}
-</main></body></html>
-"""

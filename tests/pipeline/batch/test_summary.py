@@ -1,13 +1,28 @@
 """What a batch says of itself at its end: what was made, skipped, filtered and given up."""
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers import listed
 
+from posedance.pipeline.animate.graph import GRAPH
 from posedance.pipeline.batch.batch import batch
+from posedance.pipeline.batch.index import write_index
+from posedance.pipeline.batch.status import (
+    BEATS,
+    SHOWN,
+    ItemState,
+    items_path,
+    progress_path,
+    quarantine_path,
+    report,
+    status,
+)
 from posedance.pipeline.config import BatchConfig
+from posedance.pipeline.job.job import hold
 
 
 def config(output: Path, **changes: Any) -> BatchConfig:
@@ -38,10 +53,12 @@ def test_the_summary_counts_what_was_skipped_filtered_and_given_up(inputs: Path,
     assert "skipped, for they were done before: 1 videos, 3 steps of others" in page
     assert "filtered: 1 rows like an earlier one" in page
     assert "2 of 3 videos done, 1 given up, 0 waiting, 0 attempts repeated" in page
-    assert sorted(part.split('"')[0] for part in page.split('<a href="')[1:] if "result" in part[:60]) == [
-        "dance1--ref6/result.mp4", "dance1--ref7--encode.lossless-true/result.mkv"
-    ]  # fmt: skip
-    assert page.count('<section class="done">') == 2 and page.count('<section class="quarantined">') == 1
+    (name, state, reason), *made = listed(output)
+    assert (name, state) == ("dance1--manifest", "quarantined") and "is not a picture" in reason
+    assert made == [
+        ["dance1--ref6", "done", "result.mp4"],
+        ["dance1--ref7--encode.lossless-true", "done", "result.mkv"],
+    ]
 
 
 def test_files_of_another_kind_are_counted_as_filtered(inputs: Path, tmp_path: Path) -> None:
@@ -67,3 +84,42 @@ def test_files_that_only_tell_of_a_batch_never_end_it(
     assert (tmp_path / "dance1--ref6" / "result.mp4").exists()
     for name in ("index.html", "events.jsonl", "summary.json", "progress.json"):
         assert sum(f"the batch goes on without {name}" in line for line in caplog.messages) == 1
+
+
+def test_the_index_of_many_videos_is_a_list_that_a_script_shows(tmp_path: Path) -> None:
+    """A name or an error never gets out of the list, whatever is in it."""
+    states = [ItemState(f"dance{number:05d}", "waiting") for number in range(10_000)]
+    states.append(ItemState("bad", "quarantined", "poses", '</script><b>no @VIDEOS@, no "person"', 2))
+    write_index(tmp_path, states, ["the sum of <it>"])
+    page = (tmp_path / "index.html").read_text()
+    assert page.count("<video") == 0 and len(page) < 1_000_000
+    assert page.count("<script") == page.count("</script>") == 2 and "the sum of &lt;it&gt;" in page
+    (first, *others) = listed(tmp_path)
+    assert first == ["bad", "quarantined", "poses, after 2 attempts: " + states[-1].error]
+    assert others == [[state.name, "waiting", "not made yet"] for state in states[:-1]]
+
+
+def test_status_is_short_and_tells_when_the_batch_ends(tmp_path: Path) -> None:
+    """Of 100 videos 30 were given up in an hour, and 20 made; a driver holds the lock."""
+    keys = {name: {step.name: f"{name} {step.name}" for step in GRAPH} for name in map(str, range(100))}
+    for name in map(str, range(30)):
+        why = {"keys": keys[name], "stage": "poses", "error": "no person", "attempts": 2}
+        quarantine_path(tmp_path, name).parent.mkdir(parents=True, exist_ok=True)
+        quarantine_path(tmp_path, name).write_text(json.dumps(why))
+    items_path(tmp_path, "").write_text(json.dumps(keys))
+    for number in range(25):
+        beat = tmp_path / BEATS / "all" / f"{number}.json"
+        beat.parent.mkdir(parents=True, exist_ok=True)
+        beat.write_text(json.dumps({"task": f"t{number}", "what": "x", "done": 1, "total": 2, "time": 0}))
+    progress = {"began": time.time() - 3600, "ended": None, "videos": [20, 50], "stages": {}}
+    progress_path(tmp_path, "").write_text(json.dumps(progress))
+    with hold(tmp_path, tmp_path / ".work" / "lock"):
+        text, told = status(tmp_path), report(tmp_path)
+    assert "100 videos: 0 done, 30 given up, 70 waiting; running" in text
+    assert "20.0 videos an hour, about 2:30:0" in text
+    assert text.count("given up: ") == SHOWN and "and 10 more: --json tells all" in text
+    assert text.count(" 1 of 2") == SHOWN and "and 5 more" in text
+    assert told["videos"] == {"all": 100, "done": 0, "quarantined": 30, "waiting": 70}
+    assert abs(told["eta_seconds"] - 9000) < 10 and len(told["given_up"]) == 30 and len(told["workers"]) == 25
+    ended = report(tmp_path)
+    assert ended["running"] is False and ended["eta_seconds"] is None and not ended["workers"]
