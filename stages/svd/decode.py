@@ -59,7 +59,8 @@ def decode(
 
     Chunks of `chunk` frames share at least `overlap` with the next, and fade over all they share. Overlap 0
     is the published way: consecutive chunks of which the last is short. Where the device runs out of memory,
-    what is left is decoded in chunks of half the size; DeviceMemoryError if that fails too.
+    what is left is decoded in chunks of half the size; DeviceMemoryError if that fails too. Blocks of the
+    decoder that are `compiled` serve whole chunks: each other length would be compiled anew.
     """
     if chunk < 1 or not 0 <= overlap < chunk:
         raise ConfigError(
@@ -95,7 +96,15 @@ def _chunks(
 ) -> Iterator[Tensor]:
     def decoded(part: Tensor) -> Tensor:
         call = partial(_decode, vae, part)
-        return call() if compiled is None else compiled.run(call)
+        if compiled is None:
+            return call()
+        compiled.enabled = len(part) == chunk
+        if not compiled.enabled:
+            count = len(part)
+            logger.info(
+                "%d frames are fewer than the %d of a chunk: no blocks are compiled for them", count, chunk
+            )
+        return compiled.run(call)
 
     if overlap == 0:
         for part in latents.split(chunk):

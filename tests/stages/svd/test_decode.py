@@ -7,7 +7,7 @@ from posedance.stages.errors import ConfigError
 from posedance.stages.models import load_generator
 from posedance.stages.pixels import to_uint8
 from posedance.stages.svd.decode import decode
-from posedance.stages.svd.levers.fast import flatten_convolutions
+from posedance.stages.svd.levers.fast import compile_regions, flatten_convolutions
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +66,29 @@ def test_decoding_is_streamed(vae, latents):
     next(frames)
     hook.remove()
     assert calls == [4]
+
+
+@pytest.mark.parametrize(("overlap", "compiled"), [(0, [True, True, False]), (1, [True] * 4)])
+def test_compiled_blocks_serve_whole_chunks_alone(vae, latents, overlap, compiled, monkeypatch, caplog):
+    """A remainder would be compiled anew, for one call."""
+    caplog.set_level("INFO")
+    monkeypatch.setattr(torch, "compile", lambda forward, **_: forward)
+    plain = torch.stack(list(decode(vae, latents, 4, overlap)))
+    with compile_regions(vae) as regions:
+        asked = []
+        hook = vae.decoder.register_forward_pre_hook(lambda *_: asked.append(regions.enabled))
+        frames = torch.stack(list(decode(vae, latents, 4, overlap, compiled=regions)))
+        hook.remove()
+    assert torch.equal(frames, plain)
+    assert asked == compiled
+    assert ("3 frames are fewer than the 4 of a chunk" in caplog.text) == (not all(compiled))
+
+
+def test_a_video_shorter_than_a_chunk_is_not_compiled(vae, latents, monkeypatch):
+    monkeypatch.setattr(torch, "compile", lambda forward, **_: forward)
+    with compile_regions(vae) as regions:
+        list(decode(vae, latents[:3], 8, 2, compiled=regions))
+        assert not regions.enabled
 
 
 def test_impossible_overlap(vae, latents):
