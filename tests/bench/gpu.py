@@ -213,12 +213,9 @@ def ours(bench: Bench, compiling: bool) -> Iterator[Row]:
         row.note = row.note or f"in this order: {', '.join(backend.name for backend in backends)}"
         yield row
         if compiling:
-            notes: list[str] = []
-            sampler.compiled = compile_regions(unet, notes.append)
+            sampler.compiled = compile_regions(unet)
             stack.callback(sampler.compiled.detach)
-            row = bench.row(LEVERS[5], ours_pass, collapsed)
-            row.note = row.note or "; ".join(notes)
-            yield row
+            yield bench.row(LEVERS[5], ours_pass, collapsed)
 
         def without_control() -> torch.Tensor:
             guidance = sampler.guidance.scale(0, len(bench.pixels))
