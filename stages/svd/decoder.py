@@ -12,7 +12,15 @@ from ..errors import DeviceMemoryError
 from ..generate import Settings
 from .decode import decode_frames
 from .levers.fast import CompiledRegions, compile_regions, convolve_channels_last
-from .memory.plan import WORKSPACE, device_dtype, frames_decoded, gib, memory_budget, network_bytes
+from .memory.plan import (
+    WORKSPACE,
+    device_dtype,
+    frames_decoded,
+    gib,
+    memory_budget,
+    network_bytes,
+    usable_bytes,
+)
 from .memory.retry import explain_out_of_memory
 
 
@@ -30,6 +38,8 @@ class Decoder:
     compile: bool = False
     """Whether torch.compile fuses the element-wise work."""
     _compiled: CompiledRegions | None = field(default=None, init=False, repr=False)
+    _budget: int | None = field(default=None, init=False, repr=False)
+    """Bytes of the device that may be taken, as they were measured."""
 
     def __post_init__(self) -> None:
         self.vae.eval().requires_grad_(False)
@@ -47,9 +57,14 @@ class Decoder:
 
     def _chunk(self, asked: int, height: int, width: int) -> int:
         """How many of `asked` latents [height, width] fit the device together. DeviceMemoryError for none."""
-        budget = memory_budget(self.memory_limit, self.device, [self.vae])
+        budget = self.memory_limit
+        if budget is None:
+            if self._budget is None or self.device.type == "cpu":  # that memory is others' too: measured anew
+                self._budget = memory_budget(self.device, [self.vae])
+            budget = self._budget
         taken = network_bytes(self.vae) + (WORKSPACE if self.device.type == "cuda" else 0)
-        chunk = frames_decoded(self.vae, asked, budget - taken, height, width)
+        room = usable_bytes(budget, self.device) - taken
+        chunk = frames_decoded(self.vae, asked, room, height, width, self.device)
         if chunk == 0:
             raise DeviceMemoryError(
                 f"the decoder of {self.name} does not fit into {gib(budget)} GiB on {self.device}: "

@@ -36,7 +36,7 @@ from .levers.fast import (
     attention_shapes,
     compile_regions,
 )
-from .memory.plan import MemoryPlan, plan_memory
+from .memory.plan import MemoryPlan, memory_budget, on, plan_memory
 from .memory.retry import explain_out_of_memory
 from .networks import SvdNetworks
 from .preview import fit_colours
@@ -71,10 +71,24 @@ class SvdGenerator(SvdNetworks):
     """Whether torch.compile fuses the element-wise work of UNet and VAE."""
     _levers: ExactLevers | None = field(default=None, init=False, repr=False)
     _compiled: dict[str, CompiledRegions] = field(default_factory=dict, init=False, repr=False)
+    _budget: tuple[torch.device | None, int] = field(default=(None, 0), init=False, repr=False)
+    """Bytes that may be taken of a device, where they were measured."""
 
     def plan_memory(self, num_frames: int, width: int, height: int, settings: Settings) -> MemoryPlan:
-        """How a video of `num_frames`, the reference's included, fits the device (`memory.plan_memory`)."""
-        return plan_memory(self, settings, num_frames, width, height)
+        """How a video of `num_frames`, the reference's included, fits the device (`memory.plan_memory`).
+
+        The budget is measured before any of the networks is on the device, and kept while one is there: what
+        is free beside them, kernels' workspaces and what they left in fragments tell no more than that.
+        """
+        if self.memory_limit is not None:
+            budget = self.memory_limit
+        else:
+            networks = self.named_networks().values()
+            measured, budget = self._budget
+            if measured != self.device or not any(on(network, self.device) for network in networks):
+                budget = memory_budget(self.device, networks)
+                self._budget = (self.device, budget)
+        return plan_memory(self, settings, num_frames, width, height, budget)
 
     def settings(self, window_size: int | None = None) -> Settings:
         """See `Generator.settings`."""
@@ -140,6 +154,8 @@ class SvdGenerator(SvdNetworks):
         check_levers(settings)
         windows = plan(settings.window_plan, num_frames, settings.window_size, settings.window_overlap)
         noise = self._noise(1, width, height, settings)[0]
+        if self.device.type == "cpu":
+            self._budget = (None, 0)  # this memory is others' too: what is free now counts
         memory = self.plan_memory(num_frames, width, height, settings)
         with torch.no_grad():
             self.bring("vae", "image_encoder", offload=memory.offload)
@@ -272,7 +288,7 @@ class SvdGenerator(SvdNetworks):
         height, width = (side * self.downscale for side in latents.shape[-2:])
         memory = self.plan_memory(len(latents), width, height, settings)
         with explain_out_of_memory(self.name):
-            self.bring("vae", offload=memory.offload)
+            self.bring("vae", offload=memory.offload_decoding)
             compiled = self._compiled_blocks("vae")
             chunk = memory.decode_chunk
             yield from decode_frames(self.vae, latents, settings, chunk, bit_depth, compiled=compiled)

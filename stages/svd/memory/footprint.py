@@ -39,9 +39,13 @@ def unet_bytes(
     height: int,
     width: int,
     feed_forward_parts: int = 1,
+    collapsed: bool = True,
 ) -> int:
-    """Of one call with `videos` (guidance halves) of `num_frames` latents [height, width]."""
-    size = (videos, num_frames, height, width, feed_forward_parts)
+    """Of one call with `videos` (guidance halves) of `num_frames` latents [height, width].
+
+    `collapsed`: with the levers of the fast order of work, else as diffusers has the network.
+    """
+    size = (videos, num_frames, height, width, feed_forward_parts, collapsed)
     return _unet_bytes(_config(unet), unet.dtype, *size)
 
 
@@ -74,9 +78,11 @@ def _unet_bytes(
     height: int,
     width: int,
     parts: int,
+    collapsed: bool,
 ) -> int:
     unet = cast(UNetSpatioTemporalConditionModel, _twin(UNetSpatioTemporalConditionModel, config, dtype))
-    collapse(unet)
+    if collapsed:
+        collapse(unet)
     chunk_feed_forward(unet, parts)
     return live_bytes(
         lambda: unet(
@@ -142,7 +148,10 @@ class _FusedAttention(TorchFunctionMode):
 
 
 class _Live(TorchDispatchMode):
-    """Adds up the storages that operations make and takes off those that go."""
+    """Adds up the storages that operations make and takes off those that go.
+
+    What was there before, such as weights, is not counted, nor what only looks at it in another shape.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -152,14 +161,20 @@ class _Live(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
+        given = {
+            value.untyped_storage()._cdata
+            for value in tree_leaves((args, kwargs))
+            if isinstance(value, Tensor)
+        }
         for value in tree_leaves(result):
-            if isinstance(value, Tensor):
-                storage = value.untyped_storage()
-                key = storage._cdata
-                if key not in self._sizes:
-                    self._sizes[key] = storage.nbytes()
-                    self._live += storage.nbytes()
-                    weakref.finalize(storage, self._gone, key)
+            if not isinstance(value, Tensor):
+                continue
+            storage = value.untyped_storage()
+            key = storage._cdata
+            if key not in self._sizes and key not in given:
+                self._sizes[key] = storage.nbytes()
+                self._live += storage.nbytes()
+                weakref.finalize(storage, self._gone, key)
         self.peak = max(self.peak, self._live)
         return result
 

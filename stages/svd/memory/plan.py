@@ -15,13 +15,20 @@ from torch import nn
 
 from ...errors import DeviceMemoryError
 from ...generate import Defaults, Settings
+from ...windows import plan as plan_windows
+from ..guidance import guidance_of
 from ..networks import SvdNetworks
 from .footprint import control_bytes, decoder_bytes, encoder_bytes, unet_bytes
 from .retry import WHAT_TO_DO
 
-MARGIN = 1.15
-"""On counted bytes, for what allocators round up. Resident memory of one call on the CPU was 1.10 times the
-count (the UNet with 320 channels, 8 frames, 256x384)."""
+MARGIN, CPU_MARGIN = 1.15, 1.3
+"""On counted bytes, for what allocators round up and libraries take. Resident memory of one call on the CPU
+was 1.16 to 1.33 times the count (the UNet with 320 channels, 8 and 16 frames, 256x384), 1.00 times for the
+decoder. A GPU's is assumed, not measured."""
+FRAGMENTS = 0.08
+"""Part of a GPU's budget that is left to pieces into which no tensor fits. By a model of torch's allocator
+(tests/cuda_allocator.py) up to 1.17 times the bytes that live are needed where features are kept between
+steps, 1.03 times where none are; the margin on counted bytes covers the rest."""
 WORKSPACE = 512 << 20
 """Bytes that a GPU's convolution and matrix kernels may take beside the tensors; assumed, not measured."""
 CONTEXT = 512 << 20
@@ -56,11 +63,15 @@ class MemoryPlan:
     device: torch.device
     dtype: torch.dtype
     budget: int
+    reserve: int
+    """Bytes of the budget that are left to fragments."""
     weights: int
     """Bytes of the networks that are on the device while the UNet works."""
     peak: int
     offload: bool
     """Only the networks at work are on the device; the others wait on the CPU."""
+    offload_decoding: bool
+    """The same while frames are decoded, where the decoder alone is short of memory."""
     piece: Piece
     control_chunk: int
     """Control frames that go through the control module at a time."""
@@ -75,13 +86,23 @@ class MemoryPlan:
 
     @property
     def fits(self) -> bool:
-        """Whether the peak stays within the budget."""
-        return self.peak <= self.budget and self.decode_chunk > 0
+        """Whether the peak stays within the budget and leaves the reserve."""
+        return self.peak <= self.budget - self.reserve and self.decode_chunk > 0
+
+    @property
+    def needed(self) -> int:
+        """Bytes of the least budget in which such a peak fits."""
+        return round(self.peak * self.budget / max(1, self.budget - self.reserve))
 
     def lines(self) -> list[str]:
         """The plan for a reader."""
         parts = self.piece.feed_forward_parts
-        rest = "networks not at work wait on the CPU" if self.offload else "all networks stay there"
+        if self.offload:
+            rest = "networks not at work wait on the CPU"
+        elif self.offload_decoding:
+            rest = "all networks stay there, but wait on the CPU while frames are decoded"
+        else:
+            rest = "all networks stay there"
         return [
             f"{gib(self.peak)} of {gib(self.budget)} GiB of {self.device} at the peak, "
             f"{gib(self.weights)} of it weights; {rest}",
@@ -92,41 +113,46 @@ class MemoryPlan:
 
 
 def plan_memory(
-    networks: SvdNetworks, settings: Settings, num_frames: int, width: int, height: int
+    networks: SvdNetworks, settings: Settings, num_frames: int, width: int, height: int, budget: int
 ) -> MemoryPlan:
-    """The fastest plan that fits a video of `num_frames` (the reference's included) of width x height pixels.
+    """The fastest plan within `budget` for a video of `num_frames` (the reference's included) of width x
+    height pixels.
 
-    A plan that decodes as many frames together as `settings` ask for comes before any that does not, since
-    that alone changes the result a little. DeviceMemoryError, in one line, where nothing fits.
+    How many frames are decoded together changes the result a little: it hangs on the budget alone, and never
+    falls as that grows. DeviceMemoryError, in one line, where nothing fits.
     """
-    budget = memory_budget(networks.memory_limit, networks.device, networks.named_networks().values())
-    first = None
     least = None
     for least in _plans(networks, settings, num_frames, width, height, budget):
         if least.fits:
-            if least.decode_chunk >= min(settings.decode_chunk, num_frames):
-                return least
-            first = first or least
-    if first is not None:
-        return first
+            return least
     assert least is not None
     raise DeviceMemoryError(
-        f"{networks.name} needs about {gib(least.peak)} GiB on {networks.device} for windows of "
+        f"{networks.name} needs about {gib(least.needed)} GiB on {networks.device} for windows of "
         f"{min(settings.window_size, num_frames)} frames of {width}x{height}, and has {gib(budget)} GiB: "
         f"{WHAT_TO_DO}, or allow more with --memory-limit"
     )
 
 
-def frames_decoded(vae: AutoencoderKLTemporalDecoder, asked: int, room: int, height: int, width: int) -> int:
-    """How many of `asked` latents [height, width] fit into `room` bytes when they are decoded together."""
-    return max(0, min(asked, int(room / (MARGIN * decoder_bytes(vae, 1, height, width)))))
+def margin_on(device: torch.device) -> float:
+    """By how much more than counted is planned."""
+    return CPU_MARGIN if device.type == "cpu" else MARGIN
 
 
-def memory_budget(limit: int | None, device: torch.device, networks: Iterable[nn.Module]) -> int:
-    """Bytes that may be taken: `limit`, or what is free on the device and what the networks hold there."""
-    if limit is not None:
-        return limit
+def frames_decoded(
+    vae: AutoencoderKLTemporalDecoder, asked: int, room: int, height: int, width: int, device: torch.device
+) -> int:
+    """How many of `asked` latents [height, width] fit into `room` bytes of a device together."""
+    return max(0, min(asked, int(room / (margin_on(device) * decoder_bytes(vae, 1, height, width)))))
+
+
+def memory_budget(device: torch.device, networks: Iterable[nn.Module]) -> int:
+    """Bytes that may be taken: what is free on the device, and what the networks hold there."""
     return free_bytes(device) + sum(network_bytes(network) for network in networks if on(network, device))
+
+
+def usable_bytes(budget: int, device: torch.device) -> int:
+    """Bytes of a budget that tensors and workspaces may fill."""
+    return budget if device.type == "cpu" else budget - int(FRAGMENTS * budget)
 
 
 def part_of(device: torch.device, part: float) -> int:
@@ -166,10 +192,11 @@ def _plans(
     networks: SvdNetworks, settings: Settings, num_frames: int, width: int, height: int, budget: int
 ) -> Iterator[MemoryPlan]:
     """All plans, the fastest first; each counts when it is asked for."""
-    yield _plan(networks, settings, num_frames, width, height, budget, False, PIECES[0])
     offload = networks.device.type != "cpu"
-    for piece in PIECES if offload else PIECES[1:]:
-        yield _plan(networks, settings, num_frames, width, height, budget, offload, piece)
+    ways = [(False, PIECES[0]), *((offload, piece) for piece in (PIECES if offload else PIECES[1:]))]
+    for offload, piece in ways:
+        if settings.schedule == "fast" or piece == PIECES[0]:  # the published order has one way
+            yield _plan(networks, settings, num_frames, width, height, budget, offload, piece)
 
 
 def _plan(
@@ -184,52 +211,93 @@ def _plan(
 ) -> MemoryPlan:
     weights = {name: network_bytes(module) for name, module in networks.named_networks().items()}
     latent = (height // networks.downscale, width // networks.downscale)
-    window = min(settings.window_size, num_frames)
     gpu = networks.device.type != "cpu"
     spare = WORKSPACE if gpu else 0
+    usable = usable_bytes(budget, networks.device)
 
-    def there(*names: str) -> int:
-        return sum(weights[name] for name in (names if offload else weights)) + spare
+    def there(*names: str, alone: bool = offload) -> int:
+        return sum(weights[name] for name in (names if alone else weights)) + spare
 
-    one_call, kept_frame, feature = control_bytes(networks.controlnext, 1, height, width)
-    features = 2 * window * feature  # those of the window, and as one tensor for the UNet
-    calls = unet_bytes(networks.unet, 1, window, *latent, piece.feed_forward_parts)
-    working = int(MARGIN * (calls + features))
-    chunk = 1
-    if gpu:
-        room = max(working, MARGIN * (one_call + features))
-        fitting = (c for c in CONTROL_CHUNKS if MARGIN * (c * one_call + features) <= room)
-        chunk = next(fitting)
-    denoising = there("unet", "controlnext") + max(working, int(MARGIN * (chunk * one_call + features)))
-    left = max(0, budget - denoising)
-    kept = min(networks.keep_control_bytes, left, kept_frame * num_frames)
-    deep = min(networks.keep_deep_bytes, left - kept) if settings.cache_interval > 1 else 0
+    work = _denoising(networks, settings, min(settings.window_size, num_frames), width, height, piece)
+    denoising = there("unet", "controlnext") + work.peak
+    left = max(0, usable - denoising)
+    kept = min(networks.keep_control_bytes, left, work.kept_frame * num_frames)
+    deep = min(networks.keep_deep_bytes, left - kept, deep_bytes(networks, settings, num_frames, latent))
     frames = min(networks.keep_frame_bytes, 3 * height * width * num_frames)
     frames, beside = (frames, 0) if gpu else (min(frames, left - kept - deep),) * 2
 
-    one_frame = MARGIN * decoder_bytes(networks.vae, 1, *latent)
-    decoder = there("vae")
+    margin = margin_on(networks.device)
+    one_frame = margin * decoder_bytes(networks.vae, 1, *latent)
+    decoder = there("vae", alone=gpu)
     asked = min(settings.decode_chunk, num_frames)
-    decoded = frames_decoded(networks.vae, asked, budget - decoder, *latent)
+    decoded = frames_decoded(networks.vae, asked, usable - decoder, *latent, networks.device)
+    decoding = int(max(1, decoded) * one_frame)
+    offload_decoding = gpu and (offload or there() + decoding > usable)
     encoder = there("vae", "image_encoder")
     encoder += max(
         float32_bytes(networks.image_encoder),
-        float32_bytes(networks.vae.encoder) + int(MARGIN * encoder_bytes(networks.vae, height, width)),
+        float32_bytes(networks.vae.encoder) + int(margin * encoder_bytes(networks.vae, height, width)),
     )
     return MemoryPlan(
         device=networks.device,
         dtype=networks.unet.dtype,
         budget=budget,
+        reserve=budget - usable,
         weights=there("unet", "controlnext") - spare,
-        peak=max(denoising + kept + deep + beside, decoder + int(max(1, decoded) * one_frame), encoder),
+        peak=max(denoising + kept + deep + beside, there("vae", alone=offload_decoding) + decoding, encoder),
         offload=offload,
+        offload_decoding=offload_decoding,
         piece=piece,
-        control_chunk=chunk,
+        control_chunk=work.control_chunk,
         keep_control_bytes=kept,
         keep_frame_bytes=frames,
         keep_deep_bytes=deep,
         decode_chunk=decoded,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Denoising:
+    """Bytes beside the weights that one window takes, how many control frames go together, and what of the
+    control module's work a frame leaves for the next steps."""
+
+    peak: int
+    control_chunk: int
+    kept_frame: int
+
+
+def _denoising(
+    networks: SvdNetworks, settings: Settings, window: int, width: int, height: int, piece: Piece
+) -> _Denoising:
+    latent = (height // networks.downscale, width // networks.downscale)
+    module, unet, margin = networks.controlnext, networks.unet, margin_on(networks.device)
+    if settings.schedule == "published":
+        halves = 1 if guidance_of(settings).scale(0, window) is None else 2
+        pixels = 3 * window * height * width * networks.controlnext.dtype.itemsize
+        frames = halves * window
+        together, _, feature = control_bytes(module, frames, height, width)
+        calls = unet_bytes(unet, halves, window, *latent, collapsed=False)
+        return _Denoising(int(margin * (pixels + max(together, calls + frames * feature))), frames, 0)
+    one_call, kept_frame, feature = control_bytes(module, 1, height, width)
+    features = 2 * window * feature  # those of the window, and as one tensor for the UNet
+    calls = unet_bytes(unet, 1, window, *latent, piece.feed_forward_parts)
+    chunk = 1
+    if networks.device.type != "cpu":
+        room = max(calls, one_call)
+        chunk = next(chunk for chunk in CONTROL_CHUNKS if chunk * one_call <= room)
+    return _Denoising(int(margin * (max(calls, chunk * one_call) + features)), chunk, kept_frame)
+
+
+def deep_bytes(networks: SvdNetworks, settings: Settings, num_frames: int, latent: tuple[int, int]) -> int:
+    """Bytes of what a `DeepCache` keeps of all windows: the first level's hidden state of each half."""
+    if settings.cache_interval == 1:
+        return 0
+    windows = plan_windows(settings.window_plan, num_frames, settings.window_size, settings.window_overlap)
+    guidance = guidance_of(settings)
+    guided = any(guidance.scale(step, 2) is not None for step in range(settings.steps))
+    frames = (2 if guided else 1) * sum(map(len, windows))
+    channels = networks.unet.config["block_out_channels"][0]
+    return frames * channels * latent[0] * latent[1] * networks.unet.dtype.itemsize
 
 
 def float32_bytes(module: nn.Module) -> int:
@@ -252,7 +320,7 @@ def choose_dtype(networks: SvdNetworks, defaults: Defaults, device: torch.device
     item = torch.float32.itemsize
     window = defaults.window_size or UNKNOWN_WINDOW
     calls = unet_bytes(networks.unet, 1, window, *latent, PIECES[-1].feed_forward_parts)
-    needed = parameters * item + MARGIN * calls * item / networks.unet.dtype.itemsize
+    needed = parameters * item + CPU_MARGIN * calls * item / networks.unet.dtype.itemsize
     return torch.float32 if needed <= limit else torch.bfloat16
 
 
