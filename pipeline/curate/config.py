@@ -18,12 +18,14 @@ FUNCTION = r"^\w+(\.\w+)+$"
 def threshold_of(score: Score) -> Any:
     """The model of one filter's bounds, with its row's as defaults."""
     bound = float | None
+    least = "Least that is kept." if score.at_least is None else f"Less is refused: {score.says}."
+    most = "Most that is kept." if score.at_most is None else f"More is refused: {score.says}."
     return create_model(
         f"{score.name.title().replace('_', '')}Threshold",
         __base__=Config,
         __doc__=f"Refused as: {score.says}.",
-        at_least=(bound, Field(score.at_least, description=f"Less is refused: {score.says}.")),
-        at_most=(bound, Field(score.at_most, description=f"More is refused: {score.says}.")),
+        at_least=(bound, Field(score.at_least, description=least)),
+        at_most=(bound, Field(score.at_most, description=most)),
     )
 
 

@@ -54,7 +54,7 @@ def curate(config: CurateConfig, *, new_sources: bool = True) -> int:
     folder = check(config)
     root = config.output.resolve()
     config = config.model_copy(update={"sources": folder, "output": root})
-    sources = shard_of(find_sources(folder, root), config.shard)
+    sources = shard_of(find_sources(folder, root, config.manifest), config.shard)
     licences = read_licences(config.manifest)
     make_folder(root)
     for name in ("sources", "content", "quarantine"):

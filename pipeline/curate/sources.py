@@ -27,22 +27,23 @@ class Source:
         return hashlib.sha256(self.name.encode()).hexdigest()[:16]
 
 
-def find_sources(folder: Path, output: Path) -> list[Source]:
-    """All files below a folder in the order of their names, without hidden ones and those of `output`.
+def find_sources(folder: Path, output: Path, manifest: Path | None = None) -> list[Source]:
+    """All files below a folder in the order of their names, without hidden ones, `manifest` and `output`.
 
     Folders that links lead to are entered once. Raises ConfigError where there is no such folder.
     """
     if not folder.is_dir():
         raise ConfigError(f"--sources {folder} is no folder: name one with videos in it")
-    found = sorted(_walk(folder, folder, output.resolve(), set()), key=lambda source: source.name)
+    left_out = {path.resolve() for path in (output, manifest) if path is not None}
+    found = sorted(_walk(folder, folder, left_out, set()), key=lambda source: source.name)
     if not found:
         raise ConfigError(f"there is no file in --sources {folder}: name a folder with videos in it")
     return found
 
 
-def _walk(folder: Path, root: Path, output: Path, entered: set[Path]) -> Iterator[Source]:
+def _walk(folder: Path, root: Path, left_out: set[Path], entered: set[Path]) -> Iterator[Source]:
     here = folder.resolve()
-    if here in entered or here == output:
+    if here in entered | left_out:
         return
     entered.add(here)
     try:
@@ -61,8 +62,8 @@ def _walk(folder: Path, root: Path, output: Path, entered: set[Path]) -> Iterato
             yield Source(name_of(path, root), path, f"{kind}: {error.strerror}")
             continue
         if stat.S_ISDIR(about.st_mode):
-            yield from _walk(path, root, output, entered)
-        else:
+            yield from _walk(path, root, left_out, entered)
+        elif here / entry.name not in left_out:
             yield Source(name_of(path, root), path, why_refused(path, about))
 
 

@@ -82,12 +82,13 @@ def write_sound(path: Path) -> None:
         output.mux(stream.encode(None))
 
 
-def test_the_output_folder_is_no_source_and_names_that_are_no_text_are_told(tmp_path: Path) -> None:
+def test_output_and_manifest_are_no_sources_and_names_that_are_no_text_are_told(tmp_path: Path) -> None:
     for name in (b"b\xff.mp4", b".hidden.mp4", b"out/x.mp4"):
         path = Path(os.fsdecode(bytes(tmp_path) + b"/" + name))
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(b"x")
-    (found,) = find_sources(tmp_path, tmp_path / "out")
+    (tmp_path / "licences.csv").touch()
+    (found,) = find_sources(tmp_path, tmp_path / "out", tmp_path / "licences.csv")
     assert found.name == r"b\udcff.mp4" and found.path.is_file()
 
 
