@@ -22,6 +22,7 @@ from .config import AnimateConfig, BatchConfig, ClipConfig, ConfigFile, JsonFile
 from .job.masking import masked
 from .job.system_errors import told
 from .progress import show_log
+from .upscale.config import UpscaleConfig
 
 app = App(
     name="run.py",
@@ -108,6 +109,18 @@ def character(
 
     for path in make_character(resolve(CharacterConfig, options, config)):
         print(path)
+
+
+@app.command
+def upscale(
+    *,
+    options: Annotated[UpscaleConfig, Parameter(name="*")] = UpscaleConfig(),  # noqa: B008 (immutable)
+    config: ConfigFile = None,
+) -> None:
+    """Enlarge a video, each frame painted under control of its low-resolution self. A stopped run goes on."""
+    from .upscale.upscale import upscale as enlarge
+
+    print(enlarge(resolve(UpscaleConfig, options, config)))
 
 
 @app.command

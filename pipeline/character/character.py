@@ -30,7 +30,7 @@ from ..config import write_yaml
 from ..job.job import Job, Key, key_of, open_job, source_digest, write_text
 from ..job.output import refuse_video
 from ..progress import stage
-from .config import CharacterConfig
+from .config import CharacterConfig, PaintingConfig
 from .painter import Painter
 
 logger = logging.getLogger(__name__)
@@ -93,7 +93,7 @@ def key_of_pictures(config: CharacterConfig, poses: Key) -> Key:
     return key_of("pictures", 1, decided_by=settings, picture=given, reads=poses, weights=weights)
 
 
-def weights_of(config: CharacterConfig) -> dict[str, Any]:
+def weights_of(config: PaintingConfig) -> dict[str, Any]:
     """Digests of the weight files by their names; what is not here by its name."""
     found: dict[str, Any] = {}
     for option in ("base", "controlnext", "unet", "lora", "vae"):

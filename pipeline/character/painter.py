@@ -1,11 +1,10 @@
 """The base and the control module that a config names, opened when the first picture is painted."""
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from .config import CharacterConfig
+from .config import CharacterConfig, PaintingConfig
 
 
 class Painter:
@@ -22,7 +21,7 @@ class Painter:
 
         config = self._config
         if self._opened is None:
-            self._opened = self._open()
+            self._opened = open_pictures(config)
         pipeline, module = self._opened
         settings = PaintSettings(
             config.prompt,
@@ -34,25 +33,25 @@ class Painter:
         )
         return paint(pipeline, module, to_tensor(drawn), settings, seed, begun)
 
-    def _open(self) -> tuple[Any, Any]:
-        """The pipeline, on its device, and the module."""
-        import torch
 
-        from ...stages.controlnext.convert import DTYPES
-        from ...stages.image.api import load_pictures
+def open_pictures(config: PaintingConfig) -> tuple[Any, Any]:
+    """The pipeline, on its device, and the module that a config names."""
+    import torch
 
-        config = self._config
-        best = "cuda" if torch.cuda.is_available() else "cpu"
-        device = torch.device(best if config.device == "auto" else config.device)
-        kind = config.precision or ("fp32" if device.type == "cpu" else "bf16")
-        assert config.base is not None
-        pipeline, module = load_pictures(
-            config.base,
-            config.controlnext,
-            [] if config.unet is None else [config.unet],
-            loras=[] if config.lora is None else [(Path(config.lora), config.lora_scale)],
-            vae=config.vae,
-            config=config.base_config,
-            dtype=DTYPES[kind],
-        )
-        return pipeline.to(device), module
+    from ...stages.controlnext.convert import DTYPES
+    from ...stages.image.api import load_pictures
+
+    best = "cuda" if torch.cuda.is_available() else "cpu"
+    device = torch.device(best if config.device == "auto" else config.device)
+    kind = config.precision or ("fp32" if device.type == "cpu" else "bf16")
+    assert config.base is not None
+    pipeline, module = load_pictures(
+        config.base,
+        config.controlnext,
+        [] if config.unet is None else [config.unet],
+        loras=[] if config.lora is None else [(config.lora, config.lora_scale)],
+        vae=config.vae,
+        config=config.base_config,
+        dtype=DTYPES[kind],
+    )
+    return pipeline.to(device), module

@@ -1,5 +1,6 @@
 """One picture by a diffusers pipeline under control, from a prompt or from another picture."""
 
+import inspect
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,13 +47,13 @@ def paint(
         "generator": torch.Generator().manual_seed(seed),
         "output_type": "pil",
     }
-    if picture is None:
-        asked |= {"height": height, "width": width}
-    else:
+    if picture is not None:
         from diffusers.pipelines.auto_pipeline import AutoPipelineForImage2Image
 
         pipeline = AutoPipelineForImage2Image.from_pipe(pipeline)
         asked |= {"image": Image.fromarray(picture), "strength": settings.strength}
+    if picture is None or "height" in inspect.signature(pipeline.__call__).parameters:
+        asked |= {"height": height, "width": width}
     pipeline.set_progress_bar_config(disable=True)
     with attach(pipeline, module, condition, scale=settings.scale):
         made = pipeline(**asked).images[0]
