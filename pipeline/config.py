@@ -169,8 +169,8 @@ class AnimateConfig(ClipConfig):
     pose: Path | None = None
     """Pose file to dance to, instead of a driving video: .npz, or .json of OpenPose, DWPose, AlphaPose, COCO,
     MMPose or an editor, or a folder of such."""
-    pose_size: Annotated[str | None, Field(pattern=r"^[1-9]\d{0,4}x[1-9]\d{0,4}$")] = None
-    """Size of the pose file's video, WIDTHxHEIGHT in pixels, where the file does not tell it."""
+    pose_size: str | None = None
+    """Size of the pose file's video where the file tells none: WIDTHxHEIGHT in pixels, or that video."""
     model: str = "demo"
     """demo, tiny-random, svd-xt-1.1, mimicmotion, or a folder that `train` or `convert` wrote."""
     preset: Literal["preview", "default", "best"] = "default"

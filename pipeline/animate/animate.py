@@ -29,7 +29,7 @@ from ..job.published import Published, is_whole, read_published
 from ..job.scratch import scratch_for
 from ..job.storage import is_file, url_of
 from ..workers.ray_actor import refuse_cluster
-from .dance import clip_of, pose_size_of
+from .dance import clip_of, pose_size_of, refuse_pictures_at_url, with_pose_size
 from .graph import GRAPH, STEPS, results_of, run, step_keys, wanted
 from .settings import Size, notes_on, settings_of, size_of
 from .spread import denoise as denoise_spread
@@ -58,6 +58,7 @@ def animate(
     job's folder is beside that.
     Raises PosedanceError with one line for the user.
     """
+    config = with_pose_size(config)
     num_frames = check_request(config)
     if ray_address is not None and workers is None:
         raise ConfigError(f"--ray-address {ray_address} without --workers: say how many share the video")
@@ -132,6 +133,7 @@ def outline_of(generator: "SvdGenerator", config: AnimateConfig, num_frames: int
 
 def plan(config: AnimateConfig) -> str:
     """What `animate` would do with `config`: frames, windows, steps, memory. Writes nothing."""
+    config = with_pose_size(config)
     num_frames = check_request(config)
     config = with_usable_model(config)
     with closing(Tools()) as tools:
@@ -165,6 +167,7 @@ def check_request(config: AnimateConfig) -> int:
     refuse_idle(config, set(AnimateConfig.model_fields))
     if config.reference is None:
         return DEMO_FRAMES
+    refuse_pictures_at_url(config.driving)
     local = with_local_inputs(config)
     assert local.reference is not None
     read_picture(local.reference)

@@ -24,6 +24,7 @@ from pydantic import ValidationError
 
 from ...stages.errors import ConfigError, VideoError
 from ...stages.media.numbered import PICTURE_ENDS, numbered_pictures
+from ..animate.dance import with_pose_size
 from ..config import AnimateConfig, all_keys, explain, merge, refuse_idle, shortened, unknown_keys
 from ..job.inputs import PATHS, with_whole_paths
 from ..job.once import in_parallel
@@ -192,7 +193,7 @@ def make_items(rows: Sequence[Row], base: AnimateConfig, source: str, folder: Pa
 
 
 def configure(where: str, merged: Row, options: Row) -> AnimateConfig:
-    """The config of one row, checked as far as that goes without reading a file."""
+    """The config of one row, checked as far as that goes without reading its inputs."""
     for key in unknown_keys(AnimateConfig, options):
         near = difflib.get_close_matches(key, ["name", *all_keys(AnimateConfig)], n=1)
         hint = f"did you mean {near[0]}?" if near else "it is no option of animate"
@@ -207,7 +208,8 @@ def configure(where: str, merged: Row, options: Row) -> AnimateConfig:
         raise ConfigError(f"{where}: name either driving or pose")
     try:
         refuse_idle(config, options)
-    except ConfigError as error:
+        config = with_pose_size(config)
+    except (ConfigError, VideoError) as error:
         raise ConfigError(f"{where}: {error}") from error
     if config.reference is None:
         raise ConfigError(f"{where}: reference is missing: name a picture of the character")

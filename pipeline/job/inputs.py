@@ -15,6 +15,7 @@ PATHS = (
     "driving",
     "reference",
     "pose",
+    "pose_size",
     "model",
     "lora",
     *(f"weights.{name}" for name in WeightsConfig.model_fields),
@@ -22,8 +23,8 @@ PATHS = (
     "estimator.detector",
 )
 """Options that may name a file."""
-NAMES_OR_PATHS = ("model", "weights.base")
-"""Those of them that may also be a name: of the table of models, or on the hub."""
+NAMES_OR_PATHS = ("pose_size", "model", "weights.base")
+"""Those of them that may also be a size, or a name: of the table of models, or on the hub."""
 BESIDE = {"driving": None, "pose": None, "reference": ".npz"}
 """Inputs of a video, and how the name of a file ends that is read from beside one where it exists."""
 

@@ -12,6 +12,7 @@ from PIL import Image, ImageSequence
 
 from ..errors import PictureError
 from .container import Scan, check_size, nothing_decodes
+from .numbered import missing_numbers
 from .picture import picture_size, read_picture, to_rgb
 from .timeline import Timeline, make_timeline
 
@@ -27,11 +28,14 @@ SHORTEST, IN_ITS_PLACE = 11, 100
 def scan_pictures(path: Path, pictures: Sequence[Path], fps: Fraction, max_pixels: int) -> Scan:
     """Pictures shown one after the other at `fps`. VideoError for a larger one first."""
     check_size(path, *picture_size(pictures[0]), max_pixels)
-    return _scan(make_timeline(range(len(pictures)), 1, 1 / fps, [fps]))
+    missing = missing_numbers(pictures)
+    note = f"{path}: of the numbers of its pictures {missing}; they are shown without a pause"
+    timeline = make_timeline(range(len(pictures)), 1, 1 / fps, [fps])
+    return _scan(timeline, (note,) if missing else ())
 
 
-def _scan(timeline: Timeline) -> Scan:
-    return Scan(timeline, Fraction(0), True, True, 0, False, Fraction(1), ())
+def _scan(timeline: Timeline, notes: tuple[str, ...] = ()) -> Scan:
+    return Scan(timeline, Fraction(0), True, True, 0, False, Fraction(1), notes)
 
 
 @dataclass(frozen=True, slots=True)

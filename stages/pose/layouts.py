@@ -286,7 +286,7 @@ LAYOUTS: tuple[tuple[Callable[[Any], bool], Callable[..., FramesOfPeople]], ...]
 )
 """How each layout is known, and how it is read."""
 
-TELL_SIZE = "give the size of the video with --pose-size WIDTHxHEIGHT"
+TELL_SIZE = "give the size of the video with --pose-size WIDTHxHEIGHT, or the video itself"
 
 
 def _frames(data: Any) -> list[Any]:

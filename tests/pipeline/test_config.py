@@ -1,6 +1,6 @@
 """Configs: layers merge, everything round-trips, and mistakes are told in one line."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import TypeGuard, get_args
@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from posedance import configs
 from posedance.pipeline import cli_train
-from posedance.pipeline.animate.dance import person_of
+from posedance.pipeline.animate.dance import person_of, pose_size_of, with_pose_size
 from posedance.pipeline.config import (
     AnimateConfig,
     BatchConfig,
@@ -20,7 +20,8 @@ from posedance.pipeline.config import (
     resolve,
     write_yaml,
 )
-from posedance.stages.errors import ConfigError
+from posedance.pipeline.job.inputs import with_whole_paths
+from posedance.stages.errors import ConfigError, VideoError
 
 
 def test_command_line_wins_over_file_over_defaults(tmp_path: Path) -> None:
@@ -47,6 +48,24 @@ def test_a_person_is_a_number_or_a_point(tmp_path: Path) -> None:
         file.write_text(f"person: {text}\n")
         with pytest.raises(ConfigError, match=r"person"):
             resolve(AnimateConfig, AnimateConfig(), file)
+
+
+def test_the_size_of_a_pose_file_may_be_that_of_a_video(
+    tmp_path: Path, make_video: Callable[..., Path]
+) -> None:
+    """Named relative to a manifest, too."""
+    make_video(tmp_path / "dance.mp4", 3, size=(64, 48))
+    options = with_whole_paths({"pose": "poses", "pose_size": "dance.mp4"}, tmp_path)
+    config = with_pose_size(AnimateConfig.model_validate(options))
+    assert config.pose_size == "64x48" and pose_size_of(config) == (64, 48)
+    options = with_whole_paths({"pose": "poses", "pose_size": "1280x720"}, tmp_path)
+    assert with_pose_size(AnimateConfig.model_validate(options)).pose_size == "1280x720"
+    for wrong in ("640", "0x480", "no.mp4"):
+        with pytest.raises(ConfigError, match=rf"--pose-size {wrong} is neither WIDTHxHEIGHT"):
+            with_pose_size(AnimateConfig(pose=tmp_path, pose_size=wrong))
+    (tmp_path / "no.mp4").write_text("no video")
+    with pytest.raises(VideoError, match=r"no\.mp4"):
+        with_pose_size(AnimateConfig(pose=tmp_path, pose_size=str(tmp_path / "no.mp4")))
 
 
 def test_the_published_configuration_takes_the_published_poses() -> None:

@@ -172,6 +172,13 @@ def test_published_anew_by_halves_is_not_published(inputs: Path, tmp_path: Path,
     assert not (store / "published.json").exists(), "the records of one job over the files of another"
 
 
+def test_pictures_at_a_url_are_refused_in_one_line(inputs: Path) -> None:
+    put(inputs / "character.png", "memory://in/frames/f1.png")
+    for driving in ("memory://in/frames", "memory://in/frames/f%d.png"):
+        with pytest.raises(ConfigError, match=rf"^{driving} is pictures at a URL: copy them into a folder"):
+            check_request(AnimateConfig(driving=Path(driving), reference=inputs / "character.png"))
+
+
 def test_lora_weights_may_be_in_a_store(inputs: Path, tmp_path: Path) -> None:
     (tmp_path / "style.safetensors").touch()
     put(tmp_path / "style.safetensors", "memory://in/style.safetensors")

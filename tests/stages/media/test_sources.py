@@ -12,7 +12,7 @@ from av.video.reformatter import ColorTrc
 from PIL import Image
 
 from posedance.stages.errors import ConfigError, VideoError
-from posedance.stages.media.numbered import numbered_pictures
+from posedance.stages.media.numbered import missing_numbers, numbered_pictures
 from posedance.stages.media.video import Clip, DecodeReport, count_frames, probe, read_frames
 
 FPS = Fraction(24)
@@ -34,6 +34,33 @@ def folder_of(path: Path, numbers, name="frame_{}.png") -> Path:
     for shown, number in enumerate(numbers):
         Image.fromarray(shade(shown)).save(path / name.format(number))
     return path
+
+
+@pytest.mark.parametrize(
+    ("numbers", "told"),
+    [
+        ([7, 8, 9, 10], ""),
+        ([0, 2, 4, 6], ""),
+        ([7, 8, 10, 13], "3 missing between 7 and 13: 9, 11 to 12"),
+        ([0, 2, 4, 8], "1 missing between 0 and 8: 6"),
+        ([20240101093012, 20240101093014, 20240101093115], ""),
+        (range(0, 60, 3), ""),
+        ([n for n in range(60) if n % 3], "19 missing between 1 and 59: 3, 6, 9, 12, 15, 18, 21, 24 and 11"),
+    ],
+)
+def test_missing_numbers_are_counted_and_named(tmp_path, numbers, told):
+    for name in ("{:05d}.png", "shot2_{:05d}.png", "frame{}-v3.png"):
+        found = missing_numbers([tmp_path / name.format(number) for number in numbers])
+        assert found.startswith(told) and bool(found) == bool(told)
+    assert missing_numbers([tmp_path / "a.png", tmp_path / "b.png"]) == ""
+
+
+def test_gaps_in_numbered_pictures_are_said(tmp_path):
+    report = DecodeReport()
+    folder = folder_of(tmp_path / "dance", [1, 2, 5])
+    assert shades(folder, Clip(fps=FPS), report) == [0, 1, 2]
+    (note,) = report.notes
+    assert "2 missing between 1 and 5: 3 to 4; they are shown without a pause" in note
 
 
 @pytest.mark.parametrize("name", ["frame_{}.png", "{:04d}.webp", "a 7 {}.bmp", "shot2-{:03d}-b.tif"])
