@@ -109,6 +109,7 @@ def test_what_is_missing_is_one_line(tmp_path: Path) -> None:
         "reference:/a.png",
         "simplecache::s3://b/x",
         "zip://x::memory://a",
+        "memory://a.png::reference://evil.json",
         "nosuch://b/x",
     ],
 )
