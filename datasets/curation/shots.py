@@ -62,13 +62,15 @@ def find_clips(
     longest: Fraction = LONGEST,
     find_dissolves: bool = False,
     max_pixels: int = LARGEST_FRAME,
+    report: video.DecodeReport | None = None,
 ) -> list[Clip]:
     """The shots of a source without the fades between them, split where longer than `longest` seconds.
 
-    With `find_dissolves`, for which the extra `transnet` must be installed, dissolves are taken out too.
+    All of it is decoded: `report` counts what is lost. With `find_dissolves`, for which the extra `transnet`
+    must be installed, dissolves are taken out too.
     Raises VideoError where the source cannot be read.
     """
-    found = survey(source, info, max_pixels)
+    found = survey(source, info, max_pixels, report)
     spans = split_at_fades(shots(found), np.array(found.brightness), info.fps)
     if find_dissolves:
         whole = Clip(source, 0, len(found.brightness), info.fps)
@@ -110,7 +112,9 @@ def has_bars(profiles: list[Profile]) -> bool:
     return bottom > top and right > left and (bottom - top, right - left) != whole
 
 
-def survey(source: Path, info: VideoInfo, max_pixels: int) -> Survey:
+def survey(
+    source: Path, info: VideoInfo, max_pixels: int, report: video.DecodeReport | None = None
+) -> Survey:
     """Read a source once, small."""
     from scenedetect import FrameTimecode
 
@@ -118,7 +122,7 @@ def survey(source: Path, info: VideoInfo, max_pixels: int) -> Survey:
     detector = cut_detector()
     every = max(1, round(info.fps / LOOKS_A_SECOND))
     part = video.Clip(max_pixels=max_pixels)
-    for number, frame in enumerate(video.read_frames(source, part, longest_side=SURVEY)):
+    for number, frame in enumerate(video.read_frames(source, part, report, longest_side=SURVEY)):
         bgr = cv2.cvtColor(frame, cv2.COLOR_RGB2BGR)
         cuts = detector.process_frame(FrameTimecode(number, fps=info.fps), bgr)
         found.cuts += [cut.frame_num for cut in cuts]

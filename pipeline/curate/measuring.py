@@ -18,18 +18,20 @@ from ...datasets.curation.clip import DensePoses, Frames, SparsePoses, frames_at
 from ...datasets.curation.fingerprint import fingerprint
 from ...datasets.curation.look import look
 from ...datasets.curation.scores import Level, Score
+from ...stages.errors import VideoError
 from ...stages.pose.files import load_poses, save_poses
 from ...stages.types import VideoInfo
 from ..animate.tools import Tools
 from ..job.job import Job, open_job
 from ..progress import stage
+from ..workers.executor import verdict_of
 from .config import CurateConfig
 from .copies import FINGERPRINT, save_fingerprint
 from .decide import Scores, filters_of, next_level, passes
 from .encode import CLIP, POSES, encode_clip, write_guide
 from .pictures import dense_strip, frames_strip, sparse_strip, strip_of
 from .plugins import find_function
-from .store import ENCODED, GUIDE, FoundClip, clip_folder, keys_of, measured_of
+from .store import ENCODED, GUIDE, REFUSED, FoundClip, clip_folder, keys_of, measured_of
 
 PATIENCE_S = float("inf")
 """Equal sources share a folder: whoever comes second waits, and finds the work done."""
@@ -82,8 +84,18 @@ class Measuring:
     def finish(self, forced: bool) -> bool:
         """Measure until a level refuses, and encode a clip that passes; with `forced`, whatever it scores.
 
-        Returns whether there was anything to do.
+        Of one that cannot be read it is written down why. Returns whether there was anything to do.
         """
+        try:
+            return self._finish(forced)
+        except VideoError as error:
+            if verdict_of(error) != "final" or not self.clip.source.exists():
+                raise
+            why = str(error).replace(str(self.clip.source), "the source")
+            self.job.commit(REFUSED, self.keys.of_clip(self.content, self.clip), [], {"why": why})
+            return True
+
+    def _finish(self, forced: bool) -> bool:
         made = False
         while level := next_level(self.filters, self.measured, forced):
             made |= self._run(level)

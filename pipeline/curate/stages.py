@@ -95,12 +95,19 @@ def clips_of(source: Source, config: CurateConfig) -> Mapping[str, Any]:
         missing = open_source(path, None, config.max_pixels).scan.missing
         if missing:
             return refused("cut off", f"{missing} frames are missing at the end")
-        dissolves = config.shots == "transnet"
+        report = video.DecodeReport()
         clips = find_clips(
-            path, info, longest=config.longest, find_dissolves=dissolves, max_pixels=config.max_pixels
+            path,
+            info,
+            longest=config.longest,
+            find_dissolves=config.shots == "transnet",
+            max_pixels=config.max_pixels,
+            report=report,
         )
     except (VideoError, PictureError) as error:
         return refused("unreadable", str(error))
+    if report.lost and (not clips or clips[-1].end_frame < info.num_frames):
+        return refused("cut off", f"{report.lost} frames do not decode, those at the end among them")
     if not clips:
         return refused("no clip", "nothing but fades and black")
     probed = filters_of(config)

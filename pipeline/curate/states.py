@@ -25,6 +25,7 @@ from .store import (
     keys_of,
     measured_of,
     read_look,
+    refused_reading,
     source_key,
 )
 from .table import Row
@@ -39,12 +40,13 @@ Copies = Callable[[Sequence[Path]], Mapping[int, int]]
 
 @dataclass(frozen=True, slots=True)
 class ClipState:
-    """A clip and the scores of each level that was measured; `given_up` why it goes no further, if so."""
+    """A clip and the scores of its levels that were measured; `refused`, `given_up`: why no more were."""
 
     found: FoundClip
     folder: Path
     measured: Mapping[Level, Scores]
     encoded: Mapping[str, Any] | None
+    refused: str | None
     given_up: str | None
 
 
@@ -93,8 +95,9 @@ class Known:
         ):
             encoded = job.facts(ENCODED)
         measured = measured_of(self.root, content, found, self.keys)
-        why = given_up(self.root, clip_task(content, found.clip), self.keys.of_clip(content, found.clip))
-        return ClipState(found, folder, measured, encoded, why)
+        key = self.keys.of_clip(content, found.clip)
+        why = given_up(self.root, clip_task(content, found.clip), key)
+        return ClipState(found, folder, measured, encoded, refused_reading(job, key), why)
 
     def forced(self, source: Source, start_frame: int) -> bool:
         """Whether a person keeps a clip, whatever its scores."""
@@ -115,7 +118,7 @@ class Known:
         look, tasks = state.look, []
         for each in state.clips:
             assert look is not None and look.info is not None
-            if each.given_up is not None and not self.config.retry_quarantined:
+            if each.refused or (each.given_up is not None and not self.config.retry_quarantined):
                 continue
             forced, clip = self._forced(state, each), each.found.clip
             passed = passes(self.filters, each.measured, forced)
@@ -178,6 +181,8 @@ class Known:
         status: Status = "rejected"
         if refusal is not None:
             reason = refusal.name
+        elif each.refused is not None:
+            reason = f"unreadable: {each.refused}"
         elif each.encoded is None:
             reason = f"given up: {each.given_up or 'not measured'}"
         else:

@@ -26,7 +26,7 @@ from .decide import Scores, filters_of, names_at
 from .plugins import identity_of
 from .sources import Source
 
-CLIPS, ENCODED, GUIDE = "clips", "encoded", "guide"
+CLIPS, ENCODED, GUIDE, REFUSED = "clips", "encoded", "guide", "refused"
 """Steps beside those of the levels."""
 VERSIONS = {"clips": 1, "frames": 1, "sparse": 1, "dense": 1, "encoded": 1, "guide": 1}
 """Raised when a step gives other results than before."""
@@ -205,6 +205,11 @@ def measured_of(root: Path, content: str, found: FoundClip, keys: Keys) -> dict[
             break
         measured[level] = job.facts(level)["scores"]
     return measured
+
+
+def refused_reading(job: Job, key: Key) -> str | None:
+    """Why a clip cannot be read, as it was found out when it was to be measured; None where it was not."""
+    return job.facts(REFUSED)["why"] if job.holds(REFUSED, key) else None
 
 
 def quarantine_path(root: Path, task: str) -> Path:

@@ -8,7 +8,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from curations import config_of, rows
+from curations import LENGTH, config_of, rows
 
 from posedance.pipeline.cli import main
 from posedance.pipeline.curate.curate import curate
@@ -71,6 +71,33 @@ def with_noise(data: bytes) -> bytes:
     start, stop = len(data) // 2, len(data) // 2 + 400
     noise = np.random.default_rng(0).integers(0, 256, stop - start, np.uint8).tobytes()
     return data[:start] + noise + data[stop:]
+
+
+def without_pictures(path: Path, frames: slice) -> bytes:
+    """A video in which the data of some frames are zeros."""
+    data = bytearray(path.read_bytes())
+    with av.open(str(path)) as video:
+        packets = [packet for packet in video.demux(video=0) if packet.size]
+    assert packets[LENGTH].is_keyframe
+    for packet in packets[frames]:
+        assert packet.pos is not None
+        data[packet.pos : packet.pos + packet.size] = bytes(packet.size)
+    return bytes(data)
+
+
+def test_what_does_not_decode_is_told_wherever_it_is(sources: Path, tmp_path: Path) -> None:
+    """A first clip of which nothing decodes, while the second is fine; and an end that does not decode."""
+    raw = tmp_path / "raw"
+    raw.mkdir()
+    (raw / "begins.mp4").write_bytes(without_pictures(sources / "two.mp4", slice(None, LENGTH)))
+    (raw / "ends.mp4").write_bytes(without_pictures(sources / "two.mp4", slice(LENGTH, None)))
+    strict = {"longest": "2.1", "thresholds": {"sharpness": {"at_least": 2.0}}}
+    for _ in range(2):
+        assert curate(config_of(raw, tmp_path / "out", **strict)) == 0
+    reasons = {key: row["reason"] for key, row in rows(tmp_path / "out").items()}
+    assert reasons.pop(("begins.mp4", 0)).startswith("unreadable: no frame of the source can be decoded")
+    assert reasons.pop(("ends.mp4", None)).startswith("cut off: 31 frames do not decode")
+    assert reasons == {("begins.mp4", LENGTH): "sharpness"}
 
 
 def write_sound(path: Path) -> None:
