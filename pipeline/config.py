@@ -44,6 +44,11 @@ def _number_as_text(value: object) -> object:
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
+def _text_as_number(value: object) -> object:
+    """A whole number that the command line or a CSV file gives as text: a choice of numbers takes no text."""
+    return int(value) if isinstance(value, str) and value.isdecimal() else value
+
+
 ConfigFile = Annotated[Path | None, Parameter(name="--config", help="YAML file with any of these options.")]
 """The option by which a command takes a file for `resolve`."""
 
@@ -129,7 +134,7 @@ class EncodeConfig(Config):
     """x264 speed preset."""
     audio: bool = True
     """Keep the driving video's sound."""
-    bit_depth: Literal[8, 10] = 8
+    bit_depth: Annotated[Literal[8, 10], BeforeValidator(_text_as_number)] = 8
     """Bits of each colour of the result. 10 keeps soft gradients free of bands; not every player takes it."""
     lossless: bool = False
     """Write result.mkv in place of result.mp4: the frames to the bit, in FFV1, and the sound as FLAC."""

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TypeGuard, get_args
 
 import pytest
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 from posedance import configs
 from posedance.pipeline import cli_train
@@ -48,6 +48,13 @@ def test_a_person_is_a_number_or_a_point(tmp_path: Path) -> None:
         file.write_text(f"person: {text}\n")
         with pytest.raises(ConfigError, match=r"person"):
             resolve(AnimateConfig, AnimateConfig(), file)
+
+
+def test_the_bit_depth_may_come_as_text() -> None:
+    """From the command line and CSV files."""
+    assert AnimateConfig.model_validate({"encode": {"bit_depth": "10"}}).encode.bit_depth == 10
+    with pytest.raises(ValidationError, match="8 or 10"):
+        AnimateConfig.model_validate({"encode": {"bit_depth": "12"}})
 
 
 def test_the_size_of_a_pose_file_may_be_that_of_a_video(
