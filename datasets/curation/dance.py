@@ -55,9 +55,9 @@ def face(dense: DensePoses) -> float:
 
 
 def confidence(dense: DensePoses) -> float:
-    """Mean score of the 17 body joints in the frames that show the dancer: 0 to 1."""
-    seen = seen_frames(dense)
-    return float(dense.poses.scores[seen][:, BODY].mean()) if seen.any() else 0.0
+    """Mean score of the body joints that lie in the picture, in the frames that show the dancer: 0 to 1."""
+    counted = seen_frames(dense)[:, None] & inside_picture(dense)[:, BODY]
+    return float(dense.poses.scores[:, BODY][counted].mean()) if counted.any() else 0.0
 
 
 def heights(dense: DensePoses) -> np.ndarray:

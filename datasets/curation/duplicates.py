@@ -2,8 +2,8 @@
 
 A moment of a dance is three poses, REACH seconds apart. All clips' moments go into one index of nearest
 neighbours; each clip then asks it for its own moments, as they are and mirrored, at several speeds. Clips
-that answer along one line of time are compared in full: the same dance by the same dancer in the same place
-is a copy. Equal parts of picture hashes are asked for too: they need no pose at the same moments.
+of which several answer are compared in full, along all lines of time: the same dance by the same dancer in
+the same place is a copy. Equal parts of picture hashes are asked for too: they need no pose.
 """
 
 from collections import defaultdict
@@ -29,14 +29,16 @@ NEAR = 0.25
 LEAST_MOTION = 0.08
 """Mean spread of a joint within a moment, in lengths of the trunk: a pose held tells nothing."""
 VOTES = 3
-"""Answers along one line of time from which two clips are compared."""
-SAME_DANCE = 0.15
-"""Median distance of joints, in lengths of the trunk, up to which two dances are one."""
+"""Moments of a clip that answer to another from which the two are compared."""
+SAME_DANCE = 0.85
+"""Agreement of the joints' ways from which two dances are one."""
+NEAR_POSES = 0.15
+"""Mean distance of coordinates, in lengths of the trunk, up to which they may be."""
 SAME_LOOKS = 0.8
 """Correlation of the dancer's looks from which it is the same dancer in the same place."""
+PERHAPS = 0.5
+"""The same of the means of their looks, from which two clips are compared at all."""
 LINE_SPEEDS = np.geomspace(0.45, 2.2, 41)
-ON_LINE = 0.12
-"""Seconds by which an answer may miss its line."""
 CHECKS = 32
 """Leaves of the index's trees that are visited for one moment."""
 OVERLAP = 0.6
@@ -53,17 +55,6 @@ class Duplicate:
     original: int
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
-    """A guess: second t of one clip is second `speed` * t + `shift` of another, perhaps mirrored."""
-
-    first: int
-    second: int
-    mirror: bool
-    speed: float
-    shift: float
-
-
 def duplicates(prints: Sequence[Fingerprint]) -> list[Duplicate]:
     """Each copy with the original that is kept: of clips that show the same, that with the most pixels.
 
@@ -76,40 +67,24 @@ def duplicates(prints: Sequence[Fingerprint]) -> list[Duplicate]:
             place = parents[place]
         return place
 
-    for line in sorted(guesses(prints), key=lambda line: (line.first, line.second, line.mirror)):
-        first, second = root(line.first), root(line.second)
-        if first != second and is_copy(prints[line.first], prints[line.second], line):
+    for one, other, mirror in sorted(guesses(prints)):
+        first, second = root(one), root(other)
+        if first != second and is_copy(prints[one], prints[other], mirror):
             keep = min(first, second, key=lambda place: (-prints[place].pixels, place))
             parents[first + second - keep] = keep
     return [Duplicate(place, root(place)) for place in range(len(prints)) if root(place) != place]
 
 
-def guesses(prints: Sequence[Fingerprint]) -> list[Line]:
-    """For each pair of clips of which enough moments answer to each other the line that most lie on."""
-    votes: dict[tuple[int, int, bool], list[tuple[float, float]]] = defaultdict(list)
-    for pair, early, late in [*dance_answers(prints), *hash_answers(prints)]:
-        votes[pair].append((early, late))
-    lines = []
-    for pair, answers in votes.items():
-        if len(answers) >= VOTES:
-            votes_near, speed, shift = line_through(np.array(answers))
-            if votes_near >= VOTES:
-                lines.append(Line(*pair, speed, shift))
-    return lines
+Pair = tuple[int, int, bool]
+"""First and second clip, and whether the second is mirrored."""
 
 
-def line_through(answers: np.ndarray) -> tuple[int, float, float]:
-    """The line that most answers [K, 2] (seconds in the first clip, in the second) lie on.
-
-    How many different moments of the second lie on it, its speed and its shift. An answer counts the more,
-    the nearer it is: by a Gaussian of ON_LINE.
-    """
-    shifts = answers[:, 1] - LINE_SPEEDS[:, None] * answers[:, 0]
-    off = np.abs(shifts[:, :, None] - shifts[:, None, :])  # [speeds, K, K]
-    support = np.exp(-((off / ON_LINE) ** 2)).sum(-1)
-    row, place = np.unravel_index(int(support.argmax()), support.shape)
-    on = off[row, place] <= 2 * ON_LINE
-    return len(np.unique(answers[on, 1])), float(LINE_SPEEDS[row]), float(np.median(shifts[row][on]))
+def guesses(prints: Sequence[Fingerprint]) -> list[Pair]:
+    """Pairs of clips, the first before the second, of which enough moments answer to each other."""
+    votes: dict[Pair, set[float]] = defaultdict(set)
+    for pair, when in [*dance_answers(prints), *hash_answers(prints)]:
+        votes[pair].add(when)
+    return [pair for pair, moments_of_second in votes.items() if len(moments_of_second) >= VOTES]
 
 
 def moments(poses: np.ndarray, speed: float) -> tuple[np.ndarray, np.ndarray]:
@@ -123,7 +98,8 @@ def moments(poses: np.ndarray, speed: float) -> tuple[np.ndarray, np.ndarray]:
     whole = np.isfinite(found).all((1, 2, 3))
     found, times = found[whole], times[whole]
     moving = np.linalg.norm(np.ptp(found, axis=1), axis=-1).mean(1) >= LEAST_MOTION
-    return found[moving].reshape(-1, 3 * 2 * (ASKED.stop - ASKED.start)), times[moving]
+    flat = found[moving].reshape(-1, 3 * 2 * (ASKED.stop - ASKED.start))
+    return flat.astype(np.float32), times[moving]
 
 
 def at(poses: np.ndarray, times: np.ndarray) -> np.ndarray:
@@ -137,8 +113,8 @@ def at(poses: np.ndarray, times: np.ndarray) -> np.ndarray:
     return found
 
 
-Answer = tuple[tuple[int, int, bool], float, float]
-"""First and second clip and whether mirrored; seconds in the first, and in the second."""
+Answer = tuple[Pair, float]
+"""A pair of clips and the seconds in the second at which it answers to the first."""
 
 
 def dance_answers(prints: Sequence[Fingerprint]) -> Iterator[Answer]:
@@ -148,7 +124,6 @@ def dance_answers(prints: Sequence[Fingerprint]) -> Iterator[Answer]:
     if len(owner) < 2:
         return
     table = np.concatenate([found for found, _ in known])
-    when = np.concatenate([times for _, times in known])
     cv2.setRNGSeed(0)
     index = cv2.flann.Index(table, {"algorithm": 1, "trees": 4})
     farthest = table.shape[1] / 2 * NEAR**2
@@ -166,8 +141,8 @@ def dance_answers(prints: Sequence[Fingerprint]) -> Iterator[Answer]:
             places = np.asarray(found_places, np.int64)
             rows, columns = np.nonzero((distances <= farthest) & (owner[places] < second))
             places = places[rows, columns]
-            for first, early, late in zip(owner[places], when[places], times[rows], strict=True):
-                yield (int(first), second, mirror), float(early), float(late)
+            for first, late in zip(owner[places], times[rows], strict=True):
+                yield (int(first), second, mirror), float(late)
 
 
 def hash_answers(prints: Sequence[Fingerprint]) -> Iterator[Answer]:
@@ -182,52 +157,88 @@ def hash_answers(prints: Sequence[Fingerprint]) -> Iterator[Answer]:
         if len({i for i, _ in shelf}) > COMMON:
             continue
         for n, (second, late) in enumerate(shelf):
-            for first, early in shelf[:n]:
+            for first, _ in shelf[:n]:
                 if first != second:
-                    yield (first, second, False), early, late
+                    yield (first, second, False), late
 
 
-def is_copy(first: Fingerprint, second: Fingerprint, line: Line) -> bool:
-    """Whether the second clip shows the first's dance, dancer and place along a line of time near `line`."""
-    overlap, distance, shown, aligned = best_line(first, second, line)
+def is_copy(first: Fingerprint, second: Fingerprint, mirror: bool) -> bool:
+    """Whether the second clip shows the first's dance, dancer and place along some line of time."""
+    if looks_alike(mean_look(first.looks), mean_look(second.looks), mirror) < PERHAPS:
+        return False
+    theirs = mirrored(second.poses) if mirror else second.poses
+    agreement, distance, shown, aligned = best_line(first.poses, theirs)
     return (
-        overlap >= OVERLAP
-        and distance <= SAME_DANCE
-        and looks_alike(first.looks[shown], second.looks[aligned], line.mirror) >= SAME_LOOKS
+        agreement >= SAME_DANCE
+        and distance <= NEAR_POSES
+        and looks_alike(first.looks[shown], second.looks[aligned], mirror) >= SAME_LOOKS
     )
 
 
-def best_line(
-    first: Fingerprint, second: Fingerprint, line: Line
-) -> tuple[float, float, np.ndarray, np.ndarray]:
-    """The line near `line` on which the dances agree best.
+def best_line(ours: np.ndarray, theirs: np.ndarray) -> tuple[float, float, np.ndarray, np.ndarray]:
+    """The line of time along which two dances [M, 13, 2] and [N, 13, 2] agree best.
 
-    The share of the shorter clip that it covers, the median distance of joints, and the moments of the first
-    with those of the second that they are: int64 [K] each.
+    Their agreement (see `agreements`), the median distance of joints, and the moments of the first with those
+    of the second that they are: int64 [K] each. Agreement 0 where no line covers OVERLAP of the shorter one.
     """
-    theirs = mirrored(second.poses) if line.mirror else second.poses
-    times = np.arange(len(first.poses)) / RATE
-    middle = float(times.mean())
-    best = (0.0, np.inf, np.zeros(0, np.int64), np.zeros(0, np.int64))
-    for speed in line.speed * np.linspace(0.94, 1.06, 7):
-        for nudge in np.linspace(-0.3, 0.3, 13):
-            mapped = speed * times + (line.speed - speed) * middle + line.shift + nudge
-            ways = np.linalg.norm(at(theirs, mapped) - first.poses, axis=-1)
-            known = np.isfinite(ways).sum(1) >= 4
-            if not known.any():
-                continue
-            distance = float(np.nanmedian(np.nanmean(ways[known], axis=1)))
-            lasts = known.sum() / RATE
-            shorter = min(len(first.poses), len(second.poses) / float(speed)) / RATE
-            if distance < best[1] and lasts / shorter >= OVERLAP:
-                shown = np.flatnonzero(known)
-                aligned = np.clip(np.round(mapped[shown] * RATE).astype(np.int64), 0, len(theirs) - 1)
-                best = float(lasts / shorter), distance, shown, aligned
-    return best
+    lasts, theirs_last = (len(ours) - 1) / RATE, (len(theirs) - 1) / RATE
+    speeds, shifts = np.meshgrid(LINE_SPEEDS, np.arange(-2.2 * lasts, theirs_last, 1 / RATE), indexing="ij")
+    lines = np.stack([speeds.ravel(), shifts.ravel()], 1)
+    lines = lines[covered(lines, lasts, theirs_last) >= OVERLAP]
+    for finer in range(2):
+        if not len(lines):
+            return 0.0, np.inf, np.zeros(0, np.int64), np.zeros(0, np.int64)
+        found, distances = agreements(ours, theirs, lines, 1 if finer else 2)
+        best = int(found.argmax())
+        if not finer:
+            near = np.stack(np.meshgrid(np.linspace(-0.04, 0.04, 9), np.linspace(-0.2, 0.2, 9)), -1)
+            around = near.reshape(-1, 2) * (lines[best, 0], 1) + lines[best]
+            around[:, 1] -= (around[:, 0] - lines[best, 0]) * lasts / 2  # turned around the middle
+            lines = around[covered(around, lasts, theirs_last) >= OVERLAP - 0.05]
+    times = np.arange(len(ours)) / RATE * lines[best, 0] + lines[best, 1]
+    shown = np.flatnonzero((times >= 0) & (times <= theirs_last))
+    aligned = np.round(times[shown] * RATE).astype(np.int64)
+    return float(found[best]), float(distances[best]), shown, aligned
+
+
+def covered(lines: np.ndarray, ours: float, theirs: float) -> np.ndarray:
+    """The share of the shorter of two clips, `ours` and `theirs` seconds long, that lines [L, 2] cover."""
+    speeds, shifts = lines.T
+    first, last = np.maximum(-shifts / speeds, 0), np.minimum((theirs - shifts) / speeds, ours)
+    return np.maximum(last - first, 0) / np.maximum(np.minimum(ours, theirs / speeds), 1e-6)
+
+
+def agreements(
+    ours: np.ndarray, theirs: np.ndarray, lines: np.ndarray, every: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """How well two dances agree along lines of time [L, 2] (speed, shift): agreement and distance [L] each.
+
+    The agreement is the correlation of the joints' ways from their means, -1 to 1; poses held, and a
+    dancer's build, have no part in it. The distance is that of coordinates, in lengths of the trunk. Every
+    `every`-th moment counts.
+    """
+    times = np.arange(0, len(ours), every) / RATE
+    mapped = lines[:, :1] * times + lines[:, 1:]
+    other = at(theirs, mapped.ravel()).reshape(len(lines), len(times), -1)
+    mine = np.broadcast_to(ours[::every].reshape(1, len(times), -1), other.shape)
+    known = np.isfinite(mine) & np.isfinite(other)
+    count = np.maximum(known.sum(1, keepdims=True), 1)
+    mine, other = np.where(known, mine, 0), np.where(known, other, 0)
+    apart = np.abs(mine - other).sum((1, 2)) / np.maximum(known.sum((1, 2)), 1)
+    mine = np.where(known, mine - mine.sum(1, keepdims=True) / count, 0)
+    other = np.where(known, other - other.sum(1, keepdims=True) / count, 0)
+    spread = np.sqrt((mine**2).sum((1, 2)) * (other**2).sum((1, 2)))
+    return (mine * other).sum((1, 2)) / np.maximum(spread, 1e-9), apart
+
+
+def mean_look(looks: np.ndarray) -> np.ndarray:
+    """The mean of looks uint8 [M, 16, 16, 3] over time [1, 16, 16, 3]; black where a pixel mostly is."""
+    seen = (looks.max(-1) > 0).mean(0) >= 0.5
+    return (looks.mean(0) * seen[..., None])[None]
 
 
 def looks_alike(first: np.ndarray, second: np.ndarray, mirror: bool) -> float:
-    """Correlation of looks uint8 [K, 16, 16, 3] of the same moments, each colour by itself: -1 to 1.
+    """Correlation of looks [K, 16, 16, 3], 0 to 255, of the same moments, each colour by itself: -1 to 1.
 
     Black pixels lie outside the picture and do not count. 0 where nothing is seen in both.
     """

@@ -28,7 +28,9 @@ LOOK = 16
 REACH = 2.5
 """How far the likeness reaches from the trunk's middle, in lengths of the trunk."""
 HAND_SIZE = 64
-"""Pixels of a side that a hand is brought to before its sharpness is measured: equal detail counts alike."""
+"""Pixels of a side that larger hands are brought to before their sharpness is measured."""
+HAND_BLUR = 5
+"""Pixels of the blur that hands are compared with: fingers of drawn dancers are 3 to 5 wide."""
 CAMERA_SIZE = 320
 """Pixels of the longer side of pictures in which the background is followed."""
 
@@ -131,22 +133,22 @@ def hands_sharpness(picture: np.ndarray, dancer: Detections) -> np.ndarray:
             if (scores > VISIBLE).mean() > 0.5:
                 cut = square_around(picture, points)
                 if cut is not None:
-                    values[side] = sharpness(cut)
+                    values[side] = sharpness(cut, HAND_BLUR)
     return values
 
 
 def square_around(picture: np.ndarray, points: np.ndarray) -> np.ndarray | None:
-    """Luma uint8 [HAND_SIZE, HAND_SIZE] of the square around points [n, 2]; None for less than 8 pixels."""
+    """Luma uint8 [h, w] of the square around points [n, 2]; None where it has less than 8 pixels a side."""
     centre, half = (points.min(0) + points.max(0)) / 2, 0.6 * float(np.ptp(points, axis=0).max())
     low = np.maximum(np.floor(centre - half), 0).astype(int)
     high = np.minimum(np.ceil(centre + half) + 1, picture.shape[1::-1]).astype(int)
     if (high - low).min() < 8:
         return None
-    cut = cv2.cvtColor(np.ascontiguousarray(picture[low[1] : high[1], low[0] : high[0]]), cv2.COLOR_RGB2GRAY)
-    shrinks = min(cut.shape) > HAND_SIZE
-    return cv2.resize(
-        cut, (HAND_SIZE, HAND_SIZE), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
-    )
+    cut = np.ascontiguousarray(picture[low[1] : high[1], low[0] : high[0]])
+    luma = cv2.cvtColor(cut, cv2.COLOR_RGB2GRAY)
+    if max(luma.shape) <= HAND_SIZE:
+        return luma
+    return cv2.resize(luma, (HAND_SIZE, HAND_SIZE), interpolation=cv2.INTER_AREA)
 
 
 def likeness(picture: np.ndarray, dancer: Detections) -> np.ndarray:

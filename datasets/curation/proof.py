@@ -15,8 +15,9 @@ import cv2
 import numpy as np
 
 from ...stages.media.encode import VideoWriter
+from ..puppets.motion import make_motion
 from .clip import Box
-from .proof_scenes import SCENES, Shot, Size, with_logo
+from .proof_scenes import SCENES, Shot, Size, dancer, drawn, pictures, with_logo
 
 SIZE: Size = (288, 512)
 """Width and height of most sources."""
@@ -32,6 +33,8 @@ A_SOURCE = 6
 """Scenes of a source."""
 COPIES = ("mirrored", "cropped", "slowed", "encoded", "logo")
 """What is done to a scene for a copy of it."""
+OTHERS = ("other_dance", "other_dancer")
+"""What is like a scene and no copy of it: the dancer and the place, or the dance."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +53,11 @@ class Part:
     reasons: tuple[str, ...]
     copy: str | None = None
     bars: Box | None = None
+
+    @property
+    def shows(self) -> tuple[int, str | None]:
+        """Equal for scenes that show the same: a scene and its copies."""
+        return self.seed, self.copy if self.copy in OTHERS else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +125,9 @@ def make_plan(clips: int, seed: int = 0) -> list[ProofSource]:
         sources.append(joined(f"small_{turn:03d}", Fraction(30), (144, 256), small, ["cut"]))
         wide = [Planned("plain", next(numbers)) for _ in range(2)]
         sources.append(joined(f"pillars_{turn:03d}", Fraction(30), (912, 512), wide, ["cut"]))
+        seed_of_original = originals[turn % len(originals)]
+        alike = [Planned("plain", seed_of_original, copy=other) for other in OTHERS]
+        sources.append(joined(f"alike_{turn:03d}", RATES[turn % 3], SIZE, alike, ["cut"]))
         broken = [Planned("plain", next(numbers), ("damaged",))]
         sources.append(joined(f"damaged_{turn:03d}", Fraction(25), SIZE, broken, [], damaged=True))
     return sources
@@ -201,8 +212,12 @@ def part_frames(source: ProofSource, part: Part, lead: int, after: int) -> np.nd
 
 
 def copied(part: Part, shot: Shot) -> np.ndarray:
-    """A copy of a plain scene."""
+    """A copy of a plain scene, or what is like it and none."""
     draw = SCENES[part.scene].draw
+    if part.copy in OTHERS:
+        other = part.seed + 50_000
+        who, what = (part.seed, other) if part.copy == "other_dance" else (other, part.seed)
+        return pictures(drawn(shot, character=dancer(who), motion=make_motion(20_000 + what, shot.fps)))
     if part.copy == "slowed":
         order = (np.arange(shot.frames) * 4 // 5).astype(int)
         return draw(shot)[order]

@@ -12,6 +12,8 @@ PICTURES = 3
 """Samples that are read: burnt-in text stays, and a picture takes 0.1 s."""
 SURE = 0.7
 """Least confidence of words that count: patterns and furniture are read as letters with less."""
+TALLEST = 0.2
+"""Height of a line of text at most, in pictures: grain of a wall is read as huge letters."""
 LETTERS = 2
 """A word has as many at least."""
 
@@ -48,6 +50,8 @@ def text_share(picture: np.ndarray) -> float:
     areas = [
         float(np.prod(np.ptp(corners, axis=0)))
         for corners, letters, score in words
-        if score >= SURE and sum(letter.isalnum() for letter in letters) >= LETTERS
+        if score >= SURE
+        and sum(letter.isalnum() for letter in letters) >= LETTERS
+        and np.ptp(corners[:, 1]) <= TALLEST * picture.shape[0]
     ]
     return min(1.0, sum(areas) / (picture.shape[0] * picture.shape[1]))

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from posedance.datasets.curation.duplicates import Duplicate, at, duplicates, line_through
+from posedance.datasets.curation.duplicates import Duplicate, at, best_line, duplicates
 from posedance.datasets.curation.fingerprint import RATE, Fingerprint, mirrored, perceptual_hash
 
 STANDING = np.array(
@@ -97,13 +97,19 @@ def test_poses_are_known_between_moments_and_nowhere_else() -> None:
     assert np.isnan(at(poses, np.array([-0.1, len(poses) / RATE]))).all()
 
 
-def test_a_line_is_found_among_wrong_answers() -> None:
-    rng = np.random.default_rng(0)
-    early = rng.uniform(0, 5, 20)
-    answers = np.stack([early, 1.25 * early + 0.5], 1)
-    wrong = rng.uniform(0, 5, (15, 2))
-    votes, speed, shift = line_through(np.concatenate([answers, wrong]))
-    assert votes >= 20 and abs(speed - 1.25) < 0.05 and abs(shift - 0.5) < 0.15
+def test_another_part_of_a_small_dance_is_no_copy() -> None:
+    """The poses of somebody who hardly moves are near each other at any two times."""
+    small = replace(clip(3), poses=STANDING.astype(np.float32) + 0.1 * (dance(3, 10)[:25] - STANDING))
+    later = STANDING + 0.1 * (dance(3, 10)[25:] - STANDING)
+    assert duplicates([small, changed(small, later.astype(np.float32), 50)]) == []
+
+
+def test_the_line_of_time_of_a_slower_copy_is_found() -> None:
+    poses = dance(5, 6)
+    later = at(poses, 0.6 + np.arange(25) / RATE * 0.8)
+    agreement, distance, shown, aligned = best_line(poses, later)
+    assert agreement > 0.97 and distance < 0.08
+    assert np.abs(0.6 + aligned / RATE * 0.8 - shown / RATE).max() <= 0.15
 
 
 def test_a_hash_bears_other_sizes_and_tells_pictures_apart() -> None:

@@ -91,7 +91,7 @@ def test_a_still_picture_has_no_rate_to_doubt() -> None:
 
 
 def test_a_slideshow_is_explained_by_one_motion_and_a_dance_is_not() -> None:
-    assert technical.slideshow(evidence(panning())) > 0.9
+    assert technical.slideshow(evidence(panning(step=0.4))) > 0.9
     assert technical.slideshow(evidence(texture()[None].repeat(20, 0))) == 1.0
     assert technical.slideshow(evidence(dancing())) < 0.1
 
