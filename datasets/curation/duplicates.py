@@ -32,7 +32,7 @@ VOTES = 3
 """Moments of a clip that answer to another from which the two are compared."""
 SAME_DANCE = 0.85
 """Agreement of the joints' ways from which two dances are one."""
-NEAR_POSES = 0.15
+NEAR_POSES = 0.06
 """Mean distance of coordinates, in lengths of the trunk, up to which they may be."""
 SAME_LOOKS = 0.8
 """Correlation of the dancer's looks from which it is the same dancer in the same place."""

@@ -27,7 +27,9 @@ LOOK = 16
 """Pixels of a side of the dancer's likeness."""
 REACH = 2.5
 """How far the likeness reaches from the trunk's middle, in lengths of the trunk."""
-HAND_SIZE = 64
+WHOLE = 0.99
+"""Part of a pixel of the likeness that lies in the picture, from which it counts."""
+HAND_SIZE = 32
 """Pixels of a side that larger hands are brought to before their sharpness is measured."""
 HAND_BLUR = 5
 """Pixels of the blur that hands are compared with: fingers of drawn dancers are 3 to 5 wide."""
@@ -152,19 +154,31 @@ def square_around(picture: np.ndarray, points: np.ndarray) -> np.ndarray | None:
 
 
 def likeness(picture: np.ndarray, dancer: Detections) -> np.ndarray:
-    """The dancer uint8 [LOOK, LOOK, 3], REACH trunk lengths around the trunk's middle; black without one."""
+    """The dancer uint8 [LOOK, LOOK, 3], REACH trunk lengths around the trunk's middle.
+
+    Black where that lies outside the picture, if only in part, and all black without a dancer; what is in the
+    picture is at least 1.
+    """
     if not len(dancer):
         return np.zeros((LOOK, LOOK, 3), np.uint8)
     shoulders, hips = dancer.keypoints[0, 5:7].mean(0), dancer.keypoints[0, 11:13].mean(0)
     reach = REACH * max(float(np.linalg.norm(shoulders - hips)), 1.0)
     centre = (shoulders + hips) / 2
     scale = LOOK / (2 * reach)
-    fit = np.array([[scale, 0, LOOK / 2 - scale * centre[0]], [0, scale, LOOK / 2 - scale * centre[1]]])
-    if scale < 0.5:  # each pixel is the mean of those that it covers, as far as bilinear pictures go
-        factor = 2 ** int(np.log2(1 / scale))
-        picture = cv2.resize(picture, None, fx=1 / factor, fy=1 / factor, interpolation=cv2.INTER_AREA)
-        fit[:, :2] *= factor
-    return cv2.warpAffine(picture, fit, (LOOK, LOOK), flags=cv2.INTER_LINEAR)
+    height, width = picture.shape[:2]
+    small = max(1, round(width * 2 * scale)), max(1, round(height * 2 * scale))
+    if small[0] < width:  # twice as fine as the likeness: each pixel is the mean of those that it covers
+        picture = cv2.resize(picture, small, interpolation=cv2.INTER_AREA)
+    across, down = width / picture.shape[1], height / picture.shape[0]
+    fit = np.array(
+        [
+            [scale * across, 0, LOOK / 2 - scale * (centre[0] - across / 2) - 0.5],
+            [0, scale * down, LOOK / 2 - scale * (centre[1] - down / 2) - 0.5],
+        ]
+    )
+    whole = cv2.warpAffine(np.ones(picture.shape[:2], np.float32), fit, (LOOK, LOOK)) > WHOLE
+    look = np.maximum(cv2.warpAffine(picture, fit, (LOOK, LOOK), flags=cv2.INTER_LINEAR), 1)
+    return np.where(whole[..., None], look, 0).astype(np.uint8)
 
 
 def background_step(before: tuple[np.ndarray, Detections], small: np.ndarray, width: int) -> np.ndarray:

@@ -109,7 +109,7 @@ def make_plan(clips: int, seed: int = 0) -> list[ProofSource]:
             scenes.append(Planned(name, number, letterbox=name == "closer"))
             originals += [number] if name == "plain" else []
         for k, copy in enumerate(COPIES):
-            scenes.append(Planned("plain", originals[(turn * 3 + k) % len(originals)], copy=copy))
+            scenes.append(Planned("plain", originals[turn * 3 + k % 3], copy=copy))
     scenes = [scenes[i] for i in rng.permutation(len(scenes))]
     sources = []
     for number, start in enumerate(range(0, len(scenes), A_SOURCE)):

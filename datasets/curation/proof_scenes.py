@@ -244,7 +244,7 @@ def without_hand(side: int, shot: Shot) -> np.ndarray:
     for picture, frame in zip(covered, frames, strict=True):
         wrist = frame.keypoints[91 + 21 * side]
         tip = frame.keypoints[91 + 21 * side + 12]
-        radius = max(4, round(0.042 * shot.size[1]))
+        radius = max(4, round(0.052 * shot.size[1]))
         for place, wide in ((wrist, radius), ((wrist + tip) / 2, radius + 2), (tip, radius)):
             centre = tuple(int(v) for v in np.round(place))
             cv2.circle(picture, centre, wide, (60, 62, 70), -1, cv2.LINE_AA)
@@ -357,16 +357,16 @@ SCENES: dict[str, Scene] = {
     "shaken": Scene(shaken, ("camera",)),
     "captioned": Scene(captioned, ("text",)),
     "nobody": Scene(nobody, ("person",)),
-    "leaving": Scene(leaving, ("person", "body")),
+    "leaving": Scene(leaving, ("person", "body", "frozen")),
     "two": Scene(two, ("alone",)),
     "tiny": Scene(tiny, ("person_size",)),
-    "outside": Scene(outside, ("inside",)),
+    "outside": Scene(outside, ("inside", "person")),
     "walled": Scene(walled, ("confidence",)),
     "without_left_hand": Scene(without_left_hand, ("left_hand",)),
     "without_right_hand": Scene(without_right_hand, ("right_hand",)),
     "without_face": Scene(without_face, ("face",)),
     "standing": Scene(standing, ("motion",)),
     "standing_panned": Scene(standing_panned, ("motion", "slideshow")),
-    "hands_blurred": Scene(hands_blurred, ("hand_sharpness",)),
+    "hands_blurred": Scene(hands_blurred, ("hand_sharpness", "left_hand", "right_hand")),
     "juddering": Scene(juddering, ("jitter",)),
 }
