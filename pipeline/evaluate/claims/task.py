@@ -53,7 +53,7 @@ class ClaimsTask(VideoTask):
     ) -> None:
         self.method, self.held, self.moments = method, held, moments
         self.controlnet = ControlNet(parts.unet, hint_channels(parts)) if method == CONTROLNET else None
-        self.control_module = parts.controlnext if self.controlnet is None else self.controlnet
+        self.control_module: Any = parts.controlnext if self.controlnet is None else self.controlnet
         super().__init__(config, parts)
         unet, strength = self.parts.unet, config.model.strength
         if method == BASE:
@@ -73,7 +73,7 @@ class ClaimsTask(VideoTask):
             )
             self.denoiser = Denoiser(unet, self.parts.controlnext, self.injection)
         if method == ZERO:
-            for parameter in self.parts.controlnext.mid_convs[1].parameters():
+            for parameter in self.parts.networks()["controlnext"].get_submodule("mid_convs.1").parameters():
                 nn.init.zeros_(parameter)
 
     def trainable(self) -> list[tuple[str, nn.Parameter]]:
