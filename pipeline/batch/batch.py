@@ -24,6 +24,7 @@ from ..animate.graph import GRAPH, STEPS
 from ..config import BatchConfig
 from ..interrupts import deferred_interrupts
 from ..job.job import Job, hold, make_folder, sweep, write_text
+from ..job.once import looking_once
 from ..job.output import refuse_video
 from ..job.scratch import scratch_for
 from ..job.storage import put, url_of
@@ -63,14 +64,18 @@ def batch(config: BatchConfig) -> int:
     if url is not None and config.executor == "ray":
         refuse_cluster(url, config.ray_address)
     config = config.model_copy(update={"output": root})
-    found, left_out = find_items(config)
+    answers: dict[Any, Any] = {}
+    with looking_once(answers):
+        found, left_out = find_items(config)
     items = shard_of(found, config.shard)
     part = "" if config.shard is None else f"-{config.shard.replace('/', '-of-')}"
     make_folder(root)
     with batch_lock(root, config.shard):
         if config.shard is None:
             sweep(root)
-        plan = plan_items(root, items, config, url)
+        with looking_once(answers):
+            plan = plan_items(root, items, config, url)
+        answers.clear()
         write_text(items_path(root, part), json.dumps(plan.keys))
         if config.force is not None:
             for item in plan.todo:

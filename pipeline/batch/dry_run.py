@@ -15,10 +15,11 @@ from ..config import BatchConfig
 from ..cost import BENCH_FILE, MEASURED, seconds_of_a_window
 from ..job.inputs import with_local_inputs
 from ..job.job import Job, Key
+from ..job.once import looking_once
 from ..job.output import refuse_video
-from ..job.published import Published, is_whole, read_published
+from ..job.published import PUBLISHED, Published, is_whole, read_published
 from ..job.scratch import scratch_for
-from ..job.storage import url_of
+from ..job.storage import statements_below, url_of
 from .manifest import Item
 from .plan import find_items, look_at, shard_of
 from .stages import shared_folder
@@ -57,6 +58,7 @@ class Work:
             self.measured_calls += calls
 
 
+@looking_once()
 def dry_run(config: BatchConfig) -> str:
     """The videos of a batch by their state, its steps, frames, windows, disk and GPU hours, as text."""
     refuse_video(config.output)
@@ -64,12 +66,14 @@ def dry_run(config: BatchConfig) -> str:
     root = config.output.resolve() if url is None else scratch_for(url)
     found, _ = find_items(config.model_copy(update={"output": root}))
     items = shard_of(found, config.shard)
+    published_files = {} if url is None else statements_below(url)
 
     def look(item: Item) -> tuple[dict[str, Key], str]:
         place = url and f"{url}/{item.name}"
-        published = read_published(place) if place else Published()
+        files = published_files.get(item.name, {})
+        published = read_published(place) if place and PUBLISHED in files else Published()
         own = step_keys(item.config, known=published.digest_of)
-        there = place is not None and is_whole(place, published, results_of(own))
+        there = place is not None and is_whole(place, published, results_of(own), files)
         return own, "done" if there else state_of(root, item.name, own).status
 
     looks = look_at(items, look, at_once=url is not None)

@@ -26,10 +26,19 @@ from ...stages.errors import ConfigError, VideoError
 from ...stages.media.numbered import PICTURE_ENDS, numbered_pictures
 from ..animate.dance import with_pose_size
 from ..config import AnimateConfig, all_keys, explain, merge, refuse_idle, shortened, unknown_keys
-from ..job.inputs import PATHS, with_whole_paths
+from ..job.inputs import PATHS, is_there, with_whole_paths
 from ..job.once import in_parallel
 from ..job.output import VIDEOS
-from ..job.storage import files_of_folder, is_file, is_folder, localize, name_of, statement, url_of
+from ..job.storage import (
+    beside,
+    files_of_folder,
+    foresee,
+    is_file,
+    is_folder,
+    localize,
+    name_of,
+    url_of,
+)
 from ..plain_yaml import load_yaml
 
 logger = logging.getLogger(__name__)
@@ -223,12 +232,19 @@ def check_files(wanted: Sequence[tuple[str, AnimateConfig]]) -> None:
     """
     asked = {path: path is config.pose for _, config in wanted for path in files_named(config)}
     far = [path for path in asked if url_of(path) is not None]
-    there = dict(zip(far, in_parallel(lambda path: is_there(path, asked[path]), far), strict=True))
-    there |= {path: is_there(path, asked[path]) for path in asked if path not in there}
+    foresee([*far, *keypoints_of({config.reference for _, config in wanted})])
+    there = dict(zip(far, in_parallel(lambda path: is_there_or_folder(path, asked[path]), far), strict=True))
+    there |= {path: is_there_or_folder(path, asked[path]) for path in asked if path not in there}
     for where, config in wanted:
         for path in files_named(config):
             if not there[path]:
                 raise ConfigError(f"{where}: there is no file {path}")
+
+
+def keypoints_of(pictures: Iterable[Path | None]) -> list[Path]:
+    """Where in stores the keypoints of these pictures may lie."""
+    far = [path for path in pictures if path is not None and url_of(path) is not None]
+    return [path for path in (beside(picture, ".npz") for picture in far) if path is not None]
 
 
 def files_named(config: AnimateConfig) -> list[Path]:
@@ -237,10 +253,9 @@ def files_named(config: AnimateConfig) -> list[Path]:
     return [path for path in paths if path is not None]
 
 
-def is_there(path: Path, or_folder: bool) -> bool:
+def is_there_or_folder(path: Path, or_folder: bool) -> bool:
     """Whether there is such a file, here or in a store, or, where that will do, a folder."""
-    there = path.is_file() if url_of(path) is None else statement(path) is not None
-    return there or (or_folder and is_folder(path))
+    return is_there(path) or (or_folder and is_folder(path))
 
 
 def readable_name(row: Row, config: AnimateConfig) -> str:

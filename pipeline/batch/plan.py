@@ -22,8 +22,8 @@ from ..config import AnimateConfig, BatchConfig
 from ..job.job import Job, Key, open_job
 from ..job.once import in_parallel, in_turn, looking_once, once
 from ..job.publish import is_done_at
-from ..job.published import Published, read_published
-from ..job.storage import url_of
+from ..job.published import PUBLISHED, Published, read_published
+from ..job.storage import statements_below, url_of
 from ..progress import stage
 from ..workers.executor import Task
 from .manifest import Item, crossed, files_named, make_items, read_manifest
@@ -90,14 +90,16 @@ def shard_of(items: list[NamedT], shard: str | None) -> list[NamedT]:
 def plan_items(root: Path, items: Sequence[Item], config: BatchConfig, url: str | None = None) -> Plan:
     """Sort the items by what their records say, here and at `url`."""
     plan = Plan([], [], [], [], {})
+    there = {} if url is None else statements_below(url)
 
     def look(item: Item) -> tuple[dict[str, Key], bool]:
         place, job = url and f"{url}/{item.name}", Job(item.config.output)
-        published = read_published(place) if place else Published()
+        files = there.get(item.name, {})
+        published = read_published(place) if place and PUBLISHED in files else Published()
         keys = step_keys(item.config, known=published.digest_of)
         if config.verify:
             verify(root, item, keys)
-        done = config.force is None and is_done_at(place, job, results_of(keys), published)
+        done = config.force is None and is_done_at(place, job, results_of(keys), published, files)
         if done and config.keep == "results":
             drop_left(item)
         return keys, done

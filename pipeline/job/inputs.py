@@ -9,7 +9,7 @@ from ...stages.models import GENERATORS
 from ..config import ClipConfig, WeightsConfig, merge
 from .job import Known, source_digest, unknown
 from .once import once
-from .storage import beside, is_file, localize, url_of
+from .storage import beside, localize, statement, url_of
 
 PATHS = (
     "driving",
@@ -59,7 +59,12 @@ def input_digests(config: ClipConfig, names: Collection[str], known: Known = unk
 def file_beside(path: Path, suffix: str | None) -> Path | None:
     """The file of the same name that ends in `suffix`, where it exists."""
     other = None if suffix is None else beside(path, suffix)
-    return other if other is not None and is_file(other) else None
+    return other if other is not None and is_there(other) else None
+
+
+def is_there(path: Path) -> bool:
+    """Whether there is such a file, here or in a store, which is asked once while videos are planned."""
+    return path.is_file() if url_of(path) is None else statement(path) is not None
 
 
 resolved = once(Path.resolve)

@@ -20,12 +20,15 @@ _lock = threading.Lock()
 
 
 @contextmanager
-def looking_once() -> Iterator[None]:
+def looking_once(answers: dict[Any, Future[Any]] | None = None) -> Iterator[None]:
     """Within this, in threads of `in_parallel` too, functions marked `once` answer each question once.
 
-    What changes meanwhile is not seen, so it is for looking at files, before anything is made.
+    What changes meanwhile is not seen, so it is for looking at files, before anything is made. `answers`
+    holds those that were given before; by default those of the same around this one, if there is one.
     """
-    token = _answers.set({})
+    if answers is None:
+        answers = _answers.get()
+    token = _answers.set({} if answers is None else answers)
     try:
         yield
     finally:
@@ -52,6 +55,16 @@ def once(function: Callable[P, R]) -> Callable[P, R]:
         return answer.result()
 
     return answered
+
+
+def foretell(function: Callable[..., R], argument: Any, answer: R) -> None:
+    """Let a function marked `once` answer so to a question that was not asked yet: it is known already."""
+    answers = _answers.get()
+    if answers is not None:
+        known = Future[Any]()
+        known.set_result(answer)
+        with _lock:
+            answers.setdefault((vars(function)["__wrapped__"], (argument,), ()), known)
 
 
 def in_parallel(

@@ -28,7 +28,7 @@ from .published import (
     name_of_input,
     read_published,
 )
-from .storage import is_file, put, remove, statement, statements_in, url_of
+from .storage import Statement, is_file, put, remove, statement, statements_in, url_of
 
 logger = logging.getLogger(__name__)
 
@@ -97,16 +97,22 @@ def inputs_of(config: Mapping[str, Any]) -> dict[str, PublishedInput]:
     return found
 
 
-def is_done_at(url: str | None, job: Job, keys: Mapping[str, Key], published: Published) -> bool:
+def is_done_at(
+    url: str | None,
+    job: Job,
+    keys: Mapping[str, Key],
+    published: Published,
+    files: Mapping[str, Statement] | None = None,
+) -> bool:
     """Whether a job is done, in its folder or, where results go to a URL, at the URL, by what it says.
 
-    Afterwards it is known in both: one that is done here alone is published, and of one that is done there
-    alone the records come here.
+    `files` is what the store says of those at the URL, where that is known already. Afterwards it is known in
+    both: one that is done here alone is published, and of one that is done there alone the records come here.
     """
     here = all(job.is_done(step, key) for step, key in keys.items())
     if url is None:
         return here
-    there = is_whole(url, published, keys)
+    there = is_whole(url, published, keys, files)
     if here and not there:
         publish(job, url, keys)
     elif there and not here:

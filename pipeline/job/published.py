@@ -13,7 +13,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from .job import Key
-from .storage import bytes_digest, get_text, statement, statements_in, url_of
+from .storage import Statement, bytes_digest, get_text, statement, statements_in, url_of
 
 PUBLISHED = "published.json"
 LARGEST = 4 * 2**20
@@ -109,15 +109,18 @@ def is_public(name: str) -> bool:
     return not name.startswith(".work")
 
 
-def is_whole(url: str, published: Published, keys: Mapping[str, Key]) -> bool:
+def is_whole(
+    url: str, published: Published, keys: Mapping[str, Key], there: Mapping[str, Statement] | None = None
+) -> bool:
     """Whether a job of these keys lies at `url` with the files that were published with it.
 
     One of another time, as while a job is published anew, has another size, or the store says something else
-    of it and its bytes are others.
+    of it and its bytes are others. `there` is what the store says of the files, where that is known already.
     """
     if not published.has(keys):
         return False
-    there = statements_in(url)
+    if there is None:
+        there = statements_in(url)
     return all(
         name in there and there[name].size == file.size
         and (there[name].said == file.said or bytes_digest(f"{url}/{name}") == file.sha256)

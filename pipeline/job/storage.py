@@ -9,16 +9,17 @@ import hashlib
 import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from ...stages.atomic import atomic_path, temporary_name
 from ...stages.errors import ConfigError, OutputError, PosedanceError, UnavailableError
 from .masking import masked
-from .once import once
+from .once import CALLS_AT_ONCE, foretell, in_parallel, once
 from .scratch import scratch
 
 FOLDED = re.compile(r"([a-z][a-z0-9+]+):/+(.*)", re.DOTALL)
@@ -49,6 +50,11 @@ class Statement:
 
     size: int
     said: str
+
+    @property
+    def tells(self) -> bool:
+        """Whether it tells more than the size."""
+        return self.said.strip() != str(self.size)
 
 
 def url_of(path: Path) -> str | None:
@@ -134,7 +140,11 @@ def beside(path: Path, suffix: str) -> Path | None:
 
 def stated(info: Mapping[str, Any]) -> Statement:
     """What fsspec passes on of a file."""
-    said = next((f"{name} {info[name]}" for name in SAYINGS if info.get(name)), "")
+    said = ""
+    for name in SAYINGS:
+        if value := info.get(name):  # a time, which a listing may tell in seconds
+            said = f"{name} {value.timestamp() if isinstance(value, datetime) else value}"
+            break
     size = int(info["size"] or 0)
     return Statement(size, f"{size} {said}")
 
@@ -161,6 +171,52 @@ def statements_in(url: str) -> dict[str, Statement]:
         except FileNotFoundError:
             return {}
         return {Path(entry["name"]).name: stated(entry) for entry in entries if entry["type"] == "file"}
+
+
+def statements_below(url: str) -> dict[str, dict[str, Statement]]:
+    """The same of each folder in the folder `url`, by its name: by one listing, however many there are."""
+    found: dict[str, dict[str, Statement]] = {}
+    with store_of(url) as (store, name):
+        store.invalidate_cache()
+        try:
+            entries = store.find(name, detail=True)
+        except FileNotFoundError:
+            return {}
+        for path, entry in entries.items():
+            folder, file = Path(path).parts[-2:]
+            found.setdefault(folder, {})[file] = stated(entry)
+    return found
+
+
+def foresee(paths: Sequence[Path]) -> None:
+    """Ask stores for the statements of these URLs, by a listing where several lie in one folder.
+
+    For functions within `looking_once`. A few are left to be asked for one by one, for a folder may hold
+    millions.
+    """
+    if len(paths) <= CALLS_AT_ONCE:
+        return
+    folders: dict[Path, list[Path]] = {}
+    for path in paths:
+        folders.setdefault(path.parent, []).append(path)
+    shared = [folder for folder, asked in folders.items() if len(asked) > 1]
+    for folder, there in zip(shared, in_parallel(listing, shared), strict=True):
+        for path in folders[folder] if there else ():
+            known = there.get(path.name)
+            if known is None or known.tells:
+                foretell(statement, path, None if known is None else known.said)
+
+
+def listing(folder: Path) -> dict[str, Statement]:
+    """What a store says of the files in a folder; nothing where it cannot list them."""
+    url = url_of(folder)
+    assert url is not None
+    if url.startswith("http"):  # a page, which may link to anything
+        return {}
+    try:
+        return statements_in(url)
+    except OutputError:
+        return {}
 
 
 def bytes_digest(url: str) -> str:
@@ -235,8 +291,7 @@ def get_text(url: str, largest: int) -> str | None:
     """The text of a URL's file; None where there is none, and for more than `largest` bytes or no UTF-8."""
     with store_of(url) as (store, name):
         try:
-            with store.open(name, "rb") as file:
-                data = file.read(largest + 1)
+            data = store.cat_file(name, start=0, end=largest + 1)
         except (FileNotFoundError, IsADirectoryError):
             return None
     try:

@@ -70,7 +70,7 @@ def test_the_published_config_hides_them() -> None:
 
 
 def test_names_of_results_hold_no_query(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("posedance.pipeline.batch.manifest.is_there", lambda path, or_folder: True)
+    monkeypatch.setattr("posedance.pipeline.batch.manifest.is_there", lambda path: True)
     query = "?X-Amz-Signature=S3CRET"
     row = {"driving": f"https://h/walk.mp4{query}", "reference": f"https://h/anna.png{query}"}
     (item,) = make_items([row], AnimateConfig(output=tmp_path), "m.csv", tmp_path)

@@ -3,7 +3,8 @@
 import shutil
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,15 @@ import pytest
 from helpers import add_dance, add_picture
 
 from posedance.pipeline.animate.animate import animate, check_request
-from posedance.pipeline.animate.graph import step_keys
+from posedance.pipeline.animate.graph import GRAPH, step_keys
 from posedance.pipeline.animate.pose import pose
 from posedance.pipeline.batch.batch import batch
-from posedance.pipeline.batch.manifest import make_items
+from posedance.pipeline.batch.manifest import Item, make_items
+from posedance.pipeline.batch.plan import Plan, find_items, plan_items
 from posedance.pipeline.batch.status import events, states_of
-from posedance.pipeline.config import AnimateConfig, BatchConfig, ClipConfig, EncodeConfig
-from posedance.pipeline.job.job import Job, Key, open_job, source_digest
+from posedance.pipeline.config import AnimateConfig, BatchConfig, ClipConfig, EncodeConfig, write_yaml
+from posedance.pipeline.job.job import Job, Key, open_job, source_digest, write_text
+from posedance.pipeline.job.once import looking_once
 from posedance.pipeline.job.publish import is_published, publish
 from posedance.pipeline.job.scratch import scratch_for
 from posedance.pipeline.job.storage import (
@@ -268,6 +271,78 @@ def test_a_slow_store_holds_no_other_video_up(inputs: Path, monkeypatch: pytest.
     assert batch(config) == 0
     assert in_time == [True]
     assert all(get_text(f"memory://out/{name}/published.json", 10**6) for name in "ab")
+
+
+CALLS = ("info", "ls", "find", "cat_file", "open", "isfile", "isdir", "exists", "get_file")
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """The calls of the store in memory by their names, without those that it makes itself for them."""
+    store, inside, counts = type(fsspec.filesystem("memory")), threading.local(), Counter[str]()
+
+    def counted(name: str, call: Callable[..., Any]) -> Callable[..., Any]:
+        def made(*arguments: Any, **options: Any) -> Any:
+            outermost, inside.deep = not getattr(inside, "deep", False), True
+            counts[name] += outermost
+            try:
+                return call(*arguments, **options)
+            finally:
+                inside.deep = not outermost
+
+        return made
+
+    for name in CALLS:
+        monkeypatch.setattr(store, name, counted(name, getattr(store, name)))
+    return counts
+
+
+@pytest.mark.parametrize("apart", [True, False])
+def test_a_plan_asks_a_store_three_times_a_row_at_most(
+    inputs: Path, tmp_path: Path, machine: Path, calls: Counter[str], apart: bool
+) -> None:
+    """40 rows with files of their own, each in a folder of its own or all in one, that are made already."""
+    rows = ["name,pose,reference"]
+    store: Any = fsspec.filesystem("memory")
+    for row in range(40):
+        folder = f"in/{row}/" if apart else f"in/{row}-"
+        for name, place in (("dance.npz", "d/"), ("character.png", ""), ("character.npz", "")):
+            store.pipe_file(f"/{folder}{place if apart else ''}{name}", (inputs / name).read_bytes())
+        rows.append(f"{row},memory://{folder}{'d/' if apart else ''}dance.npz,memory://{folder}character.png")
+    (tmp_path / "m.csv").write_text("\n".join(rows))
+    config = BatchConfig(manifest=tmp_path / "m.csv", output=tmp_path / "out", model="tiny-random")
+
+    def planned() -> Plan:
+        answers: dict[Any, Any] = {}
+        with looking_once(answers):
+            items, _ = find_items(config)
+        with looking_once(answers):
+            return plan_items(tmp_path / "out", items, config, "memory://out")
+
+    for item in planned().todo:
+        published_by_hand(item)
+    for name in ("scratch", "out"):  # another machine: it knows nothing
+        shutil.rmtree(tmp_path / name, ignore_errors=True)
+    machine.mkdir()
+    calls.clear()
+    plan = planned()
+    assert len(plan.done) == 40 and not plan.todo
+    assert calls["open"] == 0, "no file is read to be compared"
+    assert calls.total() <= (3 * 40 if apart else 40) + 4
+
+
+def published_by_hand(item: Item) -> None:
+    """Publish a finished job of this item: its files are made up."""
+    keys = step_keys(item.config)
+    with open_job(item.config.output) as job:
+        write_text(job.folder / "config.yaml", write_yaml(item.config))
+        write_text(job.folder / "environment.json", "{}")
+        for step in GRAPH:
+            files = step.files(job.folder, item.config)
+            for file in files:
+                write_text(file, f"{step.name} of {item.name}")
+            job.commit(step.name, keys[step.name], files)
+        publish(job, f"memory://out/{item.name}", keys)
 
 
 def test_a_batch_finds_folders_in_a_store(inputs: Path, tmp_path: Path) -> None:
