@@ -175,6 +175,10 @@ def is_copy(first: Fingerprint, second: Fingerprint, mirror: bool) -> bool:
     )
 
 
+NO_LINE = 0.0, np.inf, np.zeros(0, np.int64), np.zeros(0, np.int64)
+"""What `best_line` returns where there is none."""
+
+
 def best_line(ours: np.ndarray, theirs: np.ndarray) -> tuple[float, float, np.ndarray, np.ndarray]:
     """The line of time along which two dances [M, 13, 2] and [N, 13, 2] agree best.
 
@@ -185,16 +189,17 @@ def best_line(ours: np.ndarray, theirs: np.ndarray) -> tuple[float, float, np.nd
     speeds, shifts = np.meshgrid(LINE_SPEEDS, np.arange(-2.2 * lasts, theirs_last, 1 / RATE), indexing="ij")
     lines = np.stack([speeds.ravel(), shifts.ravel()], 1)
     lines = lines[covered(lines, lasts, theirs_last) >= OVERLAP]
-    for finer in range(2):
-        if not len(lines):
-            return 0.0, np.inf, np.zeros(0, np.int64), np.zeros(0, np.int64)
-        found, distances = agreements(ours, theirs, lines, 1 if finer else 2)
-        best = int(found.argmax())
-        if not finer:
-            near = np.stack(np.meshgrid(np.linspace(-0.04, 0.04, 9), np.linspace(-0.2, 0.2, 9)), -1)
-            around = near.reshape(-1, 2) * (lines[best, 0], 1) + lines[best]
-            around[:, 1] -= (around[:, 0] - lines[best, 0]) * lasts / 2  # turned around the middle
-            lines = around[covered(around, lasts, theirs_last) >= OVERLAP - 0.05]
+    if not len(lines):
+        return NO_LINE
+    coarse = lines[int(agreements(ours, theirs, lines, 2)[0].argmax())]
+    near = np.stack(np.meshgrid(np.linspace(-0.04, 0.04, 9), np.linspace(-0.2, 0.2, 9)), -1)
+    lines = near.reshape(-1, 2) * (coarse[0], 1) + coarse
+    lines[:, 1] -= (lines[:, 0] - coarse[0]) * lasts / 2  # turned around the middle
+    lines = lines[covered(lines, lasts, theirs_last) >= OVERLAP - 0.05]
+    if not len(lines):
+        return NO_LINE
+    found, distances = agreements(ours, theirs, lines, 1)
+    best = int(found.argmax())
     times = np.arange(len(ours)) / RATE * lines[best, 0] + lines[best, 1]
     shown = np.flatnonzero((times >= 0) & (times <= theirs_last))
     aligned = np.round(times[shown] * RATE).astype(np.int64)

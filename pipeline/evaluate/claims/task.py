@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ....stages.control import OutputInjection
+from ....stages.control import ControlModule, OutputInjection
 from ....stages.pixels import to_signed, to_uint8
 from ....stages.svd.conditioning import clip_pixels
 from ....stages.svd.denoiser import Conditioning, Denoiser, Loss
@@ -53,7 +53,7 @@ class ClaimsTask(VideoTask):
     ) -> None:
         self.method, self.held, self.moments = method, held, moments
         self.controlnet = ControlNet(parts.unet, hint_channels(parts)) if method == CONTROLNET else None
-        self.control_module: Any = parts.controlnext if self.controlnet is None else self.controlnet
+        self.control_module: ControlModule = parts.controlnext if self.controlnet is None else self.controlnet
         super().__init__(config, parts)
         unet, strength = self.parts.unet, config.model.strength
         if method == BASE:
@@ -87,8 +87,12 @@ class ClaimsTask(VideoTask):
                 ]
         return named
 
+    def control_network(self) -> nn.Module:
+        """The control module as the network that it is."""
+        return self.parts.networks()["controlnext"] if self.controlnet is None else self.controlnet
+
     def denoise_loss(self, *args: Any, **kwargs: Any) -> Loss:
-        with without_temporal(self.control_module):
+        with without_temporal(self.control_network()):
             return super().denoise_loss(*args, **kwargs)
 
     def validate(self, step: int, log: Log) -> dict[str, float]:
@@ -157,7 +161,7 @@ class ClaimsTask(VideoTask):
             noisy = latents[:, None].to(self.device)
             return self.denoiser(noisy, sigma.expand(count), conditioning, features)[:, 0]
 
-        with without_temporal(self.parts.unet), without_temporal(self.control_module):
+        with without_temporal(self.parts.unet), without_temporal(self.control_network()):
             start = noise * initial_deviation(model.scheduler(), sigmas)
             return denoise(start, sigmas, windows, predict)
 
