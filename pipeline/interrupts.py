@@ -12,17 +12,9 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from types import FrameType
 
-from ..stages.errors import PosedanceError
+from ..stages.errors import PosedanceError, StoppedError
 
 logger = logging.getLogger(__name__)
-
-
-class StoppedError(PosedanceError):
-    """A step ended at a checkpoint, where the next run goes on."""
-
-
-class CancelledError(PosedanceError):
-    """A step ended, for its video is not wanted any more."""
 
 
 Reason = tuple[Callable[[], bool], PosedanceError]

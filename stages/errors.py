@@ -9,14 +9,15 @@
     ├── WeightsError           weights that are missing, of the wrong shape, or unsafe to load
     ├── OutputError            an output that cannot be written
     │   └── UnavailableError   a store or a folder that cannot be had now, and perhaps soon
-    └── TrainingDivergedError  a training whose numbers no step should follow
+    ├── TrainingDivergedError  a training whose numbers no step should follow
+    ├── StoppedError           a step that ended at its checkpoint, since the run was asked to end
+    └── CancelledError         a step that ended, since its video was cancelled
 
 Each carries one message that says what is wrong, which value, and what to do. The command line prints
 that message alone and exits with code 2. One string is the only argument, so every error survives pickling.
 
 Others never reach a user. `LostWorker` (pipeline/workers/window_pool.py) tells a pool that a worker died:
 its calls go to another. `_AbandonedError` (stages/media/encode.py) gives up a file that was begun.
-`StoppedError` and `CancelledError` (pipeline/interrupts.py) end a step of a batch at its checkpoint.
 """
 
 
@@ -58,3 +59,11 @@ class UnavailableError(OutputError):
 
 class TrainingDivergedError(PosedanceError):
     """The loss or the gradient is no longer a number, or the loss far above where it was."""
+
+
+class StoppedError(PosedanceError):
+    """A step ended at a checkpoint, where the next run goes on."""
+
+
+class CancelledError(PosedanceError):
+    """A step ended, for its video is not wanted any more."""

@@ -11,12 +11,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ...stages.atomic import atomic_path
+from ...stages.errors import CancelledError
 from ...stages.types import Resources
 from ..animate.graph import GRAPH, STEPS, Step, drop_intermediates, run, wanted
 from ..animate.tools import Tools
 from ..animate.video import Facts
 from ..config import AnimateConfig, write_yaml
-from ..interrupts import CancelledError, end_here, ending_when
+from ..interrupts import end_here, ending_when
 from ..job.job import Job, Key, open_job, write_text
 
 PATIENCE_S = 60.0

@@ -13,15 +13,16 @@ from typing import Any, Literal, Protocol
 
 from ...stages.base import Stage
 from ...stages.errors import (
+    CancelledError,
     ConfigError,
     PictureError,
     PoseError,
+    StoppedError,
     UnavailableError,
     VideoError,
     WeightsError,
 )
 from ...stages.threads import limit_threads
-from ..interrupts import CancelledError, StoppedError
 from ..job.masking import masked
 from ..progress import observed
 

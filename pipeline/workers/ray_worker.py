@@ -13,8 +13,9 @@ from typing import Any
 
 from ...stages.allocator import keep_freed_memory
 from ...stages.base import Stage
+from ...stages.errors import StoppedError
 from ...stages.threads import limit_threads
-from ..interrupts import StoppedError, ending_when
+from ..interrupts import ending_when
 from ..progress import observed
 from .executor import Outcome, attempt
 from .shelf import Place

@@ -7,13 +7,8 @@ import time
 
 import pytest
 
-from posedance.pipeline.interrupts import (
-    CancelledError,
-    StoppedError,
-    deferred_interrupts,
-    end_here,
-    ending_when,
-)
+from posedance.pipeline.interrupts import deferred_interrupts, end_here, ending_when
+from posedance.stages.errors import CancelledError, StoppedError
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

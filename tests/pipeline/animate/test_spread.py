@@ -21,6 +21,7 @@ from posedance.pipeline.animate.settings import settings_of
 from posedance.pipeline.animate.spread import RayWorkers, denoise, share_of, windows_of
 from posedance.pipeline.config import AnimateConfig, write_yaml
 from posedance.pipeline.models import open_generator
+from posedance.pipeline.workers.ray_actor import token_here
 from posedance.pipeline.workers.window_pool import WindowPool
 from posedance.stages.errors import ConfigError
 from posedance.stages.generate import Checkpoint
@@ -98,7 +99,12 @@ def test_a_driver_killed_amid_a_video_goes_on_after_its_last_step(
     command = [sys.executable, "-m", "posedance.pipeline", "animate", "--workers", "2", "--ray-address"]
     run = subprocess.Popen(
         [*command, ray_here.get_runtime_context().gcs_address, "--config", tmp_path / "config.yaml"],
-        env={**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())},
+        env={
+            **os.environ,
+            "OMP_NUM_THREADS": str(torch.get_num_threads()),
+            "RAY_AUTH_MODE": "token",
+            "RAY_AUTH_TOKEN": token_here(),
+        },
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
