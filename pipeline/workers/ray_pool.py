@@ -85,6 +85,7 @@ class OnRay:
         self._failed_setups: Counter[str] = Counter()
         self._shelf = Shelf()
         self._owns_ray = owns_ray
+        stop_mark(beats).unlink(missing_ok=True)  # of a driver that was killed
         for stage in pools:
             self._start(stage)
 
@@ -138,6 +139,7 @@ class OnRay:
     def close(self) -> None:
         for handle in list(self._handles):
             self._remove(handle)
+        stop_mark(self._beats).unlink(missing_ok=True)
         if self._owns_ray:
             self._ray.shutdown()
 
