@@ -39,6 +39,32 @@ def end_here() -> None:
             raise error
 
 
+@contextmanager
+def unbroken() -> Iterator[None]:
+    """Ctrl-C (or SIGTERM) waits for the end of this, for what breaks when it is left half done.
+
+    KeyboardInterrupt is raised there. Signals reach a program's main thread alone: in others nothing waits.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came = False
+
+    def note(number: int, frame: FrameType | None) -> None:
+        nonlocal came
+        came = True
+
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(number, note) for number in numbers]
+    try:
+        yield
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
+    if came:
+        raise KeyboardInterrupt
+
+
 STOPPING = "stopping: steps that run end at their next checkpoint; once more stops at once"
 
 

@@ -22,7 +22,7 @@ from ...stages.types import Resources
 from ...stages.windows import plan
 from ..config import AnimateConfig
 from ..models import open_generator
-from ..workers.ray_actor import end_actor, one_line, start_actor, start_ray
+from ..workers.ray_actor import end_actor, end_ray, one_line, start_actor, start_ray
 from ..workers.window_pool import LostWorker, Part, WindowPool, WindowQueue
 
 if TYPE_CHECKING:
@@ -134,7 +134,7 @@ def denoise(
             pool.run()
     finally:
         if owned:
-            ray.shutdown()
+            end_ray()
     return queue.denoising.latents
 
 

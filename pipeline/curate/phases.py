@@ -16,7 +16,7 @@ from ..interrupts import deferred_interrupts
 from ..job.job import write_text
 from ..workers.executor import Executor, InProcess, Outcome, Task
 from ..workers.machines import Machine, machines_of_ray
-from ..workers.ray_actor import start_ray
+from ..workers.ray_actor import end_ray, start_ray
 from ..workers.ray_pool import OnRay, Pool
 from ..workers.scheduler import Scheduler
 from .config import CurateConfig
@@ -33,14 +33,12 @@ def connected(config: CurateConfig, needed: bool) -> Iterator[None]:
     if config.executor == "local" or not needed:
         yield
         return
-    import ray
-
     owned = start_ray(config.ray_address)
     try:
         yield
     finally:
         if owned:
-            ray.shutdown()
+            end_ray()
 
 
 def run_phase(

@@ -7,7 +7,7 @@ from typing import Any
 from ...stages.errors import ConfigError, PosedanceError
 from ...stages.threads import limit_threads
 from ..progress import show_log
-from ..workers.ray_actor import start_ray
+from ..workers.ray_actor import end_ray, start_ray
 from .config import TrainConfig
 from .loop import PATIENCE
 from .train import train
@@ -53,7 +53,7 @@ def train_on_ray(config: TrainConfig, workers: int, address: str | None) -> Path
         raise next((cause for cause in found if isinstance(cause, PosedanceError)), failures[0]) from None
     finally:
         if owned:
-            ray.shutdown()
+            end_ray()
     return config.output / "model"
 
 

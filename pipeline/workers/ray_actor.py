@@ -10,6 +10,7 @@ from typing import Any
 from ...stages.errors import ConfigError
 from ...stages.threads import usable_cpus
 from ...stages.types import Resources
+from ..interrupts import unbroken
 from .ray_address import check_answers
 
 OBJECT_STORE_BYTES = 100_000_000
@@ -96,6 +97,17 @@ def own_token() -> Iterator[None]:
 def token_here() -> str:
     """The token of what this process starts: one, for Ray keeps the first."""
     return secrets.token_hex(32)
+
+
+def end_ray() -> None:
+    """Disconnect from Ray, or end the Ray that was started here.
+
+    Ctrl-C waits for it: a process that is half disconnected Ray ends by itself, with exit code 1.
+    """
+    import ray
+
+    with unbroken():
+        ray.shutdown()
 
 
 def start_ray(address: str | None) -> bool:

@@ -19,7 +19,7 @@ from typing import Any
 from ...stages.base import Stage
 from ...stages.errors import ConfigError, PosedanceError
 from .executor import POLL_S, Outcome, Task, held_after, in_common
-from .ray_actor import end_actor, one_line, start_actor
+from .ray_actor import end_actor, end_ray, one_line, start_actor
 from .ray_worker import Pulse, Worker, stop_mark
 from .shelf import SHELVED_AFTER, Place, Shelf
 
@@ -85,7 +85,6 @@ class OnRay:
         self._failed_setups: Counter[str] = Counter()
         self._shelf = Shelf()
         self._owns_ray = owns_ray
-        stop_mark(beats).unlink(missing_ok=True)  # of a driver that was killed
         for stage in pools:
             self._start(stage)
 
@@ -141,7 +140,7 @@ class OnRay:
             self._remove(handle)
         stop_mark(self._beats).unlink(missing_ok=True)
         if self._owns_ray:
-            self._ray.shutdown()
+            end_ray()
 
     def _start(self, stage: str) -> None:
         pool, number = self._pools[stage], self._started[stage]

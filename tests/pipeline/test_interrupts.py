@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from posedance.pipeline.interrupts import deferred_interrupts, end_here, ending_when
+from posedance.pipeline.interrupts import deferred_interrupts, end_here, ending_when, unbroken
 from posedance.stages.errors import CancelledError, StoppedError
 
 
@@ -35,6 +35,20 @@ def test_what_a_launcher_passes_on_is_no_second_one() -> None:
         time.sleep(1.1)
         os.kill(os.getpid(), signal.SIGINT)
         raise AssertionError("the second was deferred too")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_what_must_not_be_left_half_done_is_done_first(number: signal.Signals) -> None:
+    done, before = [], [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)]
+    with pytest.raises(KeyboardInterrupt), unbroken():
+        for _ in range(2):
+            os.kill(os.getpid(), number)
+        done.append(True)
+    assert done == [True]
+    assert [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)] == before
+    with unbroken():
+        done.append(True)
+    assert done == [True, True]
 
 
 def test_a_thread_that_gets_no_signals_defers_none() -> None:
