@@ -13,22 +13,10 @@ from posedance.stages.controlnext.model import ControlNeXt
 from posedance.stages.errors import ConfigError, WeightsError
 from posedance.stages.image.attach import attach
 from posedance.stages.image.families import PUBLISHED_SD15, STEMMED, inject
+from posedance.stages.image.sizes import SDXL
 from posedance.stages.image.tiny import tiny_pipeline
 from posedance.stages.image.weights import load_control, load_network_weights
 from posedance.stages.svd.files.names import original_name
-
-SDXL = {
-    "block_out_channels": (320, 640, 1280),
-    "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
-    "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
-    "transformer_layers_per_block": (1, 2, 10),
-    "attention_head_dim": (5, 10, 20),
-    "cross_attention_dim": 2048,
-    "use_linear_projection": True,
-    "addition_embed_type": "text_time",
-    "addition_time_embed_dim": 256,
-    "projection_class_embeddings_input_dim": 2816,
-}
 
 
 def close(ours, recorded):
