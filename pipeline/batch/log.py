@@ -30,6 +30,21 @@ INDEX_PART = 0.02
 """and takes no more than this part of the driver's time: it reads the records of all videos."""
 
 
+def event_line(event: str, task: Task, outcome: Outcome | None, tries: int) -> str:
+    """A line of events.jsonl: what happened to a task, when, and what it cost."""
+    record = {
+        "time": round(time.time(), 3),
+        "event": event,
+        "stage": task.stage,
+        "task": task.name,
+        "item": task.item,
+        "attempt": tries,
+    }
+    if outcome is not None:
+        record |= {"seconds": round(outcome.seconds, 3), "error": outcome.error}
+    return json.dumps(record) + "\n"
+
+
 class Log:
     """The listener of a batch of `num_items` videos to make, in the folder `root`.
 
@@ -71,19 +86,9 @@ class Log:
         if event == "queue":
             counts["queued"] += 1
             return
-        record = {
-            "time": round(time.time(), 3),
-            "event": event,
-            "stage": task.stage,
-            "task": task.name,
-            "item": task.item,
-            "attempt": tries,
-        }
-        if outcome is not None:
-            record |= {"seconds": round(outcome.seconds, 3), "error": outcome.error}
         if self._file is not None:
             with self.spared(EVENTS):
-                self._file.write(f"{json.dumps(record)}\n".encode())
+                self._file.write(event_line(event, task, outcome, tries).encode())
         if event == "start":
             counts["queued"] -= 1
             counts["running"] += 1

@@ -11,6 +11,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from ..batch.log import event_line
 from ..batch.status import EVENTS, progress_path
 from ..job.job import write_text
 from ..progress import LOG_INTERVAL_S
@@ -59,17 +60,7 @@ class Log:
         if event == "queue":
             counts["queued"] += 1
             return
-        record = {
-            "time": round(time.time(), 3),
-            "event": event,
-            "stage": task.stage,
-            "task": task.name,
-            "item": task.item,
-            "attempt": tries,
-        }
-        if outcome is not None:
-            record |= {"seconds": round(outcome.seconds, 3), "error": outcome.error}
-        self._file.write(json.dumps(record) + "\n")
+        self._file.write(event_line(event, task, outcome, tries))
         if event == "start":
             counts["queued"] -= 1
             counts["running"] += 1
