@@ -1,4 +1,8 @@
-"""The commands `train`, `evaluate` and `convert`; loaded only when one of them is used."""
+"""The commands `train`, `evaluate` and `convert`; loaded only when one of them is used.
+
+What needs diffusers' pipelines of pictures is imported where it is used: they take seconds, and warn
+everybody that torchvision is missing.
+"""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -9,7 +13,6 @@ from cyclopts.validators import Number
 from ..stages.errors import ConfigError
 from .config import ConfigFile, JsonFile, resolve
 from .evaluate.claims.claims import ClaimsConfig, evaluate_claims
-from .evaluate.claims.pictures import evaluate_pictures
 from .evaluate.curation import EvaluateCurationConfig, evaluate_curation
 from .evaluate.model import EvaluateConfig, evaluate_model
 from .evaluate.pose import EvaluatePoseConfig, evaluate_pose
@@ -18,8 +21,6 @@ from .train.config import TrainConfig
 from .train.data import DataConfig, make_shards
 from .train.encoder import EncoderConfig, train_encoder
 from .train.image.config import ImageTrainConfig
-from .train.image.plan import plan_pictures
-from .train.image.train import train_pictures
 from .train.plan import plan
 from .train.ray import train_on_ray
 from .train.train import train
@@ -117,6 +118,9 @@ def image(
     dry_run
         Print what learns, the data and the memory, and stop; needs no weights.
     """
+    from .train.image.plan import plan_pictures
+    from .train.image.train import train_pictures
+
     resolved = resolve(ImageTrainConfig, options, config)
     print(plan_pictures(resolved) if dry_run else train_pictures(resolved))
 
@@ -173,6 +177,8 @@ def pictures(*, json: JsonFile = None) -> None:
     json
         File that gets the same numbers.
     """
+    from .evaluate.claims.pictures import evaluate_pictures
+
     print(evaluate_pictures(json))
 
 
