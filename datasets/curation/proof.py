@@ -5,7 +5,7 @@ wrong, some nothing, and some are copies of others. Sources of their own are joi
 rate, small pictures, pillar bars or damage. Everything follows from the number of clips and the seed.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -60,11 +60,15 @@ class Part:
         return self.seed, self.copy if self.copy in OTHERS else None
 
 
+Joining = Literal["cut", "fade", "dissolve"]
+"""How one scene becomes the next."""
+
+
 @dataclass(frozen=True, slots=True)
 class Join:
     """Between two parts: frames `start` to `end` (exclusive) belong to neither; for a cut they are equal."""
 
-    kind: Literal["cut", "fade", "dissolve"]
+    kind: Joining
     start: int
     end: int
 
@@ -114,11 +118,11 @@ def make_plan(clips: int, seed: int = 0) -> list[ProofSource]:
     sources = []
     for number, start in enumerate(range(0, len(scenes), A_SOURCE)):
         part = scenes[start : start + A_SOURCE]
-        kinds = [("cut", "fade")[int(rng.uniform() < 0.25)] for _ in part[1:]]
+        kinds: list[Joining] = ["fade" if rng.uniform() < 0.25 else "cut" for _ in part[1:]]
         sources.append(joined(f"scenes_{number:03d}", RATES[number % 3], SIZE, part, kinds))
     for turn in range(rounds):
         clean = [Planned("plain", next(numbers)) for _ in range(4)]
-        sources.append(joined(f"dissolves_{turn:03d}", RATES[turn % 3], SIZE, clean, ["dissolve"] * 3))
+        sources.append(joined(f"dissolves_{turn:03d}", RATES[turn % 3], SIZE, clean, ("dissolve",) * 3))
         slow = [Planned("plain", next(numbers), ("fps",)) for _ in range(2)]
         sources.append(joined(f"slow_{turn:03d}", Fraction(10), SIZE, slow, ["cut"]))
         small = [Planned("plain", next(numbers), ("size",)) for _ in range(2)]
@@ -134,14 +138,20 @@ def make_plan(clips: int, seed: int = 0) -> list[ProofSource]:
 
 
 def joined(
-    name: str, fps: Fraction, size: Size, scenes: list[Planned], kinds: list[str], *, damaged: bool = False
+    name: str,
+    fps: Fraction,
+    size: Size,
+    scenes: list[Planned],
+    kinds: Sequence[Joining],
+    *,
+    damaged: bool = False,
 ) -> ProofSource:
     """Scenes one after the other, each pair joined as `kinds` says."""
     parts, joins, place = [], [], 0
     for i, scene in enumerate(scenes):
         if i > 0:
             length = {"cut": 0, "fade": 2 * FADE + DARK, "dissolve": DISSOLVE}[kinds[i - 1]]
-            joins.append(Join(kinds[i - 1], place, place + length))  # type: ignore[arg-type]
+            joins.append(Join(kinds[i - 1], place, place + length))
             place += length
         count = int(scene.seconds * fps)
         bars = bars_of(scene, size)
