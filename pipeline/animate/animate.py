@@ -62,6 +62,11 @@ def animate(
     num_frames = check_request(config)
     if ray_address is not None and workers is None:
         raise ConfigError(f"--ray-address {ray_address} without --workers: say how many share the video")
+    if workers is not None and (interval := config.approximate.cache_interval) > 1:
+        raise ConfigError(
+            "with --workers each window may be predicted by another worker at each step, so deep features "
+            f"cannot be reused (cache interval {interval}): use 1, or leave --workers out"
+        )
     config = with_usable_model(config)
     asked = config.output
     inputs = (config.driving, config.pose, config.reference, config.lora)

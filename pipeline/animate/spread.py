@@ -123,7 +123,8 @@ def denoise(
     import ray
     import torch
 
-    check_settings(settings)
+    if settings.schedule == "published":
+        raise ConfigError("the published order of work runs in one process: leave --workers out")
     queue = windows_of(generator, control_frames, settings, resume, on_window, on_step, on_estimate)
     owned = start_ray(ray_address)
     try:
@@ -164,17 +165,6 @@ def windows_of(
         on_window,
         on_step,
     )
-
-
-def check_settings(settings: Settings) -> None:
-    """ConfigError for settings whose result would depend on who predicts which window."""
-    if settings.schedule == "published":
-        raise ConfigError("the published order of work runs in one process: leave --workers out")
-    if settings.cache_interval > 1:
-        raise ConfigError(
-            f"with --workers each window may be predicted by another worker at each step, so deep features "
-            f"cannot be reused (cache interval {settings.cache_interval}): use 1, or leave --workers out"
-        )
 
 
 def share_of(cluster: Mapping[str, float], workers: int, device: str) -> Resources:

@@ -126,3 +126,12 @@ def test_workers_take_a_gpu_each_or_share_the_cores() -> None:
     assert share_of({"CPU": 16, "GPU": 4}, 8, "cpu").gpus == 0
     with pytest.raises(ConfigError, match="--workers 8: Ray has 4 GPUs"):
         share_of({"CPU": 16, "GPU": 4}, 8, "auto")
+
+
+def test_kept_deep_features_and_workers_are_refused_before_anything_is_made(tmp_path: Path) -> None:
+    config = AnimateConfig.model_validate(
+        {"model": "tiny-random", "output": tmp_path / "out", "approximate": {"cache_interval": 2}}
+    )
+    with pytest.raises(ConfigError, match=r"\(cache interval 2\): use 1, or leave --workers out"):
+        animate(config, workers=2)
+    assert not (tmp_path / "out").exists()
