@@ -28,6 +28,7 @@ from ..job.publish import publish
 from ..job.published import Published, is_whole, read_published
 from ..job.scratch import scratch_for
 from ..job.storage import is_file, url_of
+from ..progress import PROGRESS, kept_in
 from ..workers.ray_actor import refuse_cluster
 from .dance import clip_of, pose_size_of, refuse_pictures_at_url, with_pose_size
 from .graph import GRAPH, STEPS, results_of, run, step_keys, wanted
@@ -40,6 +41,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+LOCK_PATIENCE_S = 1.0
+"""How long a run waits for its folder's lock, for those who look whether it runs try it for a moment."""
 RESULTS = ("result", "comparison", "poses")
 """The steps whose files users come for, the result first."""
 
@@ -75,7 +78,7 @@ def animate(
     url = url_of(folder)
     if url is not None and workers is not None:
         refuse_cluster(url, ray_address)
-    with open_job(folder if url is None else scratch_for(url)) as job:
+    with open_job(folder if url is None else scratch_for(url), LOCK_PATIENCE_S) as job:
         for path in [] if folder == asked else left_behind(asked):
             path.unlink(missing_ok=True)
         config = with_demo_inputs(job, config)
@@ -94,7 +97,7 @@ def animate(
             if workers is not None:
                 there = AnimateConfig.model_validate(with_whole_paths(config.model_dump(), Path.cwd()))
                 denoise = partial(denoise_spread, there, workers, ray_address)
-            with closing(Tools(denoise=denoise)) as tools:
+            with kept_in(job.folder / PROGRESS), closing(Tools(denoise=denoise)) as tools:
                 make(job, config, keys, num_frames, tools)
         if url is not None:
             publish(job, url, keys)

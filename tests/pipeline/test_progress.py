@@ -1,12 +1,14 @@
 """Lines and bars: what the command line shows, what workers keep to themselves, what a library user sees."""
 
+import json
 import logging
+import os
 import subprocess
 import sys
 
 import pytest
 
-from posedance.pipeline.progress import LOGGER, observed, show_log, stage
+from posedance.pipeline.progress import LOGGER, kept_in, observed, show_log, stage
 
 log = logging.getLogger("posedance.stages.some.module")
 
@@ -39,7 +41,9 @@ def test_stages_report_to_the_observer():
 
 def test_a_library_user_sees_warnings_alone_and_a_worker_not_even_those():
     script = """
+import json
 import logging
+import os
 from posedance.pipeline.progress import observed
 log = logging.getLogger("posedance.stages.some.module")
 log.info("hidden")
@@ -49,3 +53,25 @@ log.warning("shown")
 """
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120)
     assert (run.stdout, run.stderr) == ("", "shown\n")
+
+
+def test_stages_are_told_in_a_file_too(tmp_path):
+    path = tmp_path / "progress.json"
+    with kept_in(path):
+        with stage("pose", 2, "frame") as advance:
+            advance(2)
+        with stage("denoise", 5, "window") as advance:
+            advance(3)
+            told = json.loads(path.read_text())
+            assert [row["stage"] for row in told["stages"]] == ["pose", "denoise"]
+    told = json.loads(path.read_text())
+    rows = [(row["stage"], row["unit"], row["done"], row["total"]) for row in told["stages"]]
+    assert rows == [("pose", "frame", 2, 2), ("denoise", "window", 3, 5)]
+    assert told["pid"] == os.getpid()
+
+
+def test_a_file_of_progress_that_cannot_be_written_stops_nothing(tmp_path, caplog):
+    with kept_in(tmp_path / "nowhere" / "progress.json"), stage("pose", 2) as advance:
+        advance(2)
+    (line,) = caplog.messages
+    assert "goes on without progress.json" in line
