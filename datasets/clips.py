@@ -6,7 +6,8 @@ than to learn from.
 
 import zipfile
 import zlib
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -17,7 +18,17 @@ from torch.utils.data import Dataset
 from ..stages.atomic import atomic_path
 from ..stages.pose.render import draw_control_frames
 from ..stages.types import PoseSequence
-from .puppets.render import PARTS, PuppetFrame, make_character, make_motion, reference_pose, render
+from .puppets.half_body import HalfBody, draw_half_body, driver_scores, standing
+from .puppets.render import (
+    PARTS,
+    Character,
+    Motion,
+    PuppetFrame,
+    make_character,
+    make_motion,
+    reference_pose,
+    render,
+)
 
 HELD_OUT = 1 << 30
 """Characters and motions from this seed on are for validation and evaluation only."""
@@ -42,6 +53,8 @@ class ClipSpec:
     spacing: int
     """Motion frames between two frames of a clip; 0 draws them at random moments of the motion."""
     fps: Fraction = Fraction(15)
+    half_body: float = field(default=0.0, repr=False)
+    """Share of clips whose dancer is cut at knees or waist, in driver, reference, or both."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +93,8 @@ def draw_clip(
     """Draw a clip; with a `noise_seed` its control frames have a detector's faults."""
     character = make_character(character_seed)
     motion, still = make_motion(motion_seed, spec.fps), reference_pose(character_seed ^ motion_seed)
+    rng = np.random.default_rng([motion_seed, 12])
+    half = draw_half_body(rng) if rng.uniform() < spec.half_body else None
     if spec.spacing:
         moments = list(range(0, spec.frames * spec.spacing, spec.spacing))
     else:
@@ -87,7 +102,7 @@ def draw_clip(
             np.random.default_rng([motion_seed, 8]).choice(600, spec.frames, replace=False).tolist()
         )
     size = spec.width * SUPERSAMPLING, spec.height * SUPERSAMPLING
-    drawn = [render(character, still, 0, *size), *(render(character, motion, m, *size) for m in moments)]
+    drawn = draw_dance(character, still, motion, moments, size, half)
     poses = poses_of(drawn, size, spec.fps, noise_seed)
     return Clip(
         number=number,
@@ -96,6 +111,32 @@ def draw_clip(
         parts=np.stack([frame.parts[::SUPERSAMPLING, ::SUPERSAMPLING] for frame in drawn]),
         palette=palette_of(character.colours, drawn[0].parts),
     )
+
+
+def draw_dance(
+    character: Character,
+    still: Motion,
+    motion: Motion,
+    moments: Sequence[int],
+    size: tuple[int, int],
+    half: HalfBody | None = None,
+) -> list[PuppetFrame]:
+    """The reference in the pose `still`, then the dance at these moments. `size`: width, height in pixels.
+
+    With `half`, the scores of the dance are those of its driver.
+    """
+    framing = character.framing
+    if half is not None:
+        framing = half.reference or replace(framing, zoom=min(framing.zoom, 1.0))
+        motion = motion if half.driver is None else standing(motion, still)
+    reference = render(character, still, 0, *size, framing)
+    drawn = [render(character, motion, moment, *size, framing) for moment in moments]
+    if half is not None:
+        drawn = [
+            replace(frame, scores=driver_scores(frame.scores, half, character, motion, moment, size))
+            for frame, moment in zip(drawn, moments, strict=True)
+        ]
+    return [reference, *drawn]
 
 
 def shrink(image: np.ndarray, spec: ClipSpec) -> np.ndarray:
@@ -159,9 +200,8 @@ class PuppetClips(Dataset[Clip]):
         self, spec: ClipSpec, count: int, seed: int, cache: Path | None = None, first: int = 0
     ) -> None:
         self.spec, self.count, self.seed, self.first = spec, count, seed, first
-        self.folder = (
-            None if cache is None else cache / f"{zlib.crc32(repr((spec, seed, first)).encode()):08x}"
-        )
+        decided = (spec, seed, first, spec.half_body) if spec.half_body else (spec, seed, first)
+        self.folder = None if cache is None else cache / f"{zlib.crc32(repr(decided).encode()):08x}"
         if self.folder is not None:
             self.folder.mkdir(parents=True, exist_ok=True)
 

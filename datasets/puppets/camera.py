@@ -51,6 +51,10 @@ def seen_by(camera: Camera, bones: Skeleton) -> tuple[Skeleton, Skeleton]:
 
 def camera(body: Proportions, framing: Framing, width: int, height: int) -> Camera:
     """The camera that shows this body at this framing in a width x height picture."""
+    if framing.cut > 0:
+        scale = (1 - framing.floor) * height / (1 - framing.cut)
+        horizon = framing.floor * height + (1 - CAMERA_HEIGHT) * scale
+        return Camera(scale, framing.centre * width, horizon, framing.pitch)
     scale = body.stature * framing.zoom * min(0.80 * height, 0.98 * width)
     standing = body.stature * min(0.80 * height, 0.98 * width)
     if framing.zoom <= 1.2:

@@ -122,13 +122,16 @@ class Framing:
 
     `zoom` 1 shows the whole body with room for spread arms; 1.8 shows the upper body. `centre` is the
     figure's x in picture widths; `floor` the y of the floor in picture heights at zoom 1 (closer framings
-    keep the head where it is); `pitch` the camera's downward tilt in radians.
+    keep the head where it is); `pitch` the camera's downward tilt in radians. Above 0, `cut` is where on the
+    body the lower edge of the picture lies, in character heights: then the size follows from it alone, and
+    `floor` is the room above the crown, in picture heights.
     """
 
     zoom: float
     centre: float
     floor: float
     pitch: float
+    cut: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,7 +261,10 @@ def _room(rng: np.random.Generator) -> Room:
 
 
 def make_framing(seed: int) -> Framing:
-    """A framing by seed: the whole body in seven of ten, else from the knees or the waist up."""
+    """A framing by seed: the whole body in seven of ten, else, in wide pictures, from knees or waist up.
+
+    A picture of 9:16 is so narrow that it shows nearly the whole body then too: `half_body` cuts it.
+    """
     rng = np.random.default_rng([seed, 3])
     low, high = ((0.95, 1.12), (1.25, 1.45), (1.6, 1.9))[rng.choice(3, p=[0.7, 0.2, 0.1])]
     return Framing(

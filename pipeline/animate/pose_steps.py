@@ -10,6 +10,7 @@ from ...stages.errors import PoseError
 from ...stages.media.picture import read_picture
 from ...stages.media.video import DecodeReport, count_frames, output_rate, probe, read_frames
 from ...stages.pose.files import load_poses, save_poses
+from ...stages.pose.shown import hidden_parts, listed
 from ...stages.pose.track import Person, PoseReport, estimate_picture, estimate_poses
 from ...stages.types import NUM_KEYPOINTS, PoseSequence
 from ..config import AnimateConfig
@@ -69,7 +70,8 @@ def copy_poses(config: AnimateConfig, output: Path) -> Facts:
     poses = load_poses(config.pose, pose_size_of(config), person_of(config))
     save_poses(output, poses)
     missing = int((~poses.scores.any(1)).sum())
-    return {"notes": [f"no person in {missing} of {len(poses)} frames of {config.pose}"] if missing else []}
+    notes = [f"no person in {missing} of {len(poses)} frames of {config.pose}"] if missing else []
+    return {"notes": [*notes, *shown_notes(poses, config.pose)]}
 
 
 def driving_poses(config: AnimateConfig, output: Path, tools: Tools) -> Facts:
@@ -94,7 +96,8 @@ def driving_poses(config: AnimateConfig, output: Path, tools: Tools) -> Facts:
             on_frame=found_one,
         )
     save_poses(output, poses)
-    return {"notes": [*decoding_notes(decoding), *pose_notes(found, person)]}
+    notes = [*decoding_notes(decoding), *pose_notes(found, person), *shown_notes(poses, driving)]
+    return {"notes": notes}
 
 
 def decoding_notes(report: DecodeReport) -> Iterator[str]:
@@ -123,3 +126,13 @@ def pose_notes(report: PoseReport, person: Person | None = None) -> Iterator[str
         f"{report.frames} frames, mean scores: body {report.body:.2f}, hands {report.hands:.2f}, "
         f"face {report.face:.2f}"
     )
+
+
+def shown_notes(poses: PoseSequence, source: Path) -> Iterator[str]:
+    """Which parts of the dancer's body a driving video or pose file does not show."""
+    hidden = hidden_parts(poses)
+    if hidden:
+        yield (
+            f"{source} does not show the dancer's {listed(hidden)}: where the character's picture does, the "
+            "model makes up how they move"
+        )

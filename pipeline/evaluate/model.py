@@ -15,8 +15,9 @@ import cv2
 import numpy as np
 from pydantic import Field
 
-from ...datasets.clips import HELD_OUT, SUPERSAMPLING, palette_of, poses_of
-from ...datasets.puppets.render import PARTS, make_character, make_motion, reference_pose, render
+from ...datasets.clips import HELD_OUT, SUPERSAMPLING, draw_dance, palette_of, poses_of
+from ...datasets.puppets.half_body import CUTS, CutIn, draw_half_body
+from ...datasets.puppets.render import PARTS, Character, make_character, make_motion, reference_pose
 from ...stages import quality
 from ...stages.generate import Settings
 from ...stages.media.picture import write_png
@@ -66,6 +67,8 @@ class EvaluateConfig(Config):
     """Denoising steps [default: the model's]."""
     guidance_scale: Annotated[float | None, Field(ge=0)] = None
     """Guidance [default: the model's]."""
+    half_body: CutIn | None = None
+    """Measure half bodies: where the dancer is cut, in turn at knees and waist [default: whole bodies]."""
     temporal: bool = True
     """False leaves the UNet's temporal layers out, to see what they are worth."""
     json_file: JsonFile = None
@@ -85,33 +88,51 @@ class HeldOutClip:
     """float32 [T, 2, 3]: x, y and score."""
 
 
-def held_out(seed: int, number: int, frames: int, size: tuple[int, int], canvas: int) -> HeldOutClip:
+def held_out(
+    seed: int,
+    number: int,
+    frames: int,
+    size: tuple[int, int],
+    canvas: int,
+    half_body: CutIn | None = None,
+) -> HeldOutClip:
     """Clip `number` of a seed: a character with gloves and a plain top, whose parts colours tell apart.
 
-    The whole body is in the frame, and the reference shows both hands: what it hides nobody could know.
+    The whole body is in the frame, and the reference shows both hands, unless `half_body` cuts it: even
+    numbers at the knees, odd ones at the waist.
     """
     rng = np.random.default_rng([seed, number, 11])
-    while True:
-        character = make_character(HELD_OUT + int(rng.integers(HELD_OUT)))
-        outfit = character.outfit
-        if outfit.hands != outfit.skin and outfit.pattern == "plain" and character.framing.zoom < WHOLE_BODY:
-            break
-    motion = make_motion(HELD_OUT + int(rng.integers(HELD_OUT)), FPS)
     large = size[0] * SUPERSAMPLING, size[1] * SUPERSAMPLING
+    half = None
+    if half_body is not None:
+        half = draw_half_body(np.random.default_rng([seed, number, 12]), half_body, list(CUTS)[number % 2])
+    character = distinct_character(rng)
+    motion = make_motion(HELD_OUT + int(rng.integers(HELD_OUT)), FPS)
+    hides = half is not None and half.reference is not None
     while True:
-        still = render(character, reference_pose(int(rng.integers(HELD_OUT))), 0, *large)
-        if palette_of(character.colours, still.parts)[HANDS, 3].all():
+        still = reference_pose(int(rng.integers(HELD_OUT)))
+        (reference,) = draw_dance(character, still, motion, (), large, half)
+        if hides or palette_of(character.colours, reference.parts)[HANDS, 3].all():
             break
-    drawn = [still]
-    drawn += [render(character, motion, frame, *large) for frame in range(frames)]
+    drawn = draw_dance(character, still, motion, range(frames), large, half)
     poses = poses_of(drawn, large, FPS)
-    wrists = np.concatenate([poses.keypoints / SUPERSAMPLING, poses.scores[..., None]], axis=-1)
+    wrists = np.concatenate([poses.keypoints / SUPERSAMPLING, poses.scores[..., None]], axis=-1)[:, WRISTS]
+    wrists[..., 2] *= ((wrists[..., :2] >= 0) & (wrists[..., :2] < size)).all(-1)
     return HeldOutClip(
         frames=np.stack([cv2.resize(frame.image, size, interpolation=cv2.INTER_AREA) for frame in drawn]),
         control=np.stack(list(draw_control_frames(poses, *size, canvas))),
         parts=np.stack([frame.parts[::SUPERSAMPLING, ::SUPERSAMPLING] for frame in drawn]),
-        wrists=wrists[:, WRISTS],
+        wrists=wrists,
     )
+
+
+def distinct_character(rng: np.random.Generator) -> Character:
+    """A held-out character with gloves and a plain top, framed as a whole."""
+    while True:
+        character = make_character(HELD_OUT + int(rng.integers(HELD_OUT)))
+        outfit = character.outfit
+        if outfit.hands != outfit.skin and outfit.pattern == "plain" and character.framing.zoom < WHOLE_BODY:
+            return character
 
 
 def evaluate_model(config: EvaluateConfig) -> dict[str, Any]:
@@ -131,7 +152,9 @@ def evaluate_model(config: EvaluateConfig) -> dict[str, Any]:
         temporal_layers(generator.unet, config.temporal),
     ):
         for number in range(config.clips):
-            clip = held_out(config.seed, number, config.frames, size, defaults.control_canvas)
+            clip = held_out(
+                config.seed, number, config.frames, size, defaults.control_canvas, config.half_body
+            )
             outputs.append(animate_clip(generator, clip, settings))
             clips.append(clip)
             done(1)
@@ -142,6 +165,7 @@ def evaluate_model(config: EvaluateConfig) -> dict[str, Any]:
     figures = measure(clips, outputs, joints[1:])
     figures |= finger_figures(outputs, [clip.frames[1:] for clip in clips])
     figures |= {"model": config.model, "seed": config.seed, "clips": config.clips, "frames": config.frames}
+    figures |= {"half_body": config.half_body or "none"}
     figures |= {"steps": settings.steps, "guidance_scale": settings.guidance_scale, "windows": len(joints)}
     log_figures(figures)
     write_figures(config.json_file, figures)
@@ -182,7 +206,12 @@ def measure(clips: list[HeldOutClip], outputs: list[np.ndarray], joints: list[in
         background = quality.background_colours(truth, parts == 0)
         found = quality.find_parts(output, colours, background)
         in_truth = quality.find_parts(truth, colours, background)
-        distinct = [name for name in found if name in POSITIONED and is_found(in_truth[name], parts, name)]
+        known = shown_by_reference(clip)
+        distinct = [
+            name
+            for name in found
+            if name in POSITIONED and name in known and is_found(in_truth[name], parts, name)
+        ]
         left_out += len(POSITIONED) - len(distinct)
         for t in range(len(truth)):
             other = (t + len(truth) // 2) % len(truth)
@@ -238,6 +267,11 @@ def is_found(found: np.ndarray, parts: np.ndarray, name: str) -> bool:
     return bool(errors) and mean(errors) < DISTINCT
 
 
+def shown_by_reference(clip: HeldOutClip) -> list[str]:
+    """The groups that the reference shows: of others nobody could know the colours."""
+    return [name for name, sides in GROUPS.items() if in_group(clip.parts[0], sides).any()]
+
+
 def sides_of(parts: np.ndarray, name: str) -> list[np.ndarray]:
     """Masks of a group's sides in one frame."""
     return [in_group(parts, (side,)) for side in GROUPS[name]]
@@ -256,7 +290,7 @@ def colour_accuracy(clips: list[HeldOutClip], outputs: list[np.ndarray]) -> dict
     own: list[dict[str, np.ndarray]] = []
     made: list[dict[str, np.ndarray]] = []
     for clip, output in zip(clips, outputs, strict=True):
-        masks = {name: in_group(clip.parts[1:], sides) for name, sides in GROUPS.items()}
+        masks = {name: in_group(clip.parts[1:], GROUPS[name]) for name in shown_by_reference(clip)}
         own.append(quality.part_colours(clip.frames[1:], masks))
         made.append(quality.part_colours(output, masks))
     verdicts: dict[str, list[bool]] = {name: [] for name in GROUPS}

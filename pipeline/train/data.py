@@ -48,6 +48,9 @@ class DataConfig(Config):
     spacing: Annotated[int, Field(ge=0)] = 0
     """Motion frames (at 15 a second) between two frames of a clip; 0 draws random moments. Of videos, their
     own frames: 3 as published."""
+    half_body: Annotated[float | None, Field(gt=0, le=1)] = None
+    """Share of drawn clips whose dancer is cut at knees or waist, in driver, reference or both [default:
+    none]."""
     seed: int = 0
     """Decides characters and motions."""
     cache: Path | None = None
@@ -67,6 +70,8 @@ class DataConfig(Config):
         given = [name for name in ("shards", "meta_info", "videos") if getattr(self, name) is not None]
         if len(given) > 1:
             raise ValueError(f"data.{given[0]} and data.{given[1]} exclude each other: give one")
+        if given and self.half_body is not None:
+            raise ValueError(f"data.half_body is of drawn dancers: leave it out with data.{given[0]}")
         return self
 
     def drawn(self) -> bool:
@@ -74,7 +79,8 @@ class DataConfig(Config):
         return self.shards is None and self.meta_info is None and self.videos is None
 
     def spec(self) -> ClipSpec:
-        return ClipSpec(self.width, self.height, self.canvas, self.frames, self.spacing)
+        half = self.half_body or 0.0
+        return ClipSpec(self.width, self.height, self.canvas, self.frames, self.spacing, half_body=half)
 
     def training(self) -> Clips:
         """The clips to learn from."""
@@ -136,7 +142,8 @@ def readable(clips: Clips, count: int) -> list[Clip]:
 def describe_data(data: DataConfig) -> str:
     """One line: how many clips there are, and what was left out and why."""
     if data.drawn():
-        return f"data: {data.clips:,} drawn dancers of {data.frames} frames and a reference"
+        halves = "" if data.half_body is None else f", {data.half_body:.0%} of them half bodies"
+        return f"data: {data.clips:,} drawn dancers of {data.frames} frames and a reference{halves}"
     clips = open_clips(data)
     line = f"data: {len(clips) - held_out_of(clips):,} clips and {held_out_of(clips)} held out"
     if clips.bad:

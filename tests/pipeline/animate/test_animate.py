@@ -16,6 +16,7 @@ from helpers import add_dance, add_picture, command, made_at, wait_for
 from posedance.datasets.puppets.render import make_character, reference_pose, render
 from posedance.pipeline.animate.animate import animate
 from posedance.pipeline.animate.graph import STEPS, run, step_keys
+from posedance.pipeline.animate.pose_steps import copy_poses
 from posedance.pipeline.animate.tools import Tools
 from posedance.pipeline.config import AnimateConfig, EncodeConfig, WindowConfig, resolve
 from posedance.pipeline.job.job import open_job
@@ -331,3 +332,14 @@ def test_a_dancer_who_would_not_be_seen_is_refused_before_the_model_runs(tmp_pat
     with pytest.raises(PoseError, match=r"64x96 shows 0% of the dancer's joints, which --align none fits"):
         animate(config(tmp_path, tmp_path / "out", align="none"))
     assert not (tmp_path / "out" / ".work" / "latents.safetensors").exists()
+
+
+def test_what_a_cut_dancer_does_not_show_is_said_in_one_line(dance: Path, tmp_path: Path) -> None:
+    whole = load_poses(dance / "poses.npz")
+    assert copy_poses(config(dance, tmp_path), tmp_path / "poses.npz")["notes"] == []
+    scores = whole.scores.copy()
+    scores[:, 13:17] = 0
+    save_poses(tmp_path / "cut.npz", replace(whole, scores=scores))
+    facts = copy_poses(config(dance, tmp_path, pose=tmp_path / "cut.npz"), tmp_path / "poses.npz")
+    (note,) = facts["notes"]
+    assert "does not show the dancer's knees and feet" in note and "\n" not in note

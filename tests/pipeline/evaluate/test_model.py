@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from posedance.datasets.puppets.render import PARTS
 from posedance.pipeline.evaluate.model import EvaluateConfig, draw_sheet, evaluate_model, held_out, measure
 
 KEYS = {
@@ -55,6 +56,18 @@ def test_a_seed_draws_the_same_clip_again(clips):
     again = held_out(5, 1, frames=16, size=(54, 96), canvas=216)
     assert np.array_equal(again.frames, clips[1].frames)
     assert not np.array_equal(again.frames, clips[0].frames)
+
+
+@pytest.mark.parametrize("half_body", ["driver", "reference", "both"])
+def test_the_truth_of_half_bodies_passes_every_bar(half_body):
+    halves = [held_out(5, n, frames=8, size=(54, 96), canvas=216, half_body=half_body) for n in range(2)]
+    shoes = [np.isin(clip.parts, [PARTS.index("left_shoe"), PARTS.index("right_shoe")]) for clip in halves]
+    assert all(mask.any() == (half_body == "driver") for mask in shoes)
+    figures = measure(halves, [clip.frames[1:] for clip in halves], joints=[4])
+    assert figures["part_error_percent"] < 1.5
+    assert figures["colour_accuracy"] == 1
+    assert not figures["wrist_hit"] < 1  # NaN where no wrist is in the picture
+    assert np.isnan(figures["part_error_feet_percent"]) == (half_body != "driver")
 
 
 def test_the_sheet_has_a_row_for_each_clip(clips):
