@@ -7,6 +7,7 @@ names is asked for. The functions have names beside those of the folders `animat
 from .animate.animate import animate as animate_video
 from .animate.animate import plan as plan_video
 from .animate.pose import pose as find_poses
+from .animate.recorded import read_settings
 from .batch.batch import batch as animate_batch
 from .config import (
     AnimateConfig,
@@ -36,4 +37,5 @@ __all__ = [
     "animate_video",
     "find_poses",
     "plan_video",
+    "read_settings",
 ]

@@ -51,6 +51,7 @@ def animate(
     *,
     options: Annotated[AnimateConfig, Parameter(name="*")] = AnimateConfig(),  # noqa: B008 (immutable)
     config: Annotated[Path | None, Parameter(name="--config")] = None,
+    like: Path | None = None,
     dry_run: Annotated[bool, Parameter(negative="")] = False,
     workers: Annotated[int | None, Parameter(validator=Number(gte=1))] = None,
     ray_address: str | None = None,
@@ -62,6 +63,8 @@ def animate(
     ----------
     config
         YAML file with any of these options; config.yaml in a job folder repeats that job.
+    like
+        A result.mp4 or its folder, whose settings are taken where you name no others: all but the inputs.
     dry_run
         Print frames, windows, steps and memory, and stop.
     workers
@@ -72,9 +75,11 @@ def animate(
         Read what was made before and make again what is damaged, not only what has another size or time.
     """
     from .animate.animate import animate, plan
+    from .animate.recorded import read_settings
     from .job.storage import url_of
 
-    resolved = resolve(AnimateConfig, options, config)
+    below = None if like is None else read_settings(like)
+    resolved = resolve(AnimateConfig, options, config, below)
     if dry_run:
         show(plan(resolved))
     else:

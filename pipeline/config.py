@@ -280,8 +280,10 @@ BRIEF = reprlib.Repr()
 BRIEF.maxother = BRIEF.maxstring = SHOWN
 
 
-def resolve(model: type[ConfigT], cli: Config, config_file: Path | None = None) -> ConfigT:
-    """Merge defaults, YAML file and command line, and validate the whole.
+def resolve(
+    model: type[ConfigT], cli: Config, config_file: Path | None = None, below: Config | None = None
+) -> ConfigT:
+    """Merge defaults, what is set in `below`, YAML file and command line, and validate the whole.
 
     `cli` holds what the command line set (its `model_fields_set`). Raises ConfigError with one line that
     names the file, the key and the near match.
@@ -289,7 +291,7 @@ def resolve(model: type[ConfigT], cli: Config, config_file: Path | None = None) 
     layers: list[tuple[str, Mapping[str, Any]]] = [("the command line", cli.model_dump(exclude_unset=True))]
     if config_file is not None:
         layers.insert(0, (str(config_file), read_yaml(config_file)))
-    merged: dict[str, Any] = {}
+    merged: dict[str, Any] = {} if below is None else below.model_dump(exclude_unset=True)
     for source, layer in layers:
         for key in unknown_keys(model, layer):
             known = list(all_keys(model))

@@ -38,6 +38,7 @@ from .checkpoint import CHECKPOINT, load_checkpoint
 from .dance import clip_of
 from .decided import weights_of
 from .preview import Preview
+from .recorded import record_of
 from .report import write_comparison
 from .settings import Size, notes_on, settings_of, size_of
 from .tools import Tools
@@ -225,9 +226,10 @@ def result(video: Video, tools: Tools) -> Facts:
     frames = decoder.decode(tensor, settings, encode.bit_depth)
     left, top, right, bottom = load_placement(video.read("placement")).inside
     size = (right - left, bottom - top)
+    options = encode.model_dump(exclude={"audio"})
     with (
         stage("decode", len(tensor) - 1) as advance,
-        VideoWriter(video.output, *size, fps, audio, **encode.model_dump(exclude={"audio"})) as writer,
+        VideoWriter(video.output, *size, fps, audio, comment=record_of(config), **options) as writer,
     ):
         for frame in frames:
             writer.write(np.ascontiguousarray(frame[top:bottom, left:right]))

@@ -57,7 +57,8 @@ class VideoWriter:
 
     Frames are uint8, or with a `bit_depth` of 10 uint16 in 0..1023, and the video yuv420p10. With `lossless`
     it is a Matroska file of FFV1, which holds the frames to the bit, RGB in their own size, tagged as BT.709,
-    and the sound as FLAC; its times are rounded to the millisecond, as Matroska's are.
+    and the sound as FLAC; its times are rounded to the millisecond, as Matroska's are. `comment` is a text
+    that the file carries.
 
     `path` appears when the block ends without an exception (atomic_path), and only with a frame in it. Raises
     OutputError where it cannot be written, VideoError for a sound source that cannot be read.
@@ -75,6 +76,7 @@ class VideoWriter:
         preset: str = "medium",
         bit_depth: int = 8,
         lossless: bool = False,
+        comment: str | None = None,
     ) -> None:
         if width < 1 or height < 1 or fps <= 0 or bit_depth not in PLAYED:
             raise ValueError(
@@ -83,7 +85,7 @@ class VideoWriter:
         self.path = Path(path)
         self.width, self.height, self.fps = width, height, Fraction(fps)
         self.audio, self.crf, self.preset = audio, crf, preset
-        self.bit_depth, self.lossless = bit_depth, lossless
+        self.bit_depth, self.lossless, self.comment = bit_depth, lossless, comment
         self.num_frames = 0
 
     def __enter__(self) -> Self:
@@ -99,6 +101,8 @@ class VideoWriter:
             self._audio = None
             if self.audio is not None:
                 self._audio = AudioTrack(self._output, self.audio, stack, lossless=self.lossless)
+            if self.comment is not None:
+                self._output.metadata["comment"] = self.comment
             with _output_errors(self.path):
                 self._output.start_encoding()
             self._stack = stack.pop_all()

@@ -17,6 +17,7 @@ from posedance.datasets.puppets.render import make_character, reference_pose, re
 from posedance.pipeline.animate.animate import animate
 from posedance.pipeline.animate.graph import STEPS, run, step_keys
 from posedance.pipeline.animate.pose_steps import copy_poses
+from posedance.pipeline.animate.recorded import read_settings
 from posedance.pipeline.animate.tools import Tools
 from posedance.pipeline.config import AnimateConfig, EncodeConfig, WindowConfig, resolve
 from posedance.pipeline.job.job import open_job
@@ -120,6 +121,7 @@ def test_a_job_folder_holds_everything(dance: Path, tmp_path: Path) -> None:
     assert read_picture(output / "contact_sheet.png").shape[0] > 288
     assert json.loads((output / "environment.json").read_text())["versions"]["torch"]
     assert not (output / ".work" / "checkpoint.safetensors").exists()
+    assert read_settings(output / "result.mp4") == read_settings(output)
 
 
 def test_same_seed_same_bytes_another_seed_another_video(dance: Path, tmp_path: Path) -> None:
