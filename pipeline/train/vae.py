@@ -28,11 +28,12 @@ from ...stages.svd.levers.temporal import is_temporal, without_temporal
 from ..config import Config
 from ..job.job import write_text
 from .data import DataConfig, clip_batches, held_out_clips, readable, seeded
+from .grow import turn_latents
 from .identity import data_identity, folder_digest
 from .log import Log
 from .loop import run_loop, training_folder
 from .loop_config import LoopConfig
-from .model import loaded, recorded
+from .model import DIFFUSERS_GROUPS, loaded, recorded
 from .start import start_vae_as_linear_codec
 
 START_CLIPS = 8
@@ -68,6 +69,8 @@ class VaeConfig(Config):
     it. A multiple of the block that a latent stands for."""
     decoder_of: Path | None = None
     """VAE folder whose encoder stays as it is and whose decoder learns on."""
+    like: Path | None = None
+    """VAE folder of half the size: at the end the first latents are turned into its, for `model.grow`."""
     data: DataConfig = DataConfig()
     loop: LoopConfig = LoopConfig()
 
@@ -76,6 +79,8 @@ class VaeConfig(Config):
         block, least = 2 ** (len(self.widths) - 1), min(self.data.width, self.data.height)
         if self.crop is not None and (self.crop % block or self.crop > least):
             raise ValueError(f"crop is {self.crop}: give a multiple of {block} of at most {least}")
+        if self.like is not None and self.decoder_of is not None:
+            raise ValueError("like turns the latents, and decoder_of keeps them: give one of them")
         return self
 
 
@@ -94,9 +99,7 @@ class VaeTask:
                     f"the norms of {config.decoder_of} have {groups} groups and norm_groups is "
                     f"{config.norm_groups}: make them the same"
                 )
-            self.vae = cast(AutoencoderKLTemporalDecoder, loaded("vae", config.decoder_of, None))
-            nn.Module.float(self.vae)
-            set_norm_groups(self.vae, groups)
+            self.vae = trained_vae(config.decoder_of)
             self.vae.encoder.requires_grad_(False)
             self.vae.quant_conv.requires_grad_(False)
             self.modules = {"vae": self.vae}
@@ -176,6 +179,14 @@ class VaeTask:
             return decoded_by(self.vae, posterior(self.vae, image).mode())
 
 
+def trained_vae(folder: Path) -> AutoencoderKLTemporalDecoder:
+    """The VAE that a training left in `folder`, in float32, with the norms that its record names."""
+    vae = cast(AutoencoderKLTemporalDecoder, loaded("vae", folder, None))
+    set_norm_groups(vae, recorded(folder.parent).get("vae", DIFFUSERS_GROUPS))
+    nn.Module.float(vae)
+    return vae
+
+
 def crop_places(weight: np.ndarray, side: int, generator: torch.Generator) -> list[tuple[int, int]]:
     """Top left corners (y, x) of a square of each picture, around a pixel drawn by `weight` [N, H, W]."""
     height, width = weight.shape[1:]
@@ -222,7 +233,7 @@ def train_vae(config: VaeConfig) -> Path:
     folder = config.output / "vae"
     with training_folder(config.output) as main:
         task = VaeTask(config)
-        identity = config.model_dump(mode="json", exclude={"output", "data", "decoder_of"})
+        identity = config.model_dump(mode="json", exclude={"output", "data", "decoder_of", "like"})
         identity["data"] = data_identity(config.data)
         if config.decoder_of is not None:
             identity["networks"] = {"vae": folder_digest(config.decoder_of)}
@@ -230,11 +241,16 @@ def train_vae(config: VaeConfig) -> Path:
         if not main:
             return folder
         averaged.swap()
-        if config.decoder_of is None:  # else the latents stay what they are, and so does their scale
+        task.vae.eval()
+        told = {}
+        if config.like is not None:
+            images = torch.cat([to_signed(clip.frames) for clip in readable(config.data.training(), 32)])
+            told = {"like": turn_latents(task.vae, trained_vae(config.like), images)}
+        elif config.decoder_of is None:  # else the latents stay what they are, and so does their scale
             deviation = latent_deviation(task.vae, readable(config.data.training(), 32))
             task.vae.register_to_config(scaling_factor=1.0 / deviation)
         task.vae.save_pretrained(folder)
-        figures = task.validate(config.loop.steps, Log(config.output, 0, main=False))
+        figures = told | task.validate(config.loop.steps, Log(config.output, 0, main=False))
         facts = {"norm_groups": {"vae": config.norm_groups}, "figures": figures, "steps": config.loop.steps}
         write_text(config.output / RECORD, json.dumps(facts, indent=1) + "\n")
         return folder
