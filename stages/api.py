@@ -22,13 +22,14 @@ from .media.encode import VideoWriter, side_by_side
 from .media.frames import StoredFrames, write_frames
 from .media.picture import place, read_picture, write_png
 from .media.placement import Placement, centre_crop, letterbox
+from .media.sound import Sound, read_sound, write_sound
 from .media.video import Clip, DecodeReport, clip_start, count_frames, output_rate, probe, read_frames
 from .models import load_decoder, load_generator
 from .pose.align import Alignment, align, fit_alignment, placed_alignment
 from .pose.base import Detections, PoseEstimator
 from .pose.crop import place_around_pose
 from .pose.estimators import make_estimator
-from .pose.files import load_poses, save_poses
+from .pose.files import load_poses, openpose_frames, poses_of_layout, save_poses
 from .pose.render import draw_control_frames, draw_overlay
 from .pose.track import PoseReport, estimate_picture, estimate_poses
 from .types import NUM_KEYPOINTS, PoseSequence, VideoInfo
@@ -54,6 +55,7 @@ __all__ = [
     "PoseSequence",
     "PosedanceError",
     "Settings",
+    "Sound",
     "StoredFrames",
     "TrainingDivergedError",
     "VideoError",
@@ -77,15 +79,19 @@ __all__ = [
     "load_poses",
     "make_condition",
     "make_estimator",
+    "openpose_frames",
     "output_rate",
     "place",
     "place_around_pose",
     "placed_alignment",
+    "poses_of_layout",
     "probe",
     "read_frames",
     "read_picture",
+    "read_sound",
     "save_poses",
     "side_by_side",
     "write_frames",
     "write_png",
+    "write_sound",
 ]

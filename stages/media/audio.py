@@ -40,6 +40,14 @@ class AudioSource:
     duration: Fraction | None = None
 
 
+def origin_of(container: InputContainer, stream: AudioStream, path: str | os.PathLike[str]) -> Fraction:
+    """The second by the file's own clock from which an AudioSource counts."""
+    assert stream.time_base is not None
+    if has_video(container):
+        return scan(path).origin
+    return (stream.start_time or 0) * stream.time_base
+
+
 class AudioTrack:
     """The audio stream of an output file; `mux_until` moves the sound up to a time into the file.
 
@@ -60,10 +68,7 @@ class AudioTrack:
         if stream is None:
             return
         assert stream.time_base is not None
-        origin = scan(source.path).origin if has_video(container) else Fraction(0)
-        if not has_video(container):
-            origin = (stream.start_time or 0) * stream.time_base
-        offset = origin + source.start
+        offset = origin_of(container, stream, source.path) + source.start
         if source.start > 0 and container.format.name not in UNSEEKABLE_FORMATS:
             container.seek(math.floor((offset - SEEK_MARGIN) / stream.time_base), stream=stream)
         if lossless:

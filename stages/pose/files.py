@@ -46,7 +46,7 @@ def save_poses(path: str | os.PathLike[str], poses: PoseSequence) -> None:
             )
     elif path.suffix == ".json":
         with atomic_path(path) as temporary:
-            temporary.write_text(json.dumps(_frames(poses)), encoding="utf-8")
+            temporary.write_text(json.dumps(openpose_frames(poses)), encoding="utf-8")
     else:
         raise PoseError(f"cannot write poses to {path}: the name must end in .npz or .json")
 
@@ -68,14 +68,14 @@ def load_poses(
         raise PoseError(f"pose file {path} is empty (0 bytes): write or copy it again")
     try:
         if path.is_dir():
-            poses = _from_json(_read_folder(path), size, person)
+            poses = poses_of_layout(_read_folder(path), size, person)
         elif path.suffix == ".npz":
             if person is not None:
                 raise PoseError("it holds one person: leave out --person")
             poses = _read_npz(path)
         elif path.suffix == ".json":
             _refuse_large(path.stat().st_size)
-            poses = _from_json(_read_json(path), size, person)
+            poses = poses_of_layout(_read_json(path), size, person)
         else:
             raise PoseError("the name must end in .npz or .json")
         if len(poses) == 0:
@@ -153,8 +153,8 @@ def _read_json(path: Path) -> Any:
         raise PoseError(f"{path.name} is not JSON ({error})") from error
 
 
-def _frames(poses: PoseSequence) -> list[dict[str, Any]]:
-    """The sequence as a list of frames in OpenPose's JSON form."""
+def openpose_frames(poses: PoseSequence) -> list[dict[str, Any]]:
+    """The sequence as a list of frames in OpenPose's JSON form: `people`, `canvas_width`, `canvas_height`."""
     points, scores = skeleton.to_openpose(poses.keypoints, poses.scores)
     triples = np.concatenate([points, scores[..., None]], axis=-1)
     triples[scores == 0] = 0
@@ -170,8 +170,10 @@ def _frames(poses: PoseSequence) -> list[dict[str, Any]]:
     ]
 
 
-def _from_json(data: Any, size: tuple[int, int] | None, person: Person | None) -> PoseSequence:
-    """A sequence from parsed JSON."""
+def poses_of_layout(
+    data: Any, size: tuple[int, int] | None = None, person: Person | None = None
+) -> PoseSequence:
+    """A sequence of one person from parsed JSON of a layout in `layouts`; the rest as in `load_poses`."""
     read = read_layout(data, size)
     keypoints, scores = follow(read.people, person)
     return PoseSequence(keypoints, scores, read.size, read.fps or DEFAULT_FPS)
