@@ -68,7 +68,8 @@ def animate(
     dry_run
         Print frames, windows, steps and memory, and stop.
     workers
-        Spread the windows of a long video over this many workers (GPUs), by Ray [default: this process].
+        Spread the windows of a long video, and the frames to enlarge, over this many workers (GPUs), by Ray
+        [default: this process].
     ray_address
         Ray cluster of these workers: auto, or HOST:PORT [default: this machine alone].
     verify
@@ -120,12 +121,24 @@ def character(
 def upscale(
     *,
     options: Annotated[UpscaleConfig, Parameter(name="*")] = UpscaleConfig(),  # noqa: B008 (immutable)
-    config: ConfigFile = None,
+    config: Annotated[Path | None, Parameter(name="--config")] = None,
+    workers: Annotated[int | None, Parameter(validator=Number(gte=1))] = None,
+    ray_address: str | None = None,
 ) -> None:
-    """Enlarge a video, each frame painted under control of its low-resolution self. A stopped run goes on."""
+    """Enlarge a video, each frame painted under control of its low-resolution self. A stopped run goes on.
+
+    Parameters
+    ----------
+    config
+        YAML file with any of these options.
+    workers
+        Spread the frames over this many workers (GPUs), by Ray [default: this process].
+    ray_address
+        Ray cluster of these workers: auto, or HOST:PORT [default: this machine alone].
+    """
     from .upscale.upscale import upscale as enlarge
 
-    print(enlarge(resolve(UpscaleConfig, options, config)))
+    print(enlarge(resolve(UpscaleConfig, options, config), workers, ray_address))
 
 
 @app.command

@@ -13,27 +13,15 @@ from typing import Annotated, Any, Literal, TypeGuard, TypeVar
 
 import yaml
 from cyclopts import Parameter
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, Field, ValidationError
 
 from ..stages.errors import ConfigError
 from ..stages.generate import WindowPlan
 from ..stages.types import LARGEST_FRAME
+from .character.options import CharacterOptions
+from .config_base import Config, FrameRate, Hidden, Rare, Seconds
 from .plain_yaml import load_yaml
-
-Rare = Parameter(group="Rarely needed")
-"""Marks what `--help` lists in a panel of its own, behind what most people ask for."""
-
-Hidden = Parameter(show=False)
-"""Marks what a config file may set but `--help` does not list."""
-
-Seconds = Annotated[
-    Fraction, BeforeValidator(lambda value: str(value) if isinstance(value, float) else value)
-]
-"""Exact time: 0.1 in a YAML file is one tenth, not the nearest binary number. Also 3/2."""
-
-
-FrameRate = Seconds
-"""Exact frames a second: 29.97 is 2997/100; 30000/1001 is that rate."""
+from .upscale.options import UpscaleOptions
 
 PERSON = r"^([1-9]\d{0,2}|\d+(\.\d+)?,\d+(\.\d+)?)$"
 """A number from 1 on, or a point X,Y."""
@@ -57,15 +45,10 @@ JsonFile = Annotated[Path | None, Parameter(name="--json")]
 
 
 StepName = Literal[
-    "size", "settings", "reference", "placement", "poses", "control", "latents", "result", "comparison"
+    "size", "settings", "poses", "character", "reference", "placement", "control", "latents", "result",
+    "upscale", "comparison",
 ]  # fmt: skip
 """The steps of a video, as `animate/graph.py` lists them: a test compares."""
-
-
-class Config(BaseModel):
-    """Base of every config: immutable, and an unknown key is an error."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
 class EstimatorConfig(Config):
@@ -171,6 +154,8 @@ class AnimateConfig(ClipConfig):
 
     reference: Path | None = None
     """Picture of the character. Its keypoints are read from NAME.npz beside it when that exists."""
+    character_prompt: str | None = None
+    """Who is to dance, in words, instead of a picture: one is painted in the dancer's pose."""
     pose: Path | None = None
     """Pose file to dance to, instead of a driving video: .npz, or .json of OpenPose, DWPose, AlphaPose, COCO,
     MMPose or an editor, or a folder of such."""
@@ -200,7 +185,11 @@ class AnimateConfig(ClipConfig):
     """Fit the dancer's skeleton to the character's: `robust`, `published` (ControlNeXt's), or `none`."""
     fit: Literal["crop", "pad"] = "crop"
     """How the picture gets its size: `crop` around the character, or `pad` with bars, cut off at the end."""
+    upscale: Annotated[int | None, Field(ge=2, le=4)] = None
+    """How much wider and higher the result is to be painted again, as upscaled.mp4 [default: not at all]."""
     window: WindowConfig = WindowConfig()
+    character: Annotated[CharacterOptions, Rare] = CharacterOptions()
+    upscaler: Annotated[UpscaleOptions, Rare] = UpscaleOptions()
     approximate: Annotated[ApproximateConfig, Rare] = ApproximateConfig()
     weights: Annotated[WeightsConfig, Rare] = WeightsConfig()
     device: Annotated[str, Rare] = "auto"
@@ -319,6 +308,26 @@ def refuse_idle(config: AnimateConfig, options: Collection[str]) -> None:
         raise ConfigError(f"--pose-size {config.pose_size} without --pose: a video tells its own size")
     if config.lora is None and "lora_scale" in options and config.lora_scale != 1:
         raise ConfigError(f"--lora-scale {config.lora_scale:g} without weights: name them with --lora")
+    if config.character_prompt is None and "character" in options and config.character != CharacterOptions():
+        raise ConfigError("--character.* without --character-prompt: say who is to be painted")
+    if config.upscale is None and "upscaler" in options and config.upscaler != UpscaleOptions():
+        raise ConfigError("--upscaler.* without --upscale: say by how much the result is enlarged")
+
+
+def refuse_contradictions(config: AnimateConfig) -> None:
+    """ConfigError for what contradicts itself, or cannot be painted."""
+    if config.driving and config.pose:
+        raise ConfigError("--driving and --pose are both given: the dance comes from one of them")
+    if config.reference and config.character_prompt is not None:
+        raise ConfigError(
+            "--reference and --character-prompt are both given: the character comes from one of them"
+        )
+    if config.character_prompt is not None and not (config.character_prompt or config.character.picture):
+        raise ConfigError("--character-prompt is empty: say who is to dance, or give --character.picture")
+    if config.upscale is not None and config.encode.bit_depth != 8:
+        raise ConfigError(
+            f"--upscale paints 8 bits: leave out --encode.bit-depth {config.encode.bit_depth}, or --upscale"
+        )
 
 
 def read_yaml(path: Path) -> Mapping[str, Any]:

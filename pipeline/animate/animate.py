@@ -19,7 +19,7 @@ from ...stages.media.video import count_frames, probe
 from ...stages.models import why_unusable
 from ...stages.pose.files import load_poses
 from ...stages.windows import plan as plan_windows
-from ..config import AnimateConfig, refuse_idle, write_yaml
+from ..config import AnimateConfig, refuse_contradictions, refuse_idle, write_yaml
 from ..job.inputs import with_local_inputs, with_whole_paths
 from ..job.job import Job, Key, key_of, open_job, write_text
 from ..job.masking import masked
@@ -27,11 +27,12 @@ from ..job.output import LOSSLESS, PLAYED, copy_video, job_folder
 from ..job.publish import publish
 from ..job.published import Published, is_whole, read_published
 from ..job.scratch import scratch_for
-from ..job.storage import is_file, url_of
+from ..job.storage import is_file, localize, url_of
 from ..progress import PROGRESS, kept_in
+from ..upscale.spread import paint_on_ray
 from ..workers.ray_actor import refuse_cluster
 from .dance import clip_of, pose_size_of, refuse_pictures_at_url, with_pose_size
-from .graph import GRAPH, STEPS, results_of, run, step_keys, wanted
+from .graph import results_of, run, step_keys, steps_of, wanted
 from .settings import Size, notes_on, settings_of, size_of
 from .spread import denoise as denoise_spread
 from .tools import Tools
@@ -43,7 +44,7 @@ logger = logging.getLogger(__name__)
 
 LOCK_PATIENCE_S = 1.0
 """How long a run waits for its folder's lock, for those who look whether it runs try it for a moment."""
-RESULTS = ("result", "comparison", "poses")
+RESULTS = ("upscale", "result", "comparison", "poses", "character")
 """The steps whose files users come for, the result first."""
 
 
@@ -55,10 +56,10 @@ def animate(
 ) -> list[Path]:
     """Make the video that `config` asks for; returns what was written, the result first.
 
-    With `workers` the windows are spread over so many Ray actors, to the same bytes. Run again, it does only
-    what is not done yet; with `verify` it reads what was made before, and makes what is damaged again. Where
-    the output is a URL the files are made in a scratch folder and then published; where it names a video, the
-    job's folder is beside that.
+    With `workers` the windows, and the frames to enlarge, are spread over so many Ray actors, to the same
+    bytes. Run again, it does only what is not done yet; with `verify` it reads what was made before, and
+    makes what is damaged again. Where the output is a URL the files are made in a scratch folder and then
+    published; where it names a video, the job's folder is beside that.
     Raises PosedanceError with one line for the user.
     """
     config = with_pose_size(config)
@@ -74,7 +75,9 @@ def animate(
     asked = config.output
     inputs = (config.driving, config.pose, config.reference, config.lora)
     folder = job_folder(asked, inputs, LOSSLESS if config.encode.lossless else PLAYED)
-    results = [path for name in RESULTS for path in STEPS[name].files(folder, config)]
+    asked_steps = {step.name: step for step in steps_of(config)}
+    made = [name for name in RESULTS if name in asked_steps]
+    results = [path for name in made for path in asked_steps[name].files(folder, config)]
     url = url_of(folder)
     if url is not None and workers is not None:
         refuse_cluster(url, ray_address)
@@ -93,17 +96,19 @@ def animate(
         if not wanted(job, keys):
             logger.info(f"everything in {job.folder} is up to date")
         else:
-            denoise = None
+            denoise = paint = None
             if workers is not None:
                 there = AnimateConfig.model_validate(with_whole_paths(config.model_dump(), Path.cwd()))
                 denoise = partial(denoise_spread, there, workers, ray_address)
-            with kept_in(job.folder / PROGRESS), closing(Tools(denoise=denoise)) as tools:
+                paint = partial(paint_on_ray, workers, ray_address)
+            tools = Tools(denoise=denoise, paint=paint)
+            with kept_in(job.folder / PROGRESS), closing(tools):
                 make(job, config, keys, num_frames, tools)
         if url is not None:
             publish(job, url, keys)
         if folder == asked:
             return results
-        copy_video(job, "result", asked)
+        copy_video(job, made[0], asked)
         return [asked, *results]
 
 
@@ -114,10 +119,10 @@ def make(job: Job, config: AnimateConfig, keys: dict[str, Key], num_frames: int,
     logger.info(
         f"{generator.name} on {generator.device}: {num_frames} frames of "
         f"{outline.size.width}x{outline.size.height} in {outline.windows} windows of "
-        f"{outline.settings.window_size}, {outline.settings.steps} steps"
+        f"{outline.settings.window_size}, {outline.settings.steps} steps{enlarged_to(config, outline.size)}"
     )
     names = wanted(job, keys)
-    for step in GRAPH:
+    for step in steps_of(config):
         if step.name in names or job.holds(step.name, keys[step.name]):
             run(job, step, config, keys, tools)
 
@@ -139,6 +144,12 @@ def outline_of(generator: "SvdGenerator", config: AnimateConfig, num_frames: int
     return Outline(size, settings, len(windows))
 
 
+def enlarged_to(config: AnimateConfig, size: Size) -> str:
+    """Which size the frames get at the end, for the user; nothing where they stay as they are."""
+    factor = config.upscale
+    return "" if factor is None else f", then enlarged to {factor * size.width}x{factor * size.height}"
+
+
 def plan(config: AnimateConfig) -> str:
     """What `animate` would do with `config`: frames, windows, steps, memory. Writes nothing."""
     config = with_pose_size(config)
@@ -153,7 +164,7 @@ def plan(config: AnimateConfig) -> str:
         return "\n".join(
             [
                 f"model    {generator.name} on {generator.device}, {generator.unet.dtype}",
-                f"frames   {num_frames} of {width}x{height}",
+                f"frames   {num_frames} of {width}x{height}{enlarged_to(config, outline.size)}",
                 f"windows  {outline.windows} of {settings.window_size}, overlap at least {overlap}",
                 f"steps    {settings.steps}: {calls} calls of the UNet",
                 *(f"note     {note}" for note in notes_on(generator, settings)),
@@ -164,21 +175,22 @@ def plan(config: AnimateConfig) -> str:
 
 def check_request(config: AnimateConfig) -> int:
     """Refuse, before anything is written, what contradicts itself or cannot be read; returns the frames."""
-    if config.driving and config.pose:
-        raise ConfigError("--driving and --pose are both given: the dance comes from one of them")
-    if (config.driving or config.pose) and not config.reference:
-        raise ConfigError("--reference is missing: name a picture of the character")
+    refuse_contradictions(config)
+    painted = config.character_prompt is not None
+    if (config.driving or config.pose) and not (config.reference or painted):
+        raise ConfigError("--reference is missing: name a picture of the character, or --character-prompt")
     if config.reference and not (config.driving or config.pose):
         raise ConfigError("--driving is missing: name a video of the dance, or a pose file with --pose")
     if config.lora is not None and not is_file(config.lora):
         raise ConfigError(f"there is no file {config.lora}: --lora names LoRA weights")
     refuse_idle(config, set(AnimateConfig.model_fields))
-    if config.reference is None:
+    if config.driving is None and config.pose is None:
         return DEMO_FRAMES
     refuse_pictures_at_url(config.driving)
     local = with_local_inputs(config)
-    assert local.reference is not None
-    read_picture(local.reference)
+    for picture in (local.reference, local.character.picture):
+        if picture is not None:
+            read_picture(localize(picture))
     return count_driving_frames(local)
 
 
@@ -192,7 +204,7 @@ def count_driving_frames(config: AnimateConfig) -> int:
 
 def with_demo_inputs(job: Job, config: AnimateConfig) -> AnimateConfig:
     """Draw the built-in dancers where nothing was named to animate, and name them."""
-    if config.reference is not None:
+    if config.driving is not None or config.pose is not None:
         return config
     folder = job.folder / "inputs"
     files = [folder / "driving.mp4", folder / "reference.png"]
@@ -203,7 +215,10 @@ def with_demo_inputs(job: Job, config: AnimateConfig) -> AnimateConfig:
         write_demo(folder)
 
     job.run("inputs", key_of("inputs", version=1), files, draw)
-    return config.model_copy(update={"driving": files[0], "reference": files[1], "stride": 1})
+    named = {"driving": files[0], "stride": 1}
+    if config.character_prompt is None:
+        named["reference"] = files[1]
+    return config.model_copy(update=named)
 
 
 def with_usable_model(config: AnimateConfig) -> AnimateConfig:

@@ -11,13 +11,17 @@ from typing import Any
 
 from ...stages.models import GENERATORS
 from ...stages.svd.files.base import base_files, find_base
+from ..character.painting import Wanted
 from ..config import AnimateConfig, EstimatorConfig, WeightsConfig
 from ..job.job import source_digest
 from ..job.masking import masked
 from ..job.once import once
+from ..upscale.enlarge import Enlarging
 
 READ_OF_A_MODEL = frozenset({".json", ".safetensors", ".bin", ".pt", ".pth"})
 """Endings of the files of a model folder that are read."""
+PAINTED_SIDE = 16
+"""Sides of painted pictures are multiples of this."""
 RTMLIB = ("rtmlib", "onnxruntime", "onnxruntime-gpu")
 PACKAGES = {"mediapipe": ("mediapipe",), "dwpose": RTMLIB, "rtmw": RTMLIB}
 """The packages whose version decides what poses an estimator finds."""
@@ -73,14 +77,61 @@ def latents(config: AnimateConfig) -> dict[str, Any]:
     return {"seed": config.seed, "lora": lora, "device": config.device, "precision": config.precision}
 
 
+def has_character(config: AnimateConfig) -> bool:
+    """Whether the reference image is to be painted."""
+    return config.character_prompt is not None
+
+
+def character(config: AnimateConfig) -> dict[str, Any]:
+    """Who is painted, by what, from which seeds, and how the truest picture is found. Not how large."""
+    wanted = character_wanted(config, 0, 0)
+    return {
+        **wanted.decided_by(),
+        "frame": wanted.options.frame,
+        "seeds": list(wanted.seeds()),
+        "estimator": estimator(config.estimator),
+        "device": config.device,
+    }
+
+
+def character_wanted(config: AnimateConfig, width: int, height: int) -> Wanted:
+    """The reference image that a config asks for, of the video's size or up to 15 pixels more."""
+    assert config.character_prompt is not None
+    size = tuple(-(-side // PAINTED_SIDE) * PAINTED_SIDE for side in (width, height))
+    return Wanted(
+        config.character,
+        config.character_prompt,
+        (size[0], size[1]),
+        config.estimator,
+        config.device,
+        config.precision,
+    )
+
+
+def has_upscale(config: AnimateConfig) -> bool:
+    """Whether the result is to be enlarged."""
+    return config.upscale is not None
+
+
+def upscale(config: AnimateConfig) -> dict[str, Any]:
+    """How the result is enlarged."""
+    return enlarging(config).decided_by()
+
+
+def enlarging(config: AnimateConfig) -> Enlarging:
+    """How a config asks for frames to be enlarged."""
+    assert config.upscale is not None
+    return Enlarging(config.upscaler, config.upscale, config.device, config.precision)
+
+
 def result(config: AnimateConfig) -> dict[str, Any]:
     """How the video is encoded."""
     return {"encode": config.encode.model_dump()}
 
 
 def result_names(config: AnimateConfig) -> dict[str, str]:
-    """The name of the result where it is not result.mp4."""
-    return {"result.mp4": "result.mkv"} if config.encode.lossless else {}
+    """The names of results where they do not end in .mp4."""
+    return {f"{name}.mp4": f"{name}.mkv" for name in ("result", "upscaled") if config.encode.lossless}
 
 
 def own_names(config: AnimateConfig) -> dict[str, str]:

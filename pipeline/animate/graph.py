@@ -1,15 +1,19 @@
 """The steps that make one video: what each reads and writes, and the key that decides whether it is done.
 
 driving video ── poses ────────────────┐
-reference ────── its pose ── placement ┼── control frames ──┬── latents ── result.mp4 ── comparison.mp4, ...
-model ────────── size ─────────────────┘        settings ───┘
+reference ────── its pose ── placement ┼── control frames ──┬── latents ── result.mp4 ─┬─ comparison.mp4, ...
+model ────────── size ─────────────────┘        settings ───┘                          └─ upscaled.mp4
 
-A step is one row of GRAPH. `animate` makes the rows one after the other, `batch` those of many videos on many
-workers, `replay` one of them.
+A reference that is not given is painted in the dancer's pose: step `character`.
+
+A step is one row of GRAPH. `animate` makes those that a config asks for one after the other, `batch` those of
+many videos on many workers, `replay` one of them.
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+import shutil
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +21,20 @@ from ...stages.errors import ConfigError
 from ..config import AnimateConfig
 from ..job.inputs import input_digests, with_local_inputs
 from ..job.job import Job, Key, Known, key_of, unknown
-from . import decided, pose_steps, steps
+from . import decided, picture_steps, pose_steps, steps
 from .checkpoint import CHECKPOINT
-from .tools import Tools, opens_estimator, opens_lora, opens_model
+from .tools import Tools, opens_character, opens_estimator, opens_lora, opens_model, opens_upscaler
 from .video import Facts, Video
 
 
 def opens_nothing(config: AnimateConfig) -> tuple[str, ...]:
     """Of a step that works with files alone."""
     return ()
+
+
+def always(config: AnimateConfig) -> bool:
+    """Of a step that every video needs."""
+    return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +60,11 @@ class Step:
     opens: Callable[[AnimateConfig], tuple[str, ...]] = opens_nothing
     """What a worker must have opened to make it, the costliest first, as names that compare."""
     scratch: tuple[str, ...] = ()
-    """Files from which a stopped run of it goes on."""
+    """Files, or folders of files, from which a stopped run of it goes on."""
     renamed: Callable[[AnimateConfig], Mapping[str, str]] = decided.own_names
     """Other names for files that it writes, where the config asks for another kind of them."""
+    asked: Callable[[AnimateConfig], bool] = always
+    """Whether a config asks for it. Where it does not, no other step reads it either."""
 
     @property
     def is_result(self) -> bool:
@@ -92,7 +103,7 @@ GRAPH = (
     Step(  # before the poses, since a picture without a person is told soonest
         name="reference",
         pool="pose",
-        reads=(),
+        reads=("character",),
         inputs=("reference",),
         writes=(".work/reference.npz",),
         decided_by=decided.reference,
@@ -124,6 +135,18 @@ GRAPH = (
         shared=True,
     ),
     Step(
+        name="character",
+        pool="denoise",
+        reads=("size", "poses"),
+        inputs=(),
+        writes=("reference.png", "sheet.png", "character.json"),
+        decided_by=decided.character,
+        make=picture_steps.character,
+        opens=opens_character,
+        shared=True,
+        asked=decided.has_character,
+    ),
+    Step(
         name="control",
         pool="draw",
         reads=("size", "reference", "placement", "poses"),
@@ -136,7 +159,7 @@ GRAPH = (
     Step(
         name="latents",
         pool="denoise",
-        reads=("settings", "poses", "control", "placement"),
+        reads=("settings", "poses", "character", "control", "placement"),
         inputs=("reference",),
         writes=(".work/latents.safetensors",),
         decided_by=decided.latents,
@@ -156,18 +179,68 @@ GRAPH = (
         opens=opens_model,
     ),
     Step(
+        name="upscale",
+        pool="decode",
+        reads=("result",),
+        inputs=("driving",),
+        writes=("upscaled.mp4",),
+        decided_by=decided.upscale,
+        make=picture_steps.upscale,
+        opens=opens_upscaler,
+        scratch=(picture_steps.PAINTED,),
+        renamed=decided.result_names,
+        asked=decided.has_upscale,
+    ),
+    Step(
         name="comparison",
         pool="compare",
-        reads=("placement", "control", "result"),
+        reads=("character", "placement", "control", "result", "upscale"),
         inputs=("driving", "reference"),
         writes=("comparison.mp4", "contact_sheet.png"),
         decided_by=decided.nothing,
         make=steps.comparison,
     ),
 )
-"""The steps of a video, each after those that it reads."""
+"""The steps of a video, in the order in which they are made where none has to wait for another."""
 
-STEPS = {step.name: step for step in GRAPH}
+
+def in_order(rows: Iterable[Step]) -> tuple[Step, ...]:
+    """The rows, each after those of them that it reads, and reading no others."""
+    left = list(rows)
+    names = {step.name for step in left}
+    left = [replace(step, reads=tuple(read for read in step.reads if read in names)) for step in left]
+    found: dict[str, Step] = {}
+    while left:
+        ready = next(step for step in left if found.keys() >= set(step.reads))
+        found[ready.name] = ready
+        left.remove(ready)
+    return tuple(found.values())
+
+
+STEPS = {step.name: step for step in in_order(GRAPH)}
+"""All steps by name, each after those that it reads."""
+LAST = GRAPH[-1].name
+"""The step with which a video is done."""
+
+
+def steps_of(config: AnimateConfig) -> tuple[Step, ...]:
+    """The steps that a config asks for, each after those that it reads."""
+    return _steps_named(tuple(step.name for step in GRAPH if step.asked(config)))
+
+
+@cache
+def _steps_named(names: tuple[str, ...]) -> tuple[Step, ...]:
+    return in_order(step for step in GRAPH if step.name in names)
+
+
+def step_of(config: AnimateConfig, name: str) -> Step:
+    """A step that the config asks for. Raises ConfigError for one that it does not ask for."""
+    for step in steps_of(config):
+        if step.name == name:
+            return step
+    raise ConfigError(
+        f"step {step_named(name).name} is not part of this video: its config does not ask for it"
+    )
 
 
 def step_named(name: str) -> Step:
@@ -177,11 +250,15 @@ def step_named(name: str) -> Step:
     return STEPS[name]
 
 
-def step_keys(config: AnimateConfig, graph: Sequence[Step] = GRAPH, known: Known = unknown) -> dict[str, Key]:
-    """The key of each step of `graph`: of everything that decides its result, and of nothing else.
+def step_keys(
+    config: AnimateConfig, graph: Iterable[Step] | None = None, known: Known = unknown
+) -> dict[str, Key]:
+    """The key of each step of `graph`, by default of all that the config asks for.
 
-    `known` tells the digests of inputs that are URLs, where they need not be read.
+    It is of everything that decides the step's result, and of nothing else. `known` tells the digests of
+    inputs that are URLs, where they need not be read.
     """
+    graph = steps_of(config) if graph is None else in_order(graph)
     keys: dict[str, Key] = {}
     inputs = input_digests(config, {name for step in graph for name in step.inputs}, known)
     for step in graph:
@@ -198,7 +275,7 @@ def step_keys(config: AnimateConfig, graph: Sequence[Step] = GRAPH, known: Known
 def following(name: str) -> list[Step]:
     """The step of that name, and all that follow from it."""
     found = [step_named(name)]
-    for step in GRAPH:
+    for step in STEPS.values():
         if any(before.name in step.reads for before in found):
             found.append(step)
     return found
@@ -206,17 +283,19 @@ def following(name: str) -> list[Step]:
 
 def results_of(keys: Mapping[str, Key]) -> dict[str, Key]:
     """The keys of the steps that users come for. They hold those of all that these steps read."""
-    return {step.name: keys[step.name] for step in GRAPH if step.is_result}
+    return {name: key for name, key in keys.items() if STEPS[name].is_result}
 
 
 def wanted(job: Job, keys: Mapping[str, Key], again: Collection[str] = ()) -> set[str]:
-    """The steps to make so that all results are there, those `again` that are done too.
+    """The steps of these keys to make so that all results are there, those `again` that are done too.
 
     What only steps read that are done is not made.
     """
     names: set[str] = set()
     read: set[str] = set()
-    for step in reversed(GRAPH):
+    for step in reversed(STEPS.values()):
+        if step.name not in keys:
+            continue
         done = step.name not in again and job.is_done(step.name, keys[step.name])
         if (step.is_result or step.name in read) and not done:
             names.add(step.name)
@@ -226,7 +305,7 @@ def wanted(job: Job, keys: Mapping[str, Key], again: Collection[str] = ()) -> se
 
 def drop_intermediates(job: Job, config: AnimateConfig) -> None:
     """Remove from a finished job what only the making of it needed and is large: latents, control frames."""
-    for step in GRAPH:
+    for step in steps_of(config):
         if not step.is_result and not step.shared:
             for path in step.files(job.folder, config):
                 path.unlink(missing_ok=True)
@@ -234,7 +313,7 @@ def drop_intermediates(job: Job, config: AnimateConfig) -> None:
 
 def has_intermediates(job: Job, config: AnimateConfig) -> bool:
     """Whether a job has such files."""
-    steps = (step for step in GRAPH if not step.is_result and not step.shared)
+    steps = (step for step in steps_of(config) if not step.is_result and not step.shared)
     return any(path.exists() for step in steps for path in step.files(job.folder, config))
 
 
@@ -245,11 +324,12 @@ def run(job: Job, step: Step, config: AnimateConfig, keys: Mapping[str, Key], to
     """
 
     def make() -> Facts:
-        for name in step.reads:
-            if not job.holds(name, keys[name]):
-                run(job, STEPS[name], config, keys, tools)
+        before = [read for read in steps_of(config) if read.name in step.reads]
+        for read in before:
+            if not job.holds(read.name, keys[read.name]):
+                run(job, read, config, keys, tools)
         local = with_local_inputs(config, step.inputs)
-        reads = {name: STEPS[name].files(job.folder, local) for name in step.reads}
+        reads = {read.name: read.files(job.folder, local) for read in before}
         return step.make(Video(job.folder, local, keys[step.name], reads, files), tools)
 
     files = step.files(job.folder, config)
@@ -260,4 +340,7 @@ def forget(job: Job, step: Step) -> None:
     """Let a step count as not done, and not as begun."""
     job.record_path(step.name).unlink(missing_ok=True)
     for name in step.scratch:
-        (job.folder / name).unlink(missing_ok=True)
+        path = job.folder / name
+        if path.is_dir():
+            shutil.rmtree(path)
+        path.unlink(missing_ok=True)

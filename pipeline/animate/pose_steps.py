@@ -26,8 +26,7 @@ def reference(video: Video, tools: Tools) -> Facts:
 
     With alignment `none` a picture without a person gives a pose of score 0 throughout; else PoseError.
     """
-    picture, options = video.config.reference, video.config.estimator
-    assert picture is not None
+    picture, options = video.reference, video.config.estimator
     beside = file_beside(picture, ".npz")
     notes: list[str] = []
     image = read_picture(picture, notes)

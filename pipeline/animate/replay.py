@@ -6,7 +6,7 @@ from pathlib import Path
 from ...stages.errors import ConfigError
 from ..config import AnimateConfig, resolve
 from ..job.job import open_job
-from .graph import STEPS, forget, run, step_keys, step_named
+from .graph import forget, run, step_keys, step_named, step_of
 from .tools import Tools
 
 
@@ -16,14 +16,16 @@ def replay(folder: Path, name: str) -> list[Path]:
     The other steps are left as they are. Raises ConfigError where the job is missing, or what the step reads
     is missing or of another config.
     """
-    step, saved = step_named(name), folder / "config.yaml"
+    step_named(name)
+    saved = folder / "config.yaml"
     if not saved.is_file():
         raise ConfigError(f"{folder} is not a job folder: it has no config.yaml")
     config = resolve(AnimateConfig, AnimateConfig(), saved)
+    step = step_of(config, name)
     with open_job(folder) as job, closing(Tools()) as tools:
         keys = step_keys(config)  # before anything is touched: the inputs may be gone
         for read in step.reads:
-            files = STEPS[read].files(folder, config)
+            files = step_of(config, read).files(folder, config)
             missing = [path for path in files if not path.is_file()]
             if missing:
                 raise ConfigError(f"step {name} reads {missing[0]}, which is not there: run the job first")

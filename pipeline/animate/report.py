@@ -31,25 +31,25 @@ def write_comparison(
     control: Path,
     reference: Path,
     placement: Placement,
-    result: Path,
+    results: Mapping[str, Path],
     folder: Path,
     audio: AudioSource | None,
     encode: EncodeConfig,
 ) -> None:
-    """Write comparison.mp4 and contact_sheet.png: driving | pose | reference | result.
+    """Write comparison.mp4 and contact_sheet.png: driving | pose | reference | the results by their labels.
 
     `control` is the frame store with the reference's pose first; `placement` is where the reference lies in
     its frames, of which the result is the part that it fills. Without a driving video that panel is left out.
     Frames are streamed.
     """
-    info = probe(result)
+    info = probe(results["result"])
     drawn = StoredFrames(control)
     left, top, right, bottom = placement.inside
     still = place(read_picture(reference), placement)[top:bottom, left:right]
     panels: dict[str, Iterator[np.ndarray]] = {
         "pose": (drawn[i : i + 1][0][top:bottom, left:right] for i in range(1, len(drawn))),
         "reference": repeat(still),
-        "result": read_frames(result, Clip()),
+        **{label: read_frames(path, Clip()) for label, path in results.items()},
     }
     if driving is not None:
         panels = {"driving": read_frames(*driving), **panels}

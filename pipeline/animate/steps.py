@@ -110,8 +110,8 @@ def placement(video: Video, tools: Tools) -> Facts:
         if facts["inside"] < LEAST_INSIDE:
             raise PoseError(
                 f"{size.width}x{size.height} shows {facts['inside']:.0%} of the joints of the character in "
-                f"{video.config.reference}: choose --width and --height nearer to the picture's shape, --fit "
-                "pad, or another --align than published"
+                f"{video.config.reference or 'the painted picture'}: choose --width and --height nearer to "
+                "the picture's shape, --fit pad, or another --align than published"
             )
     write_text(video.output, json.dumps(asdict(placed)))
     return facts
@@ -167,11 +167,10 @@ def latents(video: Video, tools: Tools) -> Facts:
 
     config, generator = video.config, tools.generator(video.config)
     write_text(video.folder / "environment.json", environment(weights_of(config)))
-    assert config.reference is not None
     settings = load_settings(video.read("settings"), config.seed)
     frames = StoredFrames(video.read("control"))
     placed = load_placement(video.read("placement"))
-    image = place(read_picture(config.reference), placed, published=settings.is_recipe)
+    image = place(read_picture(video.reference), placed, published=settings.is_recipe)
     windows = len(plan(settings.window_plan, len(frames), settings.window_size, settings.window_overlap))
     checkpoint, shown = video.folder / CHECKPOINT, video.folder / "preview.mp4"
     resume = load_checkpoint(checkpoint, video.key)
@@ -246,13 +245,15 @@ def driving_audio(config: ClipConfig) -> AudioSource | None:
 
 
 def comparison(video: Video, tools: Tools) -> Facts:
-    """The comparison video and the contact sheet: driving video, pose, reference and result."""
+    """The comparison video and the contact sheet: driving video, pose, reference, result, it enlarged."""
     config = video.config
-    assert config.reference is not None
     driving = None if config.driving is None else (config.driving, clip_of(config))
     control, result, audio = video.read("control"), video.read("result"), driving_audio(config)
     placed = load_placement(video.read("placement"))
-    write_comparison(driving, control, config.reference, placed, result, video.folder, audio, config.encode)
+    results = {"result": result}
+    if "upscale" in video.reads:
+        results["upscaled"] = video.read("upscale")
+    write_comparison(driving, control, video.reference, placed, results, video.folder, audio, config.encode)
     return {}
 
 

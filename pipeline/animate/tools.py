@@ -1,15 +1,22 @@
-"""What steps work with: a pose estimator and a model, opened when a step first needs one and kept."""
+"""What steps work with: a pose estimator and a model, opened when a step first needs one and kept.
+
+The model is that of the video, its decoder, or one that paints pictures: of a GPU's memory one has it all.
+"""
 
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any
 
+from ...stages.image.models import Task
 from ...stages.pose.base import PoseEstimator
 from ...stages.pose.estimators import make_estimator
 from ...stages.threads import limit_threads
 from ...stages.types import Resources
+from ..character.options import PaintingConfig
+from ..character.painter import Painter, open_painter
 from ..config import AnimateConfig, EstimatorConfig
 from ..models import open_decoder, open_generator, put_lora
+from ..upscale.enlarge import Paint
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -38,6 +45,28 @@ def opens_lora(config: AnimateConfig) -> tuple[str, ...]:
     return (*opens_model(config), config.model_dump_json(include=LORA_OPTIONS))
 
 
+PAINTER_OPTIONS = set(PaintingConfig.model_fields)
+"""Options with which a model that paints pictures is opened."""
+
+
+def opens_character(config: AnimateConfig) -> tuple[str, ...]:
+    """What a step opens that paints the character, and finds poses in what it painted."""
+    painter = painter_name(config.character, "character", config.device, config.precision)
+    return (painter, *opens_estimator(config))
+
+
+def opens_upscaler(config: AnimateConfig) -> tuple[str, ...]:
+    """What a step opens that enlarges frames, if it paints them."""
+    if config.upscaler.method == "lanczos":
+        return ()
+    return (painter_name(config.upscaler, "upscale", config.device, config.precision),)
+
+
+def painter_name(options: PaintingConfig, task: Task, device: str, precision: str | None) -> str:
+    """What tells two models that paint pictures apart."""
+    return f"{task} {device} {precision} {options.model_dump_json(include=PAINTER_OPTIONS)}"
+
+
 def estimator_of(options: EstimatorConfig) -> PoseEstimator:
     """The pose estimator that a config asks for, not yet set up."""
     return make_estimator(options.name, model=options.model, detector=options.detector, device=options.device)
@@ -55,19 +84,24 @@ class Tools:
     """One estimator and one model, those that were asked for last: the next video mostly asks for the same.
 
     `resources` is what a worker of a batch has. `denoise` takes the place of `Generator.denoise`: it gets the
-    generator and the file of control frames before the same arguments (`spread.py`).
+    generator and the file of control frames before the same arguments (`spread.py`). `paint` takes the place
+    of enlarging frames in this process (`upscale/spread.py`).
     """
 
     def __init__(
-        self, resources: Resources | None = None, denoise: "Callable[..., Tensor] | None" = None
+        self,
+        resources: Resources | None = None,
+        denoise: "Callable[..., Tensor] | None" = None,
+        paint: Paint | None = None,
     ) -> None:
         self.denoise = denoise
+        self.paint = paint
         self._cpus = None if resources is None else resources.cpus
         gpus = 1.0 if resources is None else resources.gpus
         self._gpu_part = gpus if 0 < gpus < 1 else 1.0
         self._estimator: PoseEstimator | None = None
         self._estimator_options: EstimatorConfig | None = None
-        self._model: SvdGenerator | Decoder | None = None
+        self._model: SvdGenerator | Decoder | Painter | None = None
         self._model_options: dict[str, Any] = {}
         self._lora_options: dict[str, Any] = {}
 
@@ -110,10 +144,20 @@ class Tools:
 
     def decoder(self, config: AnimateConfig) -> "SvdGenerator | Decoder":
         """What decodes the model's latents: its generator where that is open, else its decoder alone."""
-        if self._model is None or not self._is_of_model(config):
+        if self._model is None or isinstance(self._model, Painter) or not self._is_of_model(config):
             self._model = None
-            self._model = open_decoder(config, self._gpu_part)
+            decoder = self._model = open_decoder(config, self._gpu_part)
             self._opened(config)
+            return decoder
+        return self._model
+
+    def painter(self, options: PaintingConfig, task: Task, device: str, precision: str | None) -> Painter:
+        """What paints pictures of this task with these options: the base and the control module."""
+        name = painter_name(options, task, device, precision)
+        if not isinstance(self._model, Painter) or self._model.name != name:
+            self._model = None
+            self._model = open_painter(name, options, task, device, precision)
+            self._limit_threads()
         return self._model
 
     def close(self) -> None:
@@ -127,6 +171,9 @@ class Tools:
     def _opened(self, config: AnimateConfig) -> None:
         self._model_options = config.model_dump(include=DECODER_OPTIONS)
         self._lora_options = config.model_dump(include=LORA_OPTIONS)
+        self._limit_threads()
+
+    def _limit_threads(self) -> None:
         if self._cpus is not None:
             limit_threads(self._cpus)
 

@@ -36,3 +36,8 @@ class Video:
         """The file that it is to write, of a step that has one."""
         (path,) = self.writes
         return path
+
+    @property
+    def reference(self) -> Path:
+        """The reference image: the user's own, or the one that was painted."""
+        return self.config.reference or self.reads["character"][0]

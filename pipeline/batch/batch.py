@@ -20,7 +20,7 @@ from typing import Any
 
 from ...stages.errors import ConfigError
 from ...stages.threads import usable_cpus
-from ..animate.graph import GRAPH, STEPS
+from ..animate.graph import LAST, STEPS
 from ..config import BatchConfig
 from ..interrupts import deferred_interrupts
 from ..job.job import Job, hold, make_folder, sweep, write_text
@@ -142,11 +142,11 @@ def run_tasks(root: Path, plan: Plan, config: BatchConfig, log: "Log", url: str 
     def listen(event: str, task: Task, outcome: Outcome | None, tries: int) -> None:
         log(event, task, outcome, tries)
         ended, step = event in ("done", "skip"), STEPS[task.work.step]
-        if ended and step.shared and not step.inputs:  # of the options alone: said once for all videos
+        if ended and step.shared and not step.inputs:  # of options: said once for all videos that share it
             key = task.work.keys[step.name]
             for note in Job(shared_folder(root, step.name, key)).facts(step.name).get("notes", ()):
                 logger.info(note)
-        if ended and task.item is not None and step is GRAPH[-1]:
+        if ended and task.item is not None and step.name == LAST:
             publisher.add(task.item)
         if event == "quarantine":
             failed[:] = [task.name]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ...stages.errors import PosedanceError
 from ..animate.animate import Outline, count_driving_frames, outline_of
-from ..animate.graph import GRAPH, STEPS, following, results_of, step_keys, wanted
+from ..animate.graph import STEPS, following, results_of, step_keys, wanted
 from ..animate.tools import Tools
 from ..config import BatchConfig
 from ..cost import BENCH_FILE, MEASURED, seconds_of_a_window
@@ -98,7 +98,8 @@ def dry_run(config: BatchConfig) -> str:
             f"{'step':<12}{'to make':>9}{'done':>9}",
             *(
                 f"{step.name:<12}{len(names) - done:>9}{done:>9}"
-                for step in GRAPH
+                for step in STEPS.values()
+                if any(step.name in own for own in keys.values())
                 for names, done in [count_step(root, todo, keys, step.name, config)]
             ),
         ]
@@ -119,9 +120,11 @@ def count_step(
     root: Path, items: Sequence[Item], keys: Mapping[str, Mapping[str, Key]], name: str, config: BatchConfig
 ) -> tuple[set[Key | str], int]:
     """The results of a step that these videos need, each shared one once, and how many of them are there."""
-    (shared,) = (step.shared for step in GRAPH if step.name == name)
+    shared = STEPS[name].shared
     results: dict[str, bool] = {}
     for item in items:
+        if name not in keys[item.name]:
+            continue
         result = keys[item.name][name] if shared else item.name
         results[result] = results.get(result, False) or is_done(root, item, keys[item.name], name, config)
     return set(results), sum(results.values())

@@ -37,7 +37,8 @@ def about(root: Path, state: ItemState) -> str:
         return f"{state.stage}, after {state.attempts} attempts: {state.error}"
     if state.status == "waiting":
         return "not made yet"
-    record = read_record(Job(root / state.name).record_path("result"))
+    records = (read_record(Job(root / state.name).record_path(step)) for step in ("upscale", "result"))
+    record = next((record for record in records if record is not None), None)
     return STEPS["result"].writes[0] if record is None else next(iter(record["files"]))
 
 

@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 from tqdm import tqdm
 
 from ...stages.errors import OutputError
-from ..animate.graph import GRAPH
+from ..animate.graph import LAST
 from ..job.job import write_text
 from ..progress import LOG_INTERVAL_S
 from ..workers.executor import Outcome, Task
@@ -111,7 +111,7 @@ class Log:
             self._retries += event == "retry"
             end = "failed" if event == "retry" else "was the last one: given up"
             logger.warning(f"{task.name}: attempt {tries} {end}: {outcome.error}")
-        if step == GRAPH[-1].name and event in ("done", "skip", "quarantine", "drop"):
+        if step == LAST and event in ("done", "skip", "quarantine", "drop"):
             self._left -= 1
             if event in ("done", "skip"):
                 self._videos += 1

@@ -25,7 +25,16 @@ from pydantic import ValidationError
 from ...stages.errors import ConfigError, VideoError
 from ...stages.media.numbered import PICTURE_ENDS, numbered_pictures
 from ..animate.dance import with_pose_size
-from ..config import AnimateConfig, all_keys, explain, merge, refuse_idle, shortened, unknown_keys
+from ..config import (
+    AnimateConfig,
+    all_keys,
+    explain,
+    merge,
+    refuse_contradictions,
+    refuse_idle,
+    shortened,
+    unknown_keys,
+)
 from ..job.inputs import PATHS, is_there, with_whole_paths
 from ..job.once import in_parallel
 from ..job.output import VIDEOS
@@ -121,11 +130,16 @@ def read_list(text: str) -> Any:
     return load_yaml(text)
 
 
-def crossed(driving: Path | None, reference: Path | None) -> tuple[list[Row], int]:
-    """Every driving video with every reference, each a file or a folder; how many files were neither."""
-    if driving is None or reference is None:
+def crossed(driving: Path | None, reference: Path | None, painted: bool = False) -> tuple[list[Row], int]:
+    """Every driving video with every reference, each a file or a folder; how many files were neither.
+
+    Where the reference is painted, every driving video alone.
+    """
+    if driving is None or (reference is None and not painted):
         raise ConfigError("name a manifest with --manifest, or folders with --driving and --reference")
     videos, others = driving_videos(driving)
+    if reference is None:
+        return [{"driving": video} for video in videos], others
     pictures, more = files_in(reference, PICTURE_ENDS, "picture")
     rows: list[Row] = [
         {"driving": video, "reference": picture} for video, picture in product(videos, pictures)
@@ -179,7 +193,8 @@ def make_items(rows: Sequence[Row], base: AnimateConfig, source: str, folder: Pa
     for number, row in enumerate(rows, 1):
         where = f"{source}, row {number}"
         options = {key: value for key, value in row.items() if key != "name"}
-        config = configure(where, merge(below, with_whole_paths(options, folder)), options)
+        own = with_whole_paths(options, folder)
+        config = configure(where, merge(without_other_character(below, own), own), options)
         identity = json.dumps([config.model_dump(mode="json"), row.get("name")], sort_keys=True)
         if identity in seen:
             continue
@@ -201,6 +216,13 @@ def make_items(rows: Sequence[Row], base: AnimateConfig, source: str, folder: Pa
     return list(items.values())
 
 
+def without_other_character(below: Row, own: Row) -> Row:
+    """The options below a row that names its own character without theirs: one of them is painted."""
+    pair = ("reference", "character_prompt")
+    names_one = any(own.get(name) is not None for name in pair)
+    return {key: value for key, value in below.items() if not (names_one and key in pair)}
+
+
 def configure(where: str, merged: Row, options: Row) -> AnimateConfig:
     """The config of one row, checked as far as that goes without reading its inputs."""
     for key in unknown_keys(AnimateConfig, options):
@@ -216,12 +238,15 @@ def configure(where: str, merged: Row, options: Row) -> AnimateConfig:
     if bool(config.driving) == bool(config.pose):
         raise ConfigError(f"{where}: name either driving or pose")
     try:
+        refuse_contradictions(config)
         refuse_idle(config, options)
         config = with_pose_size(config)
     except (ConfigError, VideoError) as error:
         raise ConfigError(f"{where}: {error}") from error
-    if config.reference is None:
-        raise ConfigError(f"{where}: reference is missing: name a picture of the character")
+    if config.reference is None and config.character_prompt is None:
+        raise ConfigError(
+            f"{where}: reference is missing: name a picture of the character, or character_prompt"
+        )
     return config
 
 
@@ -249,7 +274,8 @@ def keypoints_of(pictures: Iterable[Path | None]) -> list[Path]:
 
 def files_named(config: AnimateConfig) -> list[Path]:
     """The files that a row names."""
-    paths = (config.driving, config.pose, config.reference, config.lora)
+    painted = (config.character.picture, *config.character.lora, *config.upscaler.lora)
+    paths = (config.driving, config.pose, config.reference, config.lora, *painted)
     return [path for path in paths if path is not None]
 
 
@@ -259,13 +285,14 @@ def is_there_or_folder(path: Path, or_folder: bool) -> bool:
 
 
 def readable_name(row: Row, config: AnimateConfig) -> str:
-    """The row's own name, or driving--reference with what else the row sets."""
+    """The row's own name, or driving--reference with what else the row sets; also without a reference."""
     if row.get("name") is not None:
         return tidy(str(row["name"]))
     dance, reference = config.driving or config.pose, config.reference
-    assert dance is not None and reference is not None
+    assert dance is not None
+    files = [path for path in (dance, reference) if path is not None]
     others = (f"{key}-{value}" for key, value in settings_in(row) if key not in ("name", *PATHS))
-    return tidy("--".join([*(Path(name_of(path)).stem for path in (dance, reference)), *others]))
+    return tidy("--".join([*(Path(name_of(path)).stem for path in files), *others]))
 
 
 def settings_in(row: Row, prefix: str = "") -> Iterator[tuple[str, Any]]:

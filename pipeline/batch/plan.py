@@ -9,13 +9,14 @@ from typing import Protocol, TypeVar
 from ...stages.errors import ConfigError
 from ..animate.animate import with_usable_model
 from ..animate.graph import (
-    GRAPH,
+    STEPS,
     drop_intermediates,
     following,
     forget,
     has_intermediates,
     results_of,
     step_keys,
+    steps_of,
 )
 from ..animate.tools import opens_lora
 from ..config import AnimateConfig, BatchConfig
@@ -65,9 +66,10 @@ def find_items(config: BatchConfig) -> tuple[list[Item], dict[str, int]]:
 def items_of(config: BatchConfig, base: AnimateConfig) -> tuple[list[Item], dict[str, int]]:
     """The same, on top of the options `base`."""
     if config.manifest is None:
-        rows, others = crossed(config.driving, config.reference)
+        rows, others = crossed(config.driving, config.reference, painted=config.character_prompt is not None)
         below = base.model_copy(update={"driving": None, "reference": None})
-        items = make_items(rows, below, f"{config.driving} x {config.reference}", Path.cwd())
+        who = config.reference or "the painted character"
+        items = make_items(rows, below, f"{config.driving} x {who}", Path.cwd())
         return items, {"files of another kind": others}
     for path in (config.driving, config.reference):
         if path is not None and path.is_dir():
@@ -134,7 +136,7 @@ def has_urls(item: Item) -> bool:
 def verify(root: Path, item: Item, keys: dict[str, Key]) -> None:
     """Let the steps of an item, and those that it shares, count as not done where a file is damaged."""
     Job(item.config.output).forget_damaged(keys)
-    for step in GRAPH:
+    for step in steps_of(item.config):
         if step.shared:
             verify_shared(shared_folder(root, step.name, keys[step.name]), step.name)
 
@@ -153,13 +155,14 @@ def drop_left(item: Item) -> None:
 
 
 def forget_from(root: Path, item: Item, keys: dict[str, str], name: str) -> None:
-    """Make the step `name` of an item, and all that follow from it, count as not done."""
+    """Make the step `name` of an item, and all that follow from it, count as not done, if it has it."""
+    again = [step for step in following(name) if step.name in keys] if name in keys else []
     with open_job(item.config.output, PATIENCE_S) as job:
-        for step in following(name):
+        for step in again:
             forget(job, step)
             if step.shared:
                 with open_job(shared_folder(root, step.name, keys[step.name]), float("inf")) as shared:
-                    for copied in following(name):
+                    for copied in again:
                         forget(shared, copied)
 
 
@@ -187,18 +190,18 @@ def tasks_of(
     """
     tasks: dict[str, Task] = {}
     for item in by_model(items):
-        own = keys[item.name]
+        own, steps = keys[item.name], steps_of(item.config)
         names = {
             step.name: shared_name(step.name, own[step.name]) if step.shared else f"{item.name}/{step.name}"
-            for step in GRAPH
+            for step in steps
         }
-        for index, step in enumerate(GRAPH):
+        for index, step in enumerate(steps):
             tasks.setdefault(
                 names[step.name],
                 Task(
                     names[step.name],
                     pool_of(step, pools),
-                    2 * len(GRAPH) - index if step.shared else index,
+                    2 * len(STEPS) - index if step.shared else index,
                     Work(step.name, root, item.config, own, keep_all),
                     tuple(names[read] for read in step.reads),
                     None if step.shared else item.name,

@@ -13,7 +13,7 @@ from pathlib import Path
 from ...stages.atomic import atomic_path
 from ...stages.errors import CancelledError
 from ...stages.types import Resources
-from ..animate.graph import GRAPH, STEPS, Step, drop_intermediates, run, wanted
+from ..animate.graph import LAST, STEPS, Step, drop_intermediates, run, step_of, wanted
 from ..animate.tools import Tools
 from ..animate.video import Facts
 from ..config import AnimateConfig, write_yaml
@@ -61,7 +61,8 @@ class StepStage:
         self.tools = Tools(self.resources)
 
     def __call__(self, work: Work) -> bool:
-        step, config, keys = STEPS[work.step], work.config, work.keys
+        config, keys = work.config, work.keys
+        step = step_of(config, work.step)
         folder, patience_s = config.output, PATIENCE_S
         if step.shared:
             folder, patience_s = shared_folder(work.root, step.name, keys[step.name]), float("inf")
@@ -77,7 +78,7 @@ class StepStage:
             with ending_when(asked, CancelledError(f"cancelled: {AGAIN}")):
                 end_here()
                 made = step.name in wanted(job, keys) and run(job, step, config, keys, self.tools)
-            if step is GRAPH[-1] and not work.keep_all:
+            if step.name == LAST and not work.keep_all:
                 drop_intermediates(job, config)
             return made
 

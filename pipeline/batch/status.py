@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from ...stages.errors import ConfigError
-from ..animate.graph import GRAPH
+from ..animate.graph import LAST
 from ..job.job import Job, read_record
 from ..job.system_errors import NO_LOCKS
 
@@ -94,9 +94,8 @@ def current_parts(root: Path) -> list[str]:
 
 def state_of(root: Path, name: str, keys: dict[str, str]) -> ItemState:
     """The state of one video, whose steps have these keys."""
-    last = GRAPH[-1].name
-    record = read_record(Job(root / name).record_path(last))
-    if record is not None and record.get("key") == keys[last]:
+    record = read_record(Job(root / name).record_path(LAST))
+    if record is not None and record.get("key") == keys[LAST]:
         return ItemState(name, "done")
     why = read_json(quarantine_path(root, name))
     if isinstance(why, dict) and why.get("keys") == keys:

@@ -1,57 +1,104 @@
-"""The base and the control module that a config names, opened when the first picture is painted."""
+"""The base and the control module that options name, opened; and what they ask of it."""
 
-from typing import Any
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
 
-import numpy as np
+from ...stages.errors import ConfigError
+from ...stages.image.models import PAINTERS, Task, defaults_of, painter_of
+from ..job.job import source_digest
+from ..job.once import once
+from ..job.storage import localize
+from .options import PaintingConfig
 
-from .config import CharacterConfig, PaintingConfig
+logger = logging.getLogger(__name__)
+
+OptionsT = TypeVar("OptionsT", bound=PaintingConfig)
+
+PLACES = {"base", "controlnext", "unet", "lora", "vae", "base_config"}
+"""Options that say where weights are: their content counts."""
+UNTRAINED = "no model for {task} is shipped: {base} has random weights and paints noise; name one with --base"
 
 
+@dataclass(frozen=True, slots=True)
 class Painter:
-    """Paints pictures; nothing is loaded before the first."""
+    """A diffusers pipeline and the control module that joins it. `name` tells what it was opened with."""
 
-    def __init__(self, config: CharacterConfig) -> None:
-        self._config = config
-        self._opened: Any = None
-
-    def paint(self, drawn: np.ndarray, seed: int, begun: np.ndarray | None) -> np.ndarray:
-        """A picture uint8 [H, W, 3] that stands as `drawn`, uint8 of the same size; from `begun` if given."""
-        from ...stages.image.conditions import to_tensor
-        from ...stages.image.paint import PaintSettings, paint
-
-        config = self._config
-        if self._opened is None:
-            self._opened = open_pictures(config)
-        pipeline, module = self._opened
-        settings = PaintSettings(
-            config.prompt,
-            config.negative_prompt,
-            config.steps,
-            config.guidance_scale,
-            config.scale,
-            config.strength,
-        )
-        return paint(pipeline, module, to_tensor(drawn), settings, seed, begun)
+    name: str
+    pipeline: Any
+    module: Any
 
 
-def open_pictures(config: PaintingConfig) -> tuple[Any, Any]:
-    """The pipeline, on its device, and the module that a config names."""
+def open_painter(
+    name: str, options: PaintingConfig, task: Task, device: str, precision: str | None
+) -> Painter:
+    """Load what the options name, or the task's own model, onto its device.
+
+    `device` may be auto; `precision` is by default fp32 on a CPU and bf16 on a GPU.
+    """
     import torch
 
     from ...stages.controlnext.convert import DTYPES
     from ...stages.image.api import load_pictures
 
     best = "cuda" if torch.cuda.is_available() else "cpu"
-    device = torch.device(best if config.device == "auto" else config.device)
-    kind = config.precision or ("fp32" if device.type == "cpu" else "bf16")
-    assert config.base is not None
+    where = torch.device(best if device == "auto" else device)
+    kind = precision or ("fp32" if where.type == "cpu" else "bf16")
+    base = base_of(options, task)
+    if options.base is None and not PAINTERS[task].trained:
+        logger.warning(UNTRAINED.format(task=task, base=base))
+    scales = options.lora_scale or (1.0,) * len(options.lora)
     pipeline, module = load_pictures(
-        config.base,
-        config.controlnext,
-        [] if config.unet is None else [config.unet],
-        loras=[] if config.lora is None else [(config.lora, config.lora_scale)],
-        vae=config.vae,
-        config=config.base_config,
+        base,
+        options.controlnext,
+        [] if options.unet is None else [options.unet],
+        loras=[(localize(path), scale) for path, scale in zip(options.lora, scales, strict=True)],
+        vae=options.vae,
+        config=options.base_config,
         dtype=DTYPES[kind],
     )
-    return pipeline.to(device), module
+    return Painter(name, pipeline.to(where), module)
+
+
+def base_of(options: PaintingConfig, task: Task) -> str:
+    """The base that the options name, or else the task's own model. ConfigError for parts without theirs."""
+    if options.base is not None:
+        return options.base
+    for option in ("controlnext", "unet", "vae", "base_config"):
+        if (given := getattr(options, option)) is not None:
+            name = option.replace("_", "-")
+            raise ConfigError(f"{name} {given} without a base: name the base that it belongs to")
+    return painter_of(task).base
+
+
+def settled(options: OptionsT, task: Task) -> OptionsT:
+    """The options with the model's own defaults in place of what the user left open."""
+    open_ones = {
+        name: value
+        for name, value in defaults_of(task, options.base).items()
+        if getattr(options, name, value) is None
+    }
+    return options.model_copy(update=open_ones)
+
+
+@once
+def weights_of(options: PaintingConfig, task: Task) -> dict[str, Any]:
+    """Digests of the weight files by their names; what is not here, and a tiny base, by its name."""
+    named = {**{name: getattr(options, name) for name in PLACES}, "base": base_of(options, task)}
+    found: dict[str, Any] = {}
+    for option, given in named.items():
+        each = given if isinstance(given, tuple) else () if given is None else (given,)
+        if each:
+            found[option] = [digests(Path(one)) or str(one) for one in each]
+    return found
+
+
+def digests(path: Path) -> Mapping[str, str]:
+    """SHA-256 of a weight file, or of those in a folder, by the file's name."""
+    if path.is_dir():
+        return {
+            str(file.relative_to(path)): source_digest(file) for file in sorted(path.rglob("*.safetensors"))
+        }
+    return {path.name: source_digest(path)} if path.is_file() else {}

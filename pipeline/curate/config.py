@@ -8,7 +8,8 @@ from cyclopts import Parameter
 from pydantic import Field, create_model
 
 from ...datasets.curation.scores import SCORES, Score
-from ..config import Config, EstimatorConfig, FrameRate, Hidden, PoolConfig, Rare, Seconds
+from ..config import EstimatorConfig, PoolConfig
+from ..config_base import Config, FrameRate, Hidden, Rare, Seconds
 
 LARGEST_SOURCE = 4096 * 2304
 """Pixels of a frame that is read, unless more is asked for: 4K. Training reads a tenth of that."""

@@ -21,7 +21,8 @@ from ...stages.media.video import probe
 from ...stages.pose.base import PoseEstimator
 from ...stages.types import VideoInfo
 from ..animate.tools import opened
-from ..config import Config, EstimatorConfig, JsonFile
+from ..config import EstimatorConfig, JsonFile
+from ..config_base import Config
 from ..progress import stage
 from .curation_figures import Found, figures_of, table_of
 from .figures import write_figures

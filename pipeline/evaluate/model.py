@@ -24,7 +24,8 @@ from ...stages.media.picture import write_png
 from ...stages.models import load_generator
 from ...stages.pose.render import draw_control_frames
 from ...stages.windows import plan
-from ..config import Config, JsonFile
+from ..config import JsonFile
+from ..config_base import Config
 from ..progress import stage
 from .figures import log_figures, write_figures
 from .fingers import finger_figures

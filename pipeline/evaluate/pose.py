@@ -12,7 +12,8 @@ from ...datasets.puppets.render import make_character, make_motion, render
 from ...stages.pose.track import estimate_poses
 from ...stages.types import PoseSequence
 from ..animate.tools import opened
-from ..config import Config, EstimatorConfig, JsonFile
+from ..config import EstimatorConfig, JsonFile
+from ..config_base import Config
 from ..progress import stage
 from .figures import log_figures, write_figures
 

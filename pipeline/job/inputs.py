@@ -11,6 +11,7 @@ from .job import Known, source_digest, unknown
 from .once import once
 from .storage import beside, localize, statement, url_of
 
+PAINTING_PATHS = ("base", "controlnext", "unet", "lora", "vae", "base_config")
 PATHS = (
     "driving",
     "reference",
@@ -21,9 +22,20 @@ PATHS = (
     *(f"weights.{name}" for name in WeightsConfig.model_fields),
     "estimator.model",
     "estimator.detector",
+    "character.picture",
+    *(f"{group}.{name}" for group in ("character", "upscaler") for name in PAINTING_PATHS),
 )
 """Options that may name a file."""
-NAMES_OR_PATHS = ("pose_size", "model", "weights.base")
+NAMES_OR_PATHS = (
+    "pose_size",
+    "model",
+    "weights.base",
+    *(
+        f"{group}.{name}"
+        for group in ("character", "upscaler")
+        for name in ("base", "controlnext", "vae", "base_config")
+    ),
+)
 """Those of them that may also be a size, or a name: of the table of models, or on the hub."""
 BESIDE = {"driving": None, "pose": None, "reference": ".npz"}
 """Inputs of a video, and how the name of a file ends that is read from beside one where it exists."""
@@ -91,16 +103,25 @@ def with_whole_paths(row: Mapping[str, Any], folder: Path) -> Mapping[str, Any]:
         for name in groups:
             group = group.get(name) if isinstance(group, Mapping) else None
         value = group.get(last) if isinstance(group, Mapping) else None
-        if not isinstance(value, str | Path) or url_of(Path(value)) is not None:
-            continue
-        if option == "model" and value in GENERATORS:
-            continue
-        path = folder / at_home(Path(value))
-        if url_of(path) is None:
-            path = resolved(path)
-        if option not in NAMES_OR_PATHS or path.exists():
-            change: Any = {last: str(path) if option in NAMES_OR_PATHS else path}
+        several = isinstance(value, list | tuple)
+        whole = tuple(whole_path(option, each, folder) for each in (value if several else (value,)))
+        change: Any = {last: whole if several else whole[0]}
+        if change[last] != value:
             for name in reversed(groups):
                 change = {name: change}
             row = merge(row, change)
     return row
+
+
+def whole_path(option: str, value: Any, folder: Path) -> Any:
+    """What an option names, whole; a URL, a name, and what is no path as it is."""
+    if not isinstance(value, str | Path) or url_of(Path(value)) is not None:
+        return value
+    if option == "model" and value in GENERATORS:
+        return value
+    path = folder / at_home(Path(value))
+    if url_of(path) is None:
+        path = resolved(path)
+    if option not in NAMES_OR_PATHS:
+        return path
+    return str(path) if path.exists() else value

@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 
 from ...stages.svd.denoiser import Dropout
 from ...stages.svd.noise import CosineInterpolated, LogNormal, SigmaDistribution
-from ..config import Config
+from ..config_base import Config
 from .data import DataConfig
 from .loop_config import LoopConfig
 from .model import ModelConfig

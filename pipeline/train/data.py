@@ -16,7 +16,7 @@ from ...datasets.clips import HELD_OUT, BadRecord, Clip, ClipSpec, PuppetClips
 from ...datasets.shards import ShardClips, write_shards
 from ...datasets.video_clips import VideoClips, folder_sources, published_sources
 from ...stages.errors import ConfigError
-from ..config import Config
+from ..config_base import Config
 from ..job.job import hold_beside
 from ..progress import stage
 from .loop_config import LoopConfig

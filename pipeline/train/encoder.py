@@ -19,7 +19,7 @@ from ...datasets.clips import BadRecord, Clip, palette_of
 from ...datasets.puppets.render import PARTS
 from ...stages.errors import ConfigError
 from ...stages.svd.conditioning import clip_pixels
-from ..config import Config
+from ..config_base import Config
 from ..evaluate.figures import write_figures
 from .data import DataConfig, clip_batches, held_out_clips, seeded
 from .identity import data_identity

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from ..config import Config
+from ..config_base import Config
 
 
 class LoopConfig(Config):

@@ -28,7 +28,7 @@ from ...stages.svd.files.norms import set_norm_groups
 from ...stages.svd.files.record import RECORD, read_json
 from ...stages.svd.generator import SvdGenerator
 from ...stages.svd.schedule import SVD_SCHEDULER
-from ..config import Config
+from ..config_base import Config
 from .card import licence_of, model_card
 from .grow import deepened_controlnext, widened_unet
 from .start import start_unet_as_reference

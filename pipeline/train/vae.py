@@ -25,7 +25,7 @@ from ...stages.quality import decibels
 from ...stages.svd.files.norms import set_norm_groups
 from ...stages.svd.files.record import RECORD
 from ...stages.svd.levers.temporal import is_temporal, without_temporal
-from ..config import Config
+from ..config_base import Config
 from ..job.job import write_text
 from .data import DataConfig, clip_batches, held_out_clips, readable, seeded
 from .grow import turn_latents

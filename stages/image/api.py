@@ -31,8 +31,9 @@ def load_pictures(
     """A diffusers pipeline for pictures and the control module that joins it, on the CPU.
 
     Args:
-        base: a folder that `convert` or `train image` wrote; or, with `controlnext`, a base of SD1.5, SDXL or
-            SD3: a folder in diffusers layout, a hub id, a single file, or tiny-sd15, tiny-sdxl, tiny-sd3.
+        base: a folder that `convert` or `train image` wrote, or tiny-sd15, tiny-sdxl, tiny-sd3 with random
+            weights; or, with `controlnext`, a base of SD1.5, SDXL or SD3: a folder in diffusers layout, a hub
+            id, a single file, or a tiny one.
         controlnext: file of the control module, or a folder that holds one.
         unet: files of network weights, whole, subsets or increments.
         loras: files of LoRA weights, of any kind that diffusers reads, each with its scale.

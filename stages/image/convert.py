@@ -12,8 +12,9 @@ from ..controlnext.model import ControlNeXt
 from ..errors import ConfigError, WeightsError
 from ..svd.files.weights import find_weights, read_weights
 from .attach import network_of
-from .bases import cast_all, load_base
+from .bases import TINY, cast_all, load_base
 from .families import family_of
+from .tiny import tiny_module
 from .weights import CONTROL_NAMES, Kind, load_control, load_network_weights, named_file
 
 CONTROL_FOLDER = "controlnext"
@@ -161,7 +162,14 @@ def _row(parts: str, name: str, digest: str, licence: tuple[str, str]) -> str:
 
 
 def load_folder(folder: Path, dtype: Any = None) -> tuple[Any, ControlNeXt]:
-    """Pipeline and control module of a folder that `save_pictures` wrote. WeightsError where it is none."""
+    """Pipeline and control module of a folder that `save_pictures` wrote, or of a tiny base by its name.
+
+    WeightsError where it is none.
+    """
+    if str(folder) in TINY:
+        pipeline = load_base(str(folder), dtype=dtype)
+        module = tiny_module(network_of(pipeline))
+        return pipeline, module if dtype is None else nn.Module.to(module, dtype=dtype)
     if not (folder / CONTROL_FOLDER / "config.json").is_file():
         raise WeightsError(
             f"{folder} has no {CONTROL_FOLDER}/config.json: name a folder that convert or train image wrote"

@@ -17,7 +17,9 @@ from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchE
 from diffusers.schedulers.scheduling_pndm import PNDMScheduler
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
+from ..controlnext.model import ControlNeXt
 from ..errors import ConfigError
+from .families import new_module
 
 TEXT = 32
 """Width of the text encoders."""
@@ -25,6 +27,14 @@ BEGIN, END = "<|startoftext|>", "<|endoftext|>"
 SD_SCHEDULE: dict[str, Any] = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
 """Noise levels of Stable Diffusion."""
 BASES = ("sd15", "sdxl", "sd3")
+NARROW: dict[str, Any] = {
+    "time_embed_dim": 32,
+    "time_proj_channels": 16,
+    "in_channels": (16, 16),
+    "out_channels": (16, 32),
+    "stem_channels": 8,
+}
+"""Sizes of the control module of a tiny base."""
 
 
 def tiny_pipeline(base: str, seed: int = 0) -> Any:
@@ -41,6 +51,13 @@ def tiny_pipeline(base: str, seed: int = 0) -> Any:
         if isinstance(part, torch.nn.Module):
             part.eval().requires_grad_(False)
     return pipeline
+
+
+def tiny_module(network: torch.nn.Module, seed: int = 0) -> ControlNeXt:
+    """A control module with random weights for the network of a tiny pipeline, the same for the same seed."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return new_module(network, **NARROW).eval().requires_grad_(False)
 
 
 def _sd15() -> StableDiffusionPipeline:

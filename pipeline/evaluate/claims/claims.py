@@ -28,7 +28,8 @@ from pydantic import Field
 
 from ....stages.errors import ConfigError
 from ....stages.models import load_generator
-from ...config import Config, Hidden, JsonFile
+from ...config import JsonFile
+from ...config_base import Config, Hidden
 from ...job.job import hold_folder
 from ...progress import stage
 from ...train.config import DropoutConfig, LossWeights, SigmaConfig, TrainConfig

@@ -10,7 +10,7 @@ from ....datasets.pictures import FolderPictures, Pictures, PictureSpec, PuppetP
 from ....stages.errors import ConfigError
 from ....stages.image.conditions import Kind
 from ....stages.image.families import SD3_BLOCK
-from ...config import Config
+from ...config_base import Config
 from ..loop_config import LoopConfig
 from ..model import ControlNeXtConfig
 

@@ -11,7 +11,17 @@ from safetensors.torch import load_file, save_file
 
 from posedance.pipeline.animate.animate import RESULTS, animate
 from posedance.pipeline.animate.checkpoint import CHECKPOINT
-from posedance.pipeline.animate.graph import GRAPH, STEPS, following, forget, run, step_keys
+from posedance.pipeline.animate.graph import (
+    GRAPH,
+    LAST,
+    STEPS,
+    following,
+    forget,
+    run,
+    step_keys,
+    step_of,
+    steps_of,
+)
 from posedance.pipeline.animate.replay import replay
 from posedance.pipeline.animate.tools import Tools
 from posedance.pipeline.config import AnimateConfig, PoolsConfig, StepName, write_yaml
@@ -23,8 +33,8 @@ ROOT = Path(__file__).resolve().parents[3]
 
 
 def test_every_step_comes_after_what_it_reads_and_writes_files_of_its_own() -> None:
-    for index, step in enumerate(GRAPH):
-        before = {earlier.name for earlier in GRAPH[:index]}
+    for index, step in enumerate(STEPS.values()):
+        before = set(list(STEPS)[:index])
         assert set(step.reads) <= before, step.name
         assert set(step.inputs) <= set(BESIDE), step.name
         assert not step.shared or all(STEPS[read].shared for read in step.reads), step.name
@@ -37,21 +47,32 @@ def test_every_step_comes_after_what_it_reads_and_writes_files_of_its_own() -> N
 
 def test_every_step_is_of_use_and_is_named_where_users_choose_one() -> None:
     assert get_args(StepName) == tuple(STEPS), "replay and --force take these"
-    last = GRAPH[-1].name
     for step in GRAPH:
-        assert step.name == last or last in {later.name for later in following(step.name)}
+        assert step.name == LAST or LAST in {later.name for later in following(step.name)}
     documents = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
     text = "\n".join(path.read_text() for path in documents)
     missing = [step.name for step in GRAPH if f"`{step.name}`" not in text]
     assert not missing, f"README or docs name the steps for replay and --force: {missing}"
 
 
+def test_a_config_has_the_steps_that_it_asks_for_and_they_read_no_others() -> None:
+    plain = ["size", "settings", "reference", "placement", "poses", "control", "latents", "result"]
+    assert [step.name for step in steps_of(AnimateConfig())] == [*plain, "comparison"]
+    assert step_of(AnimateConfig(), "comparison").reads == ("placement", "control", "result")
+    painted = AnimateConfig(character_prompt="a dancer", upscale=2)
+    assert [step.name for step in steps_of(painted)] == list(STEPS)
+    with pytest.raises(ConfigError, match="step upscale is not part of this video"):
+        step_of(AnimateConfig(character_prompt="a dancer"), "upscale")
+
+
 def test_what_follows_from_a_step() -> None:
     def names(step: str) -> list[str]:
         return [later.name for later in following(step)]
 
-    assert names("poses") == ["poses", "control", "latents", "result", "comparison"]
-    assert names("settings") == ["settings", "latents", "result", "comparison"]
+    result = ["result", "upscale", "comparison"]
+    assert names("placement") == ["placement", "control", "latents", *result]
+    assert names("settings") == ["settings", "latents", *result]
+    assert names("poses") == ["poses", "character", "reference", *names("placement")]
     assert names("comparison") == ["comparison"]
     with pytest.raises(ConfigError, match="no step 'denoise': use one of size, settings"):
         following("denoise")
@@ -112,7 +133,7 @@ def test_a_checkpoint_counts_for_its_own_key_until_the_step_is_forgotten(
     config = job_config.model_copy(update={"steps": 2})
     animate(config.model_copy(update={"output": tmp_path / "alone"}))
     wanted = load_file(tmp_path / "alone/.work/latents.safetensors")["latents"]
-    keys, tools, step = step_keys(config), Tools(), STEPS["latents"]
+    keys, tools, step = step_keys(config), Tools(), step_of(config, "latents")
     checkpoint = tmp_path / "out" / CHECKPOINT
     facts = {"key": keys["latents"] if own else keys["result"], "step": "1"}
 

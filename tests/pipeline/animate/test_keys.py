@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from posedance.pipeline.animate.decided import PACKAGES, installed
-from posedance.pipeline.animate.graph import GRAPH, STEPS, step_keys
+from posedance.pipeline.animate.graph import STEPS, step_keys, steps_of
 from posedance.pipeline.config import AnimateConfig, all_keys, merge
 from posedance.stages.models import load_generator, save_generator
 from posedance.stages.pose.estimators import ESTIMATORS
@@ -28,6 +28,8 @@ OPTIONS: dict[str, tuple[Any, set[str]]] = {
     "driving": ("other.mp4", DANCE),
     "reference": ("other.png", CHARACTER),
     "output": ("elsewhere", NOTHING),
+    "character_prompt": (None, NOTHING),
+    "upscale": (2, {"upscale", "comparison"}),
     "pose_size": ("640x480", NOTHING),
     "fps": (Fraction(12), DANCE),
     "max_pixels": (10**9, NOTHING),
@@ -74,6 +76,56 @@ OPTIONS: dict[str, tuple[Any, set[str]]] = {
     "memory_limit": (2.0, NOTHING),
     "compile": (True, NOTHING),
 }
+PAINTED = {"character", *CHARACTER, "upscale"}
+LARGER = {"upscale", "comparison"}
+PAINTING: dict[str, tuple[Any, set[str]]] = {
+    "character_prompt": ("a dancer in blue", PAINTED),
+    "upscale": (3, LARGER),
+    "character.base": ("tiny-sdxl", PAINTED),
+    "character.controlnext": ("other.npz", PAINTED),
+    "character.unet": ("other.npz", PAINTED),
+    "character.lora": (("other.npz",), PAINTED),
+    "character.lora_scale": ((0.5,), PAINTED),
+    "character.base_config": ("acme/sd", PAINTED),
+    "character.vae": ("acme/vae", PAINTED),
+    "character.frame": ("first", PAINTED),
+    "character.negative_prompt": ("blurry", PAINTED),
+    "character.picture": ("other.png", PAINTED),
+    "character.strength": (0.5, PAINTED),
+    "character.canvas": (100, PAINTED),
+    "character.seed": (9, PAINTED),
+    "character.seeds": (2, PAINTED),
+    "character.steps": (3, PAINTED),
+    "character.guidance_scale": (2.0, PAINTED),
+    "character.scale": (0.5, PAINTED),
+    "upscaler.base": ("tiny-sdxl", LARGER),
+    "upscaler.controlnext": ("other.npz", LARGER),
+    "upscaler.unet": ("other.npz", LARGER),
+    "upscaler.lora": (("other.npz",), LARGER),
+    "upscaler.lora_scale": ((0.5,), LARGER),
+    "upscaler.base_config": ("acme/sd", LARGER),
+    "upscaler.vae": ("acme/vae", LARGER),
+    "upscaler.method": ("lanczos", LARGER),
+    "upscaler.prompt": ("a dancer", LARGER),
+    "upscaler.negative_prompt": ("blurry", LARGER),
+    "upscaler.strength": (0.5, LARGER),
+    "upscaler.steps": (3, LARGER),
+    "upscaler.guidance_scale": (2.0, LARGER),
+    "upscaler.scale": (0.5, LARGER),
+    "upscaler.tile": (128, LARGER),
+    "upscaler.overlap": (8, LARGER),
+    "upscaler.neighbours": (0, LARGER),
+    "upscaler.seed": (9, LARGER),
+    "device": ("cpu", PAINTED),
+    "precision": ("fp16", PAINTED),
+    "estimator.min_score": (0.4, DANCE | PAINTED),
+    "stride": (1, DANCE | PAINTED),
+    "encode.crf": (20, RESULT | LARGER),
+    "encode.lossless": (True, RESULT | LARGER),
+    "width": (128, (MODEL - {"settings"}) | PAINTED),
+    "seed": (1, LATENTS | LARGER),
+}
+"""The same of a config that has its character painted and the result enlarged."""
 """Another value of each option, and the steps that it changes. `pose` has a test of its own."""
 FILES = {
     "driving.mp4": DANCE,
@@ -116,7 +168,7 @@ def config(folder: Path, **changes: Any) -> AnimateConfig:
 
 def changed(one: AnimateConfig, other: AnimateConfig) -> set[str]:
     before, after = step_keys(one), step_keys(other)
-    return {step for step in STEPS if before[step] != after[step]}
+    return {step for step in STEPS if before.get(step) != after.get(step)}
 
 
 def leaves() -> Iterator[str]:
@@ -126,7 +178,9 @@ def leaves() -> Iterator[str]:
 
 
 def test_the_tables_know_every_option() -> None:
-    assert set(leaves()) == {*OPTIONS, "pose"}
+    groups = ("character.", "upscaler.")
+    assert {name for name in leaves() if not name.startswith(groups)} == {*OPTIONS, "pose"}
+    assert {name for name in leaves() if name.startswith(groups)} <= set(PAINTING)
 
 
 @pytest.mark.parametrize("option", list(OPTIONS))
@@ -138,6 +192,24 @@ def test_an_option_changes_these_keys_and_no_others(given: Path, option: str) ->
     for name in reversed(option.split(".")):
         value = {name: value}
     assert changed(config(given), config(given, **value)) == steps
+
+
+@pytest.mark.parametrize("option", list(PAINTING))
+def test_an_option_of_what_is_painted_changes_these_keys_and_no_others(given: Path, option: str) -> None:
+    def painted(**changes: Any) -> AnimateConfig:
+        files = {"base": "tiny-sd15", "lora": [given / "lora.safetensors"]}
+        own: dict[str, Any] = {"character": files, "upscaler": files, "reference": None}
+        return config(given, **merge({**own, "character_prompt": "a dancer", "upscale": 2}, changes))
+
+    value: Any
+    value, steps = PAINTING[option]
+    if isinstance(value, str) and (given / value).is_file():
+        value = str(given / value)
+    elif isinstance(value, tuple) and (given / str(value[0])).is_file():
+        value = (given / value[0],)
+    for name in reversed(option.split(".")):
+        value = {name: value}
+    assert changed(painted(), painted(**value)) == steps
 
 
 @pytest.mark.parametrize("name", list(FILES))
@@ -166,7 +238,7 @@ def test_a_folder_of_pictures_counts_by_their_content_and_order(given: Path, tmp
     assert one == moved
     assert danced(tmp_path / "one" / "%d.png") == danced(tmp_path / "moved" / "%d.png")
     assert danced(tmp_path / "one" / "%d.png") != danced(tmp_path / "swapped" / "%d.png")
-    assert {step for step in STEPS if one[step] != swapped[step]} == DANCE
+    assert {step for step in one if one[step] != swapped[step]} == DANCE
     (tmp_path / "one" / "11.png").write_bytes(b"third")
     assert danced(tmp_path / "one")["poses"] != moved["poses"]
 
@@ -191,7 +263,8 @@ def test_the_keypoints_beside_a_picture_count_when_they_appear(given: Path, tmp_
 
 
 def test_a_raised_version_of_a_step_makes_it_and_what_follows_again(given: Path) -> None:
-    raised = tuple(replace(step, version=9) if step.name == "control" else step for step in GRAPH)
+    steps = steps_of(config(given))
+    raised = tuple(replace(step, version=9) if step.name == "control" else step for step in steps)
     one, other = step_keys(config(given)), step_keys(config(given), raised)
     assert {step for step in one if one[step] != other[step]} == {"control", *LATENTS}
 

@@ -10,9 +10,10 @@ import torch
 from helpers import FPS, SIZE
 
 from posedance.datasets.puppets.render import make_character, make_motion, render
-from posedance.pipeline.character import character as room
-from posedance.pipeline.character.character import asked_pose, character
+from posedance.pipeline.character import painting as room
+from posedance.pipeline.character.character import character, wanted_of
 from posedance.pipeline.character.config import CharacterConfig
+from posedance.pipeline.character.painting import asked_pose
 from posedance.pipeline.cli import main
 from posedance.stages.errors import ConfigError, PoseError
 from posedance.stages.image.families import new_module
@@ -74,7 +75,7 @@ class Sees:
 
 
 def seen_by(monkeypatch, config: CharacterConfig, offsets: list[float | None]) -> None:
-    pose = asked_pose(config, load_poses(config.pose))
+    pose, _ = asked_pose(config.frame, load_poses(config.pose), wanted_of(config).size)
     monkeypatch.setattr("posedance.pipeline.animate.tools.estimator_of", lambda options: Sees(pose, offsets))
 
 
@@ -87,7 +88,7 @@ def test_the_truest_of_the_seeds_is_the_reference(base, tmp_path, monkeypatch, c
     record = json.loads((tmp_path / "character.json").read_text())
     assert record["seed"] == 8 and record["pose_errors"]["9"] is None
     assert record["pose_errors"]["8"] == pytest.approx(2**0.5 / 96, abs=1e-3)
-    assert "model.safetensors" in record["weights"]["base"]
+    assert {"unet", "vae", "text_encoder"} <= {Path(name).parts[0] for name in record["weights"]["base"][0]}
     made = read_picture(tmp_path / ".work/seed-8.png")
     assert np.array_equal(read_picture(tmp_path / "reference.png"), made)
     assert made.shape == (96, 64, 3) and made.std() > 1
@@ -98,8 +99,8 @@ def test_the_truest_of_the_seeds_is_the_reference(base, tmp_path, monkeypatch, c
 
 def test_more_seeds_paint_only_the_new_ones_and_another_prompt_all(base, tmp_path, monkeypatch):
     painted = []
-    paint = room.Painter.paint
-    monkeypatch.setattr(room.Painter, "paint", lambda *a: painted.append(a[2]) or paint(*a))
+    paint = room.paint_one
+    monkeypatch.setattr(room, "paint_one", lambda *a: painted.append(a[4]) or paint(*a))
     for changes, seeds in (
         ({}, [0, 1]),
         ({}, []),
@@ -136,24 +137,28 @@ def test_a_picture_to_begin_from(base, tmp_path, monkeypatch):
 
 
 def test_what_is_missing_is_told(base, tmp_path, capsys):
-    full = ["--base", str(base / "model"), "--pose", str(base / "dance.npz"), "--prompt", "x"]
-    for left_out in (0, 2, 4):
-        words = [*full[:left_out], *full[left_out + 2 :], "-o", str(tmp_path)]
-        assert main(["character", *words]) == 2
-        assert f"{'--driving' if left_out == 2 else full[left_out]} is missing" in capsys.readouterr().err
+    dance, who, nowhere = ["--pose", str(base / "dance.npz")], ["--prompt", "x"], ["-o", str(tmp_path)]
+    for words, line in (
+        (who, "--driving is missing"),
+        (dance, "--prompt is missing"),
+        ([*dance, *who, "--controlnext", "some.bin"], "controlnext some.bin without a base"),
+        ([*dance, *who, "--lora", "a", "--lora-scale", "1", "--lora-scale", "2"], "2 lora_scale for 1 lora"),
+    ):
+        assert main(["character", *words, *nowhere]) == 2
+        assert line in capsys.readouterr().err
 
 
-def test_the_frame_is_the_users(base, tmp_path):
+def test_the_frame_is_the_users():
     poses = dance()
     for frame in (0, 4):
-        pose = asked_pose(asked(base, tmp_path, frame=frame), poses)
-        assert pose.size == (64, 96) and len(pose) == 1
+        pose, taken = asked_pose(frame, poses, (64, 96))
+        assert pose.size == (64, 96) and len(pose) == 1 and taken == frame
     with pytest.raises(ConfigError, match="--frame 9: the dance has 6 frames"):
-        asked_pose(asked(base, tmp_path, frame=9), poses)
+        asked_pose(9, poses, (64, 96))
     gone = poses.scores.copy()
     gone[2] = 0
     with pytest.raises(PoseError, match="nobody is in frame 2"):
-        asked_pose(asked(base, tmp_path, frame=2), PoseSequence(poses.keypoints, gone, SIZE, FPS))
+        asked_pose(2, PoseSequence(poses.keypoints, gone, SIZE, FPS), (64, 96))
 
 
 def test_the_best_frame_faces_the_viewer_with_both_hands():

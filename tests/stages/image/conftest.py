@@ -4,15 +4,7 @@ import pytest
 import torch
 
 from posedance.stages.image.families import PUBLISHED_SD15, new_module
-from posedance.stages.image.tiny import tiny_pipeline
-
-NARROW = {
-    "time_embed_dim": 32,
-    "in_channels": (16, 16),
-    "out_channels": (16, 32),
-    "stem_channels": 8,
-    "time_proj_channels": 16,
-}
+from posedance.stages.image.tiny import NARROW, tiny_pipeline
 
 
 @pytest.fixture(scope="session")
