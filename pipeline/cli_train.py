@@ -16,6 +16,7 @@ from .evaluate.claims.claims import ClaimsConfig, evaluate_claims
 from .evaluate.curation import EvaluateCurationConfig, evaluate_curation
 from .evaluate.model import EvaluateConfig, evaluate_model
 from .evaluate.pose import EvaluatePoseConfig, evaluate_pose
+from .evaluate.upscale import EvaluateUpscaleConfig, evaluate_upscale
 from .job.job import hold_beside
 from .train.config import TrainConfig
 from .train.data import DataConfig, make_shards
@@ -153,6 +154,15 @@ def curation(
     Takes half an hour on two cores.
     """
     print(evaluate_curation(options))
+
+
+@evaluate_app.command
+def upscale(
+    *,
+    options: Annotated[EvaluateUpscaleConfig, Parameter(name="*")] = EvaluateUpscaleConfig(),  # noqa: B008
+) -> None:
+    """Enlarge drawn dancers that were made small, and compare with the true ones, beside plain Lanczos."""
+    evaluate_upscale(options)
 
 
 @evaluate_app.command

@@ -7,8 +7,9 @@ number of workers. A worker that dies costs the frames that it had.
 from collections import deque
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -19,9 +20,11 @@ from ...stages.threads import limit_threads
 from ...stages.types import Resources
 from ..animate.spread import share_of
 from ..character.painter import open_painter
+from ..job.inputs import with_whole_paths
 from ..workers.ray_actor import end_actor, end_ray, one_line, start_actor, start_ray
 from ..workers.window_pool import CALLS_AHEAD, LONGEST_CALL_S, MAX_LOSSES, LostWorker
 from .enlarge import Enlarging, enlarge
+from .options import UpscaleOptions
 
 
 class FrameWorker:
@@ -159,6 +162,9 @@ def paint_on_ray(
     import ray
     import torch
 
+    own = how.options.model_dump(include=set(UpscaleOptions.model_fields))
+    there = with_whole_paths({"upscaler": own}, Path.cwd())["upscaler"]
+    how = replace(how, options=UpscaleOptions.model_validate(there))
     owned = start_ray(address)
     try:
         share = share_of(ray.cluster_resources(), workers, how.device)
