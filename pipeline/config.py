@@ -6,7 +6,7 @@ user's YAML file, the command line. Later layers win.
 
 import difflib
 import reprlib
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeGuard, TypeVar
@@ -294,40 +294,6 @@ def resolve(
         return model.model_validate(merged)
     except ValidationError as error:
         raise ConfigError(explain(error)) from error
-
-
-def refuse_idle(config: AnimateConfig, options: Collection[str]) -> None:
-    """ConfigError where one of `options` is set in `config` and changes nothing: the user expects it to."""
-    for name in ("start", "duration", "stride", "fps"):
-        default = ClipConfig.model_fields[name].default
-        if config.pose is not None and name in options and getattr(config, name) != default:
-            raise ConfigError(
-                f"--{name} is of a driving video: leave it out with --pose, which is taken whole"
-            )
-    if config.pose is None and "pose_size" in options and config.pose_size is not None:
-        raise ConfigError(f"--pose-size {config.pose_size} without --pose: a video tells its own size")
-    if config.lora is None and "lora_scale" in options and config.lora_scale != 1:
-        raise ConfigError(f"--lora-scale {config.lora_scale:g} without weights: name them with --lora")
-    if config.character_prompt is None and "character" in options and config.character != CharacterOptions():
-        raise ConfigError("--character.* without --character-prompt: say who is to be painted")
-    if config.upscale is None and "upscaler" in options and config.upscaler != UpscaleOptions():
-        raise ConfigError("--upscaler.* without --upscale: say by how much the result is enlarged")
-
-
-def refuse_contradictions(config: AnimateConfig) -> None:
-    """ConfigError for what contradicts itself, or cannot be painted."""
-    if config.driving and config.pose:
-        raise ConfigError("--driving and --pose are both given: the dance comes from one of them")
-    if config.reference and config.character_prompt is not None:
-        raise ConfigError(
-            "--reference and --character-prompt are both given: the character comes from one of them"
-        )
-    if config.character_prompt is not None and not (config.character_prompt or config.character.picture):
-        raise ConfigError("--character-prompt is empty: say who is to dance, or give --character.picture")
-    if config.upscale is not None and config.encode.bit_depth != 8:
-        raise ConfigError(
-            f"--upscale paints 8 bits: leave out --encode.bit-depth {config.encode.bit_depth}, or --upscale"
-        )
 
 
 def read_yaml(path: Path) -> Mapping[str, Any]:

@@ -19,7 +19,7 @@ from ...stages.media.video import count_frames, probe
 from ...stages.models import why_unusable
 from ...stages.pose.files import load_poses
 from ...stages.windows import plan as plan_windows
-from ..config import AnimateConfig, refuse_contradictions, refuse_idle, write_yaml
+from ..config import AnimateConfig, write_yaml
 from ..job.inputs import with_local_inputs, with_whole_paths
 from ..job.job import Job, Key, key_of, open_job, write_text
 from ..job.masking import masked
@@ -33,6 +33,7 @@ from ..upscale.spread import paint_on_ray
 from ..workers.ray_actor import refuse_cluster
 from .dance import clip_of, pose_size_of, refuse_pictures_at_url, with_pose_size
 from .graph import results_of, run, step_keys, steps_of, wanted
+from .refuse import refuse_contradictions, refuse_idle
 from .settings import Size, notes_on, settings_of, size_of
 from .spread import denoise as denoise_spread
 from .tools import Tools

@@ -14,7 +14,8 @@ from pydantic import ValidationError
 from ...stages.errors import ConfigError
 from ...stages.media.container import open_container
 from ...stages.models import GENERATORS
-from ..config import AnimateConfig, Config, explain, read_yaml
+from ..config import AnimateConfig, explain, read_yaml
+from ..config_base import Config
 from ..job.masking import masked
 
 RECORDED: Mapping[str, tuple[str, ...]] = {

@@ -25,13 +25,12 @@ from pydantic import ValidationError
 from ...stages.errors import ConfigError, VideoError
 from ...stages.media.numbered import PICTURE_ENDS, numbered_pictures
 from ..animate.dance import with_pose_size
+from ..animate.refuse import refuse_contradictions, refuse_idle
 from ..config import (
     AnimateConfig,
     all_keys,
     explain,
     merge,
-    refuse_contradictions,
-    refuse_idle,
     shortened,
     unknown_keys,
 )

@@ -16,9 +16,9 @@ from posedance.stages.media.encode import VideoWriter
 WHERE = {
     "driving", "reference", "pose", "pose_size", "output", "lora", "lora_scale", "weights", "device",
     "memory_limit", "compile", "preview_every", "max_pixels", "estimator.device", "estimator.model",
-    "estimator.detector",
+    "estimator.detector", "character_prompt", "character", "upscale", "upscaler",
 }  # fmt: skip
-"""Options that no result keeps: inputs, paths, and what does not change the video."""
+"""Options that no result keeps: inputs, paths, who is painted, and what does not change the video."""
 ASKED = {
     "driving": "/home/anna/private/dance.mp4",
     "reference": "s3://key:secret@bucket/anna.png",
