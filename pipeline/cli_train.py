@@ -109,21 +109,34 @@ def image_encoder(
 def image(
     *,
     options: Annotated[ImageTrainConfig, Parameter(name="*")] = ImageTrainConfig(),  # noqa: B008 (immutable)
-    config: ConfigFile = None,
+    config: Annotated[Path | None, Parameter(name="--config")] = None,
     dry_run: Annotated[bool, Parameter(negative="")] = False,
+    workers: Annotated[int | None, Parameter(validator=Number(gte=1))] = None,
+    ray_address: str | None = None,
 ) -> None:
     """Train ControlNeXt for pictures on SD1.5, SDXL or SD3. A stopped run goes on.
 
     Parameters
     ----------
+    config
+        YAML file with any of these options.
     dry_run
         Print what learns, the data and the memory, and stop; needs no weights.
+    workers
+        Train in this many processes (GPUs), by Ray Train [default: this process, or accelerate's].
+    ray_address
+        Ray cluster of these workers: auto, or HOST:PORT [default: this machine alone].
     """
     from .train.image.plan import plan_pictures
     from .train.image.train import train_pictures
 
     resolved = resolve(ImageTrainConfig, options, config)
-    print(plan_pictures(resolved) if dry_run else train_pictures(resolved))
+    if dry_run:
+        print(plan_pictures(resolved))
+    elif workers is not None:
+        print(train_on_ray(resolved, workers, ray_address))
+    else:
+        print(train_pictures(resolved))
 
 
 @evaluate_app.command
@@ -215,7 +228,8 @@ def convert(
         Stable Video Diffusion in diffusers layout: a folder or a hub id. Or, for pictures, SD1.5, SDXL or
         SD3: a folder, a hub id, or a single file.
     controlnext
-        ControlNeXt weights, .bin or .safetensors, or a folder of your own training.
+        ControlNeXt weights, .bin or .safetensors, or a folder of your own training; for pictures also a hub
+        id, OWNER/NAME or OWNER/NAME/FILE.
     unet
         UNet weights published with them, .bin or .safetensors, with diffusers' or the original names, or a
         folder of your own training.

@@ -9,11 +9,12 @@ from ...stages.threads import limit_threads
 from ..progress import show_log
 from ..workers.ray_actor import end_ray, start_ray
 from .config import TrainConfig
+from .image.config import ImageTrainConfig
 from .loop import PATIENCE
 from .train import train
 
 
-def train_on_ray(config: TrainConfig, workers: int, address: str | None) -> Path:
+def train_on_ray(config: TrainConfig | ImageTrainConfig, workers: int, address: str | None) -> Path:
     """Train in `workers` processes, each with a GPU where Ray has any; returns OUTPUT/model.
 
     All machines must see the same files under the same paths. A run that is stopped, or whose worker dies,
@@ -37,7 +38,12 @@ def train_on_ray(config: TrainConfig, workers: int, address: str | None) -> Path
         cpus = min(1.0, resources.get("CPU", 1.0) / (workers + 1))  # the trainer's controller takes a share
         trainer = TorchTrainer(
             work,
-            train_loop_config={"config": config.model_dump_json(), "folder": str(Path.cwd()), "cpus": cpus},
+            train_loop_config={
+                "config": config.model_dump_json(),
+                "pictures": isinstance(config, ImageTrainConfig),
+                "folder": str(Path.cwd()),
+                "cpus": cpus,
+            },
             scaling_config=ScalingConfig(
                 num_workers=workers,
                 use_gpu=gpus > 0,
@@ -66,7 +72,12 @@ def work(settings: dict[str, Any]) -> None:
     show_log()
     limit_threads(settings["cpus"])
     os.chdir(settings["folder"])
-    train(TrainConfig.model_validate_json(settings["config"]))
+    if settings["pictures"]:
+        from .image.train import train_pictures
+
+        train_pictures(ImageTrainConfig.model_validate_json(settings["config"]))
+    else:
+        train(TrainConfig.model_validate_json(settings["config"]))
 
 
 def causes(error: BaseException | None) -> list[BaseException]:

@@ -34,7 +34,8 @@ def load_pictures(
         base: a folder that `convert` or `train image` wrote, or tiny-sd15, tiny-sdxl, tiny-sd3 with random
             weights; or, with `controlnext`, a base of SD1.5, SDXL or SD3: a folder in diffusers layout, a hub
             id, a single file, or a tiny one.
-        controlnext: file of the control module, or a folder that holds one.
+        controlnext: file of the control module, a folder that holds one, or a hub id, OWNER/NAME or
+            OWNER/NAME/FILE.
         unet: files of network weights, whole, subsets or increments.
         loras: files of LoRA weights, of any kind that diffusers reads, each with its scale.
         vae, config: see `bases.load_base`.
@@ -44,6 +45,7 @@ def load_pictures(
     """
     from .bases import load_loras
     from .convert import load_folder, put_together
+    from .weights import find_control
 
     if controlnext is None:
         if unet or vae or config:
@@ -52,7 +54,7 @@ def load_pictures(
     else:
         files = [Path(path) for path in unet]
         named = {"vae": vae, "config": config, "dtype": dtype}
-        pipeline, module = put_together(str(base), Path(controlnext), files, **named)
+        pipeline, module = put_together(str(base), find_control(controlnext), files, **named)
     if loras:
         load_loras(pipeline, [(Path(path), scale) for path, scale in loras])
     return pipeline, module

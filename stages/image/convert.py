@@ -15,7 +15,7 @@ from .attach import network_of
 from .bases import TINY, cast_all, load_base
 from .families import family_of
 from .tiny import tiny_module
-from .weights import CONTROL_NAMES, Kind, load_control, load_network_weights, named_file
+from .weights import CONTROL_NAMES, Kind, find_control, load_control, load_network_weights, named_file
 
 CONTROL_FOLDER = "controlnext"
 """Subfolder of a model folder with the control module."""
@@ -71,7 +71,7 @@ def convert_pictures(
     Args:
         base, vae, config: see `load_base`.
         folder: appears when it is complete.
-        controlnext: file of the control module, or a folder that holds one.
+        controlnext: file of the control module, a folder that holds one, or a hub id: see `find_control`.
         unet: files of network weights, put on one after the other.
         kind: what they hold: see `load_network_weights`.
         dtype: fp16, bf16 or fp32.
@@ -82,6 +82,7 @@ def convert_pictures(
         raise ConfigError(f"unknown dtype {dtype!r}: use one of {', '.join(DTYPES)}")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ConfigError(f"{folder} is there already and not empty: name a new folder")
+    controlnext = find_control(controlnext)
     pipeline, module = put_together(base, controlnext, unet, kind=kind, vae=vae, config=config)
     family = family_of(network_of(pipeline), module)
     licence = LICENCES[family.removesuffix("-v2")]

@@ -70,6 +70,7 @@ def flow_between(frame: np.ndarray, other: np.ndarray) -> np.ndarray:
 def warped(picture: np.ndarray, flow: np.ndarray) -> np.ndarray:
     """A picture float32 [H, W, 3], fetched from where `flow` leads."""
     height, width = flow.shape[:2]
-    columns, rows = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
-    places = columns + flow[..., 0], rows + flow[..., 1]
-    return cv2.remap(picture, *places, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    rows, columns = np.mgrid[:height, :width].astype(np.float32)
+    across: np.ndarray = columns + flow[..., 0]
+    down: np.ndarray = rows + flow[..., 1]
+    return cv2.remap(picture, across, down, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from ..controlnext.model import ControlNeXt
 from ..errors import ConfigError, WeightsError
+from ..svd.files.base import hub_errors
 from ..svd.files.lora import has_lora
 from ..svd.files.names import is_original, to_diffusers
 from ..svd.files.record import read_json
@@ -53,6 +54,26 @@ class LoadedWeights:
         what = self.kind if not self.whole or self.kind == "increments" else "all weights"
         names = ", renamed from the original names" if self.renamed else ""
         return f"{self.path}: {what}, {self.tensors} tensors, {self.parameters:,} parameters{names}"
+
+
+def find_control(source: str | Path) -> Path:
+    """A file or folder with a control module, as it is; or what a hub id names, fetched from the hub.
+
+    OWNER/NAME is a repository that has it under a published name, OWNER/NAME/FOLDER/FILE the file itself.
+    WeightsError for what is neither here nor there.
+    """
+    path = Path(source)
+    owner, *rest = str(source).split("/")
+    if path.exists() or not rest or owner in ("", ".", "..", "~") or Path(owner).is_dir():
+        return path
+    from huggingface_hub import hf_hub_download, snapshot_download
+
+    repository, inner = f"{owner}/{rest[0]}", "/".join(rest[1:])
+    with hub_errors(str(source)):
+        if inner:
+            return Path(hf_hub_download(repository, inner))
+        names = [f"{name}{ending}" for name in CONTROL_NAMES for ending in ENDINGS]
+        return Path(snapshot_download(repository, allow_patterns=[*names, "controlnext/*"]))
 
 
 def load_control(source: Path) -> ControlNeXt:

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from posedance.stages.image.attach import attach
 from posedance.stages.image.families import PUBLISHED_SD15, STEMMED, inject
 from posedance.stages.image.sizes import SDXL
 from posedance.stages.image.tiny import tiny_pipeline
-from posedance.stages.image.weights import load_control, load_network_weights
+from posedance.stages.image.weights import find_control, load_control, load_network_weights
 from posedance.stages.svd.files.names import original_name
 
 
@@ -220,3 +221,25 @@ def test_weights_come_before_loras(unet, tmp_path):
     path = saved({"conv_in.bias": torch.zeros(32)}, tmp_path / "unet.safetensors")
     with pytest.raises(ConfigError, match=r"load unet.safetensors before them"):
         load_network_weights(unet, path)
+
+
+def test_a_control_module_from_the_hub(tmp_path, narrow, pipelines, monkeypatch):
+    """From the hub's cache, without network: a repository of one, and a file in another."""
+    import huggingface_hub.constants
+
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    module = narrow(pipelines["sd15"].unet)
+    for name, file in (("one", "controlnet.safetensors"), ("many", "pose/weights.safetensors")):
+        hub = tmp_path / f"models--acme--{name}"
+        path = hub / "snapshots" / ("0" * 40) / file
+        path.parent.mkdir(parents=True)
+        (hub / "refs").mkdir()
+        (hub / "refs/main").write_text("0" * 40)
+        save_file(module.state_dict(), path)
+    for source in ("acme/one", "acme/many/pose/weights.safetensors"):
+        found = load_control(find_control(source))
+        assert all(torch.equal(*pair) for pair in zip(found.parameters(), module.parameters(), strict=True))
+    with pytest.raises(WeightsError, match="acme/none is no folder and cannot be had from the hub"):
+        find_control("acme/none")
+    assert find_control("./acme/none") == Path("acme/none")

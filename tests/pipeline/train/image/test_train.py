@@ -12,6 +12,7 @@ from posedance.pipeline.train.image.config import ImageTrainConfig
 from posedance.pipeline.train.image.plan import plan_pictures
 from posedance.pipeline.train.image.task import PictureTask
 from posedance.pipeline.train.image.train import identity_of_pictures, save_trained, train_pictures
+from posedance.pipeline.train.ray import train_on_ray
 from posedance.stages import attach_control, load_pictures
 from posedance.stages.errors import ConfigError
 from posedance.stages.image.attach import network_of
@@ -118,3 +119,12 @@ def test_the_plan_counts_without_weights(capsys, tmp_path):
     assert "somebody/base is not here in diffusers layout" in plan
     tiny_pipeline("sd3").save_pretrained(tmp_path / "base")
     assert "SD3Transformer2DModel 4," in plan_pictures(small(tmp_path, base=str(tmp_path / "base")))
+
+
+@pytest.mark.slow
+def test_two_workers_of_ray_train_learn_what_one_process_does(ray_here, tmp_path, losses):
+    asked = {"batch": 1, "loop": {"accumulation": 2, "log_every": 1, "steps": 2}}
+    train_pictures(small(tmp_path / "alone", **asked))
+    assert train_on_ray(small(tmp_path / "ray", **asked), 2, None) == tmp_path / "ray/model"
+    assert losses(tmp_path / "ray") == pytest.approx(losses(tmp_path / "alone"), abs=1e-5)
+    assert weights(tmp_path / "ray").keys() == weights(tmp_path / "alone").keys()
