@@ -170,7 +170,9 @@ def load_folder(folder: Path, dtype: Any = None) -> tuple[Any, ControlNeXt]:
     if str(folder) in TINY:
         pipeline = load_base(str(folder), dtype=dtype)
         module = tiny_module(network_of(pipeline))
-        return pipeline, module if dtype is None else nn.Module.to(module, dtype=dtype)
+        if dtype is not None:
+            nn.Module.to(module, dtype=dtype)
+        return pipeline, module
     if not (folder / CONTROL_FOLDER / "config.json").is_file():
         raise WeightsError(
             f"{folder} has no {CONTROL_FOLDER}/config.json: name a folder that convert or train image wrote"

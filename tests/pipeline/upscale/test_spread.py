@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from posedance.pipeline.animate.tools import Tools
 from posedance.pipeline.upscale.enlarge import Enlarging, paint_here
@@ -74,7 +75,7 @@ def test_workers_that_die_without_end_are_told() -> None:
 def test_the_same_frames_for_any_number_of_workers_also_when_one_is_killed(ray_here: Any) -> None:
     tools = Tools()
     alone = list(partial(paint_here, tools.painter)(HOW, frames(6)))
-    reach = RayWorkers(Resources(0.5), HOW, 1)
+    reach = RayWorkers(Resources(0.5), HOW, torch.get_num_threads())
     pool = FramePool(reach, 2)
     made = []
     for number, frame in enumerate(pool.paint(frames(6))):
