@@ -163,6 +163,8 @@ def _scan(path: str | os.PathLike[str], max_pixels: int | None) -> Scan:
         raise nothing_decodes(path)
     stamps = [(pts, duration) for pts, duration in kept if pts is not None]
     timed = container_format not in UNTIMED_FORMATS and 2 * len(stamps) > len(kept)
+    if container_format == "mpeg" and len({pts for pts, _ in stamps}) < len(stamps):
+        timed = False  # two frames cannot be shown at one time: the clock starts anew, or was guessed wrongly
     if timed:
         timeline = make_timeline([pts for pts, _ in stamps], max(stamps)[1], tick, rates)
     else:

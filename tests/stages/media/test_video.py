@@ -90,6 +90,14 @@ def test_a_clip_from_anywhere_is_what_reading_from_the_start_gives(tmp_path, mak
         assert numbers(path, clip) == whole[first : first + 2]
 
 
+def test_frames_are_counted_where_two_have_one_time_stamp(tmp_path, make_video, numbers):
+    """Many small frames in one packet, with one time stamp for all: FFmpeg reckons the others', and errs."""
+    path = make_video(tmp_path / "v.vob", 97, Fraction(25), codec="mpeg2video", container="vob")
+    assert (probe(path).num_frames, probe(path).fps) == (97, 25)
+    assert numbers(path) == list(range(97))
+    assert numbers(path, Clip(Fraction(37, 25), Fraction(4, 25))) == [37, 38, 39, 40]
+
+
 @pytest.mark.parametrize("rate", [NTSC, Fraction(24000, 1001), Fraction(30), Fraction(60000, 1001)])
 def test_a_start_rounded_to_the_microsecond_is_the_frame_that_was_meant(rate):
     info = VideoInfo(64, 64, rate, 1000, 1000 / rate, False)
