@@ -2,7 +2,7 @@
 
 torch's FakeTensorMode follows every operation, so one that mixes devices or dtypes fails here as on a GPU,
 and the full size runs in seconds. The bytes of the tensors that live on the device are added up; workspaces
-of kernels are not seen. A no-op device guard for "cuda" is compiled once, in a second.
+of kernels are not seen. A device guard for "cuda" that does nothing is compiled first, in a second.
 """
 
 import ctypes
@@ -30,35 +30,72 @@ DEVICE = torch.device("cuda", 0)
 GUARD = """
 #include <c10/core/impl/DeviceGuardImplInterface.h>
 namespace {
+using c10::Device, c10::DeviceIndex, c10::Stream;
+const Device here(c10::DeviceType::CUDA, 0);
 struct Guard final : public c10::impl::NoOpDeviceGuardImpl<c10::DeviceType::CUDA> {
-  c10::DeviceIndex deviceCount() const noexcept override { return 1; }
+  DeviceIndex deviceCount() const noexcept override { return 1; }
+  Device exchangeDevice(Device) const override { return here; }
+  Device getDevice() const override { return here; }
+  Stream getStream(Device) const noexcept override { return Stream(Stream::DEFAULT, here); }
+  Stream getDefaultStream(Device) const override { return Stream(Stream::DEFAULT, here); }
+  Stream exchangeStream(Stream) const noexcept override { return Stream(Stream::DEFAULT, here); }
+  void record(void**, const Stream&, const DeviceIndex, const c10::EventFlag) const override {}
+  void block(void*, const Stream&) const override {}
+  bool queryEvent(void*) const override { return true; }
 };
 C10_REGISTER_GUARD_IMPL(CUDA, Guard);
 }
 """
+"""What moves a process to a device and back: nowhere."""
+HOOKS = """
+#include <ATen/detail/CUDAHooksInterface.h>
+namespace {
+struct Hooks final : public at::CUDAHooksInterface {
+  Hooks(at::CUDAHooksArgs) {}
+  void init() const override {}
+  bool hasCUDA() const override { return true; }
+  bool isBuilt() const override { return true; }
+  bool isAvailable() const override { return true; }
+  bool hasPrimaryContext(c10::DeviceIndex) const override { return true; }
+};
+using at::CUDAHooksRegistry;
+using at::RegistererCUDAHooksRegistry;
+C10_REGISTER_CLASS(CUDAHooksRegistry, CUDAHooks, Hooks);
+}
+"""
+"""What autograd asks of a device. torch looks for it when it loads: the library must be there before."""
 
 
-def load_guard(folder: Path) -> str | None:
-    """Teach this process the device; what hinders it, where it cannot be."""
+class NoDeviceError(Exception):
+    """There can be no pretended GPU here; says why."""
+
+
+def compile_device(folder: Path, source: str) -> Path:
+    """A library of `source`. Raises NoDeviceError."""
     if torch.cuda.is_available():
-        return "there is a real GPU"
+        raise NoDeviceError("no pretended GPU: there is a real one")
     compiler = next(filter(None, map(shutil.which, ("c++", "g++", "clang++"))), None)
     if compiler is None:
-        return "no C++ compiler"
-    source, library, root = folder / "guard.cpp", folder / "guard.so", Path(torch.__file__).parent
-    source.write_text(GUARD)
+        raise NoDeviceError("no pretended GPU: there is no C++ compiler")
+    code, library, root = folder / "device.cpp", folder / "device.so", Path(torch.__file__).parent
+    code.write_text(source)
     flags = [
         "-shared",
         "-fPIC",
         "-std=c++20",
         f"-D_GLIBCXX_USE_CXX11_ABI={int(torch._C._GLIBCXX_USE_CXX11_ABI)}",
+        f"-Wl,-rpath,{root / 'lib'}",
     ]
-    paths = ["-I", root / "include", source, "-o", library, "-L", root / "lib", "-lc10"]
+    paths = ["-I", root / "include", code, "-o", library, "-L", root / "lib", "-lc10", "-ltorch_cpu"]
     run = subprocess.run([compiler, *flags, *paths], capture_output=True, text=True)
     if run.returncode:
-        return f"{compiler} cannot compile the device guard: {run.stderr.strip()[-300:]}"
-    ctypes.CDLL(str(library))
-    return None
+        raise NoDeviceError(f"no pretended GPU: {compiler} cannot compile it: {run.stderr.strip()[-300:]}")
+    return library
+
+
+def load_guard(folder: Path) -> None:
+    """Teach this process the device, for what needs no gradients. Raises NoDeviceError."""
+    ctypes.CDLL(str(compile_device(folder, GUARD)))
 
 
 class PretendedGpu(TorchDispatchMode):

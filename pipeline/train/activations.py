@@ -1,7 +1,7 @@
 """How many bytes the activations of a training step take, counted on networks without weights.
 
-The networks are on the meta device and nothing is computed: shapes alone say which tensors a step keeps for
-its backward pass.
+The networks are on the meta device and nothing is computed: shapes alone say which tensors live in a step's
+forward and backward pass.
 """
 
 from collections.abc import Callable
@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.graph import saved_tensors_hooks
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
@@ -19,7 +18,9 @@ from ...stages.svd.denoiser import Conditioning
 from ...stages.svd.files.folder import build_network
 from ...stages.svd.files.record import read_json
 from ...stages.svd.levers.checkpointing import BLOCKS, checkpoint_blocks, checkpoint_whole
+from ...stages.svd.levers.patch import Forward, Lever
 from ...stages.svd.levers.temporal import without_temporal
+from ...stages.svd.memory.footprint import LiveBytes
 from ...stages.svd.sizes import SVD_IMAGE_ENCODER, SVD_UNET, SVD_VAE
 from .grow import deepened_controlnext, widened_unet
 from .model import DIFFUSERS_GROUPS, ModelConfig, Parts, new_controlnext, new_unet
@@ -68,53 +69,35 @@ def sizes(folder: Path | None, published: dict[str, Any]) -> dict[str, Any]:
 
 
 def activation_bytes(task: VideoTask) -> tuple[int, int]:
-    """Bytes that a batch's forward pass keeps for the backward pass: without and with gradient checkpointing.
+    """Bytes that a batch's forward and backward pass take: without and with gradient checkpointing.
 
-    `task` must be on the meta device and without it. With checkpointing, the largest block is counted too,
-    which is computed again while the others wait.
+    The most that lives at one time beside the weights and their copies, without what the gradients of the
+    parameters take in the end. `task` must be on the meta device and without checkpointing.
     """
-    whole, largest = _kept(task)
-    control = task.parts.networks()["controlnext"]
-    with checkpoint_whole(control), checkpoint_blocks(task.parts.unet):
-        checkpointed, _ = _kept(task)
-    return whole, checkpointed + largest
+    return _peak(task, checkpointed=False), _peak(task, checkpointed=True)
 
 
-def _kept(task: VideoTask) -> tuple[int, int]:
-    """Bytes that a forward pass keeps, and those of the UNet's block that keeps most."""
-    weights = {p.untyped_storage()._cdata for n in task.modules.values() for p in n.parameters()}
-    kept: dict[int, Tensor] = {}
-    total = largest = 0
-
-    def pack(tensor: Tensor) -> Tensor:
-        nonlocal total
-        storage = tensor.untyped_storage()
-        if storage._cdata not in weights and storage._cdata not in kept:
-            kept[storage._cdata] = tensor  # as long as it lives, no other gets its place
-            total += storage.nbytes()
-        return tensor
-
-    starts: dict[nn.Module, int] = {}
-
-    def enter(module: nn.Module, *_: Any) -> None:
-        starts[module] = total
-
-    def leave(module: nn.Module, *_: Any) -> None:
-        nonlocal largest
-        largest = max(largest, total - starts[module])
-
+def _peak(task: VideoTask, checkpointed: bool) -> int:
+    autocast = Autocast(AUTOCAST[task.config.loop.precision])
+    unet, control = task.parts.unet, task.parts.networks()["controlnext"]
     with ExitStack() as stack:
-        for module in task.parts.unet.modules():
-            if isinstance(module, BLOCKS):
-                stack.callback(module.register_forward_pre_hook(enter).remove)
-                stack.callback(module.register_forward_hook(leave).remove)
-        stack.enter_context(Autocast(AUTOCAST[task.config.loop.precision], weights))
-        stack.enter_context(saved_tensors_hooks(pack, lambda tensor: tensor))
         if not task.config.video:
-            stack.enter_context(without_temporal(task.parts.unet))
-        loss = forward(task)
-    del loss
-    return total, largest
+            stack.enter_context(without_temporal(unet))
+        if checkpointed:
+            again = stack.enter_context(Lever())
+            for module in (control, *(module for module in unet.modules() if isinstance(module, BLOCKS))):
+                again.patch(module, autocast.around)
+            stack.enter_context(checkpoint_whole(control))
+            stack.enter_context(checkpoint_blocks(unet))
+        live = stack.enter_context(LiveBytes())
+        with autocast:
+            loss = forward(task)
+        torch.autograd.backward(loss)
+    parameters = [p for network in task.modules.values() for p in network.parameters()]
+    gradients = sum(p.grad.nbytes for p in parameters if p.grad is not None)
+    for parameter in parameters:
+        parameter.grad = None
+    return max(0, live.peak - gradients - sum(copy.nbytes for copy in autocast.copies.values()))
 
 
 def forward(task: VideoTask) -> Tensor:
@@ -134,8 +117,10 @@ def forward(task: VideoTask) -> Tensor:
         )
         latents = torch.empty(videos, frames, channels, *small)
         control = torch.empty(videos, frames, 3, height, width)
+        weight = torch.empty(videos, frames, 1, *small)
     sigma = torch.ones(videos, device="meta")
-    return task.denoiser.loss(latents, control, conditioning, torch.Generator(), sigma=sigma).value
+    generator = torch.Generator()
+    return task.denoiser.loss(latents, control, conditioning, generator, sigma=sigma, weight=weight).value
 
 
 class Attention(torch.autograd.Function):
@@ -150,19 +135,28 @@ class Attention(torch.autograd.Function):
         return result
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> None:
-        raise NotImplementedError("shapes alone are followed here, and forwards only")
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, ...]:
+        return tuple(map(torch.empty_like, ctx.saved_tensors[:3]))
 
 
 class Autocast(TorchFunctionMode):
     """Casts as autocast does on a GPU, for the meta device, which has none; attention is fused as there.
 
-    Storages of cast weights are added to `weights`: they are counted apart.
+    `copies` are those of the weights, which stay.
     """
 
-    def __init__(self, dtype: torch.dtype, weights: set[int]) -> None:
-        self.dtype, self.weights = dtype, weights
+    def __init__(self, dtype: torch.dtype) -> None:
+        self.dtype = dtype
         self.copies: dict[int, Tensor] = {}
+
+    def around(self, forward: Forward) -> Forward:
+        """The same forward under autocast: for blocks that the backward pass, where it is off, runs again."""
+
+        def inside(*args: Any, **kwargs: Any) -> Any:
+            with self:
+                return forward(*args, **kwargs)
+
+        return inside
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
@@ -184,5 +178,4 @@ class Autocast(TorchFunctionMode):
             return value.to(dtype)
         if id(value) not in self.copies:
             self.copies[id(value)] = value.to(dtype)
-            self.weights.add(self.copies[id(value)].untyped_storage()._cdata)
         return self.copies[id(value)]

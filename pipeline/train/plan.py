@@ -12,23 +12,27 @@ LABELS = {"unet": "UNet", "controlnext": "ControlNeXt", "vae": "VAE", "image_enc
 """What the networks are called in the plan."""
 EIGHT_BIT = 2 + 2 * 4 / 256
 """Bytes of both moments in bitsandbytes' blocks of 256, each with a scale of 4 bytes."""
+SINGLE_NUMBERS = 1 << 20
+"""Bytes of what no network makes: losses, norms of gradients, and their like. Assumed, not measured."""
 
 
 @dataclass(frozen=True, slots=True)
 class MemoryPlan:
-    """Bytes on one device. `kept` and `checkpointed` are the activations without and with checkpointing."""
+    """Bytes on one device. `kept` and `checkpointed` are the activations without and with checkpointing;
+    `update` is what AdamW makes meanwhile, when these are gone."""
 
     weights: dict[str, int]
     copies: int
     gradients: int
     moments: int
     average: int
+    update: int
     kept: int
     checkpointed: int
 
     def total(self, checkpointing: bool) -> int:
         fixed = sum(self.weights.values()) + self.copies + self.gradients + self.moments + self.average
-        return fixed + (self.checkpointed if checkpointing else self.kept)
+        return fixed + max(self.update, self.checkpointed if checkpointing else self.kept) + SINGLE_NUMBERS
 
 
 def plan(config: TrainConfig) -> str:
@@ -80,6 +84,9 @@ def memory_plan(task: VideoTask) -> MemoryPlan:
         gradients=4 * learning,
         moments=round((EIGHT_BIT if config.loop.eight_bit else 8) * learning),
         average=4 * learning,
+        update=0
+        if config.loop.eight_bit
+        else 4 * learning,  # torch takes all roots of second moments at once
         kept=kept,
         checkpointed=checkpointed,
     )

@@ -22,7 +22,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from cuda_allocator import least
-from pretended_gpu import DEVICE, load_guard, pretended_gpu
+from pretended_gpu import DEVICE, NoDeviceError, load_guard, pretended_gpu
 
 from posedance.pipeline.evaluate.bench.svd import full_generator
 from posedance.stages.errors import DeviceMemoryError
@@ -68,8 +68,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--order", nargs="+", default=["fast", "published"])
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as folder:
-        if missing := load_guard(Path(folder)):
-            sys.exit(f"no pretended GPU: {missing}")
+        try:
+            load_guard(Path(folder))
+        except NoDeviceError as error:
+            sys.exit(str(error))
     print(HEAD, flush=True)  # noqa: T201
     for schedule in options.order:
         for size in options.size:

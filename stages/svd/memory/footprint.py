@@ -27,7 +27,7 @@ META = torch.device("meta")
 
 def live_bytes(run: Callable[[], object]) -> int:
     """The most bytes that tensors made inside `run` take up together. Workspaces of kernels are not seen."""
-    with torch.no_grad(), _FusedAttention(), _Live() as live:
+    with torch.no_grad(), _FusedAttention(), LiveBytes() as live:
         run()
     return live.peak
 
@@ -147,7 +147,7 @@ class _FusedAttention(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
-class _Live(TorchDispatchMode):
+class LiveBytes(TorchDispatchMode):
     """Adds up the storages that operations make and takes off those that go.
 
     What was there before, such as weights, is not counted, nor what only looks at it in another shape.

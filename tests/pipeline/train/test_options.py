@@ -18,6 +18,7 @@ from posedance.pipeline.train.train import train
 from posedance.stages.errors import ConfigError
 from posedance.stages.models import load_generator
 from posedance.stages.svd.files.lora import load_lora
+from posedance.stages.svd.memory.footprint import LiveBytes
 
 FULL = Path(__file__).resolve().parents[3] / "configs" / "train" / "full.yaml"
 
@@ -150,34 +151,35 @@ def test_settings_that_are_newer_than_a_checkpoint_were_off():
 
 
 def test_activations_are_counted_as_they_are(base, config, tmp_path):
-    """Shapes on the meta device against the tensors that a real step keeps."""
+    """Shapes on the meta device against the tensors that live in a real step."""
+
+    def live_in(settings):
+        task = VideoTask(settings)
+        parameters = [p for _, p in task.trainable()]
+        batch = next(iter(task.batches(0, 1, range(1))))
+        with LiveBytes() as live:
+            task.loss(0, 0, batch)[0].backward()
+        return live.peak - sum(p.grad.nbytes for p in parameters if p.grad is not None)
+
     settings = config(base, tmp_path)
-    task = VideoTask(settings)
-    task.trainable()
-    weights = {p.untyped_storage()._cdata for n in task.modules.values() for p in n.parameters()}
-    kept: dict[int, torch.Tensor] = {}
-
-    def pack(tensor):
-        if tensor.untyped_storage()._cdata not in weights:
-            kept.setdefault(tensor.untyped_storage()._cdata, tensor)
-        return tensor
-
-    batch = next(iter(task.batches(0, 1, range(1))))
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        task.loss(0, 0, batch)
-    real = sum(tensor.untyped_storage().nbytes() for tensor in kept.values())
     empty = VideoTask(settings, meta_parts(settings.model))
     empty.trainable()
     whole, checkpointed = activation_bytes(empty)
-    assert whole == pytest.approx(real, rel=0.05)
+    assert whole == pytest.approx(live_in(settings), rel=0.05)
+    saving = settings.model_copy(update={"gradient_checkpointing": True})
+    assert checkpointed == pytest.approx(live_in(saving), rel=0.05)
     assert checkpointed < 0.8 * whole
 
 
 def test_memory_follows_from_what_learns_and_how(base, config, tmp_path):
-    def planned(**changes):
+    def empty(**changes):
         settings = config(base, tmp_path, **changes)
         task = VideoTask(settings, meta_parts(settings.model))
-        return memory_plan(task), sum(p.numel() for _, p in task.trainable())
+        return task, sum(p.numel() for _, p in task.trainable())
+
+    def planned(**changes):
+        task, learning = empty(**changes)
+        return memory_plan(task), learning
 
     whole, learning = planned()
     assert (whole.gradients, whole.moments, whole.average) == (4 * learning, 8 * learning, 4 * learning)
@@ -187,7 +189,7 @@ def test_memory_follows_from_what_learns_and_how(base, config, tmp_path):
     assert half.copies > 0 and half.kept < whole.kept
     low, _ = planned(learn="all", lora_rank=2)
     assert low.gradients < 0.3 * whole.gradients and low.total(True) < whole.total(True)
-    counts = [planned(learn=learn)[1] for learn in ("none", "to_out+to_v", "temporal", "all")]
+    counts = [empty(learn=learn)[1] for learn in ("none", "to_out+to_v", "temporal", "all")]
     assert counts == sorted(counts) and len(set(counts)) == 4
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from cuda_allocator import fits
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline
-from pretended_gpu import DEVICE, load_guard, pretended_gpu
+from pretended_gpu import DEVICE, NoDeviceError, load_guard, pretended_gpu
 from safetensors.torch import save_file
 
 from posedance.pipeline.evaluate.bench.svd import full_generator
@@ -35,8 +35,10 @@ WAYS = {
 
 @pytest.fixture(scope="module", autouse=True)
 def device(tmp_path_factory):
-    if missing := load_guard(tmp_path_factory.mktemp("guard")):
-        pytest.skip(f"no pretended GPU: {missing}")
+    try:
+        load_guard(tmp_path_factory.mktemp("guard"))
+    except NoDeviceError as error:
+        pytest.skip(str(error))
 
 
 @pytest.fixture
@@ -200,8 +202,8 @@ def test_levers_come_off_in_any_order_where_compiling_fails(gpu, monkeypatch, ca
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("free", "changes"),
-    [(8, {}), (10.75, {}), (16, {"schedule": "published"})],
-    ids=["8", "10.75", "published"],
+    [(8, {}), (16, {"schedule": "published"})],
+    ids=["8", "published"],
 )
 def test_what_lives_on_the_device_at_full_size_is_what_was_planned(gpu, free, changes):
     """And torch's allocator finds room for it, beside what kernels take."""
