@@ -56,8 +56,8 @@ def load_poses(
 ) -> PoseSequence:
     """Read what `save_poses` wrote, or JSON of a layout in `layouts`: of several people whom `follow` picks.
 
-    `size` (width, height) is that of the video in pixels, for layouts that do not tell; those that do win.
-    `person` names one of the people, and so no file that holds one alone.
+    `size` (width, height) is that of the video in pixels, for layouts that do not tell; a file that does must
+    agree. `person` names one of the people, and so no file that holds one alone.
     Raises PoseError, which names the file, for anything else: pickles, NaN, wrong shapes and keys included,
     and arrays too large to read.
     """
@@ -80,6 +80,9 @@ def load_poses(
             raise PoseError("the name must end in .npz or .json")
         if len(poses) == 0:
             raise PoseError("there are no frames in it")
+        if size is not None and poses.size != size:
+            own, given = ("x".join(map(str, each)) for each in (poses.size, size))
+            raise PoseError(f"it tells its own size, {own}, and not {given}: leave out --pose-size")
     except PoseError as error:
         raise PoseError(f"pose file {path} cannot be used: {error}") from error
     except OSError as error:

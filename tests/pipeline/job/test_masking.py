@@ -20,6 +20,8 @@ from posedance.stages.errors import PosedanceError
         "https://anna:S3CRET@host/a.mp4",
         "https:/anna:S3CRET@host/a.mp4",
         "s3://S3CRET:S3CRET@bucket/a.mp4",
+        "s3://AKIA:x/S3CRET+/y@bucket/a.mp4",
+        "https://host/a.mp4#access_token=S3CRET",
         "https://b.s3.amazonaws.com/a.mp4?X-Amz-Date=1&X-Amz-Credential=S3CRET&X-Amz-Signature=S3CRET",
         "https://storage.googleapis.com/b/a.mp4?X-Goog-Signature=S3CRET&X-Goog-Credential=S3CRET%2Fauto",
         "https://acc.blob.core.windows.net/b/a.mp4?sv=2022&sig=S3CRET%3D&se=2030",
@@ -36,7 +38,13 @@ def test_credentials_are_masked_and_the_rest_stays(url: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["https://host/a@b/c.mp4?start=3&fps=24", "me@host.org", "a.mp4: 3 of 4 frames", "s3://bucket/key=1/a"],
+    [
+        "https://host/a@b/c.mp4?start=3&fps=24",
+        "http://host:80/a@b/c.mp4",
+        "me@host.org",
+        "a.mp4: 3 of 4 frames",
+        "s3://bucket/key=1/a",
+    ],
 )
 def test_what_is_no_credential_is_left(text: str) -> None:
     assert masked(text) == text

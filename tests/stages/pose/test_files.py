@@ -126,6 +126,14 @@ def test_a_frame_rate_in_json_is_one_that_a_video_can_have(tmp_path: Path, fps: 
     assert load_poses(tmp_path / "a.json").fps == expected
 
 
+@pytest.mark.parametrize("name", ["poses.npz", "poses.json"])
+def test_another_size_than_the_file_tells_is_refused(tmp_path: Path, name: str):
+    save_poses(tmp_path / name, some_poses())
+    assert load_poses(tmp_path / name, (640, 480)).size == (640, 480)
+    with pytest.raises(PoseError, match=r"its own size, 640x480, and not 480x640: leave out --pose-size"):
+        load_poses(tmp_path / name, (480, 640))
+
+
 def test_larger_of_two_people_is_taken(tmp_path: Path):
     small = [value for i in range(18) for value in (10.0 + i, 10.0 + i, 1.0)]
     large = [value for i in range(18) for value in (100.0 + 10 * i, 100.0 + 10 * i, 1.0)]
