@@ -42,6 +42,7 @@ app.command(f"{TRAINING}:train_app", name="train", help="Train ControlNeXt, or a
 app.command(
     "posedance.pipeline.cli_curate:curate_app", name="curate", help="Make training shards of raw videos."
 )
+app.command(f"{TRAINING}:teach", name="teach", help="Teach the shipped model a real dancer, from one video.")
 app.command(f"{TRAINING}:evaluate_app", name="evaluate", help="Measure a model or a pose estimator.")
 app.command(f"{TRAINING}:convert", name="convert", help="Turn published weights into one folder for --model.")
 

@@ -18,6 +18,7 @@ from .evaluate.model import EvaluateConfig, evaluate_model
 from .evaluate.pose import EvaluatePoseConfig, evaluate_pose
 from .evaluate.upscale import EvaluateUpscaleConfig, evaluate_upscale
 from .job.job import hold_beside
+from .teach.config import TeachConfig
 from .train.config import TrainConfig
 from .train.data import DataConfig, make_shards
 from .train.encoder import EncoderConfig, train_encoder
@@ -203,6 +204,22 @@ def pictures(*, json: JsonFile = None) -> None:
     from .evaluate.claims.pictures import evaluate_pictures
 
     print(evaluate_pictures(json))
+
+
+def teach(
+    *,
+    options: Annotated[TeachConfig, Parameter(name="*")] = TeachConfig(),  # noqa: B008 (immutable)
+    config: ConfigFile = None,
+) -> None:
+    """Teach the shipped model one real dancer, from one video: then `animate --model OUTPUT` lets them dance.
+
+    Poses are found, the video is cut into clips, the VAE's decoder learns the dancer's looks, and the network
+    learns them in motion. Works on a CPU: 30 minutes on two idle cores. A stopped run goes on. The result can
+    dance what others dance, in the clothes and the room of the video; give a frame of it as --reference.
+    """
+    from .teach.teach import teach as learn
+
+    print(learn(resolve(TeachConfig, options, config)))
 
 
 def convert(

@@ -27,7 +27,7 @@ PERSON = r"^([1-9]\d{0,2}|\d+(\.\d+)?,\d+(\.\d+)?)$"
 """A number from 1 on, or a point X,Y."""
 
 
-def _number_as_text(value: object) -> object:
+def number_as_text(value: object) -> object:
     """What YAML and JSON read as a number, as the command line gives it."""
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
@@ -141,7 +141,7 @@ class ClipConfig(Config):
     """Seconds to skip at the beginning of the driving video."""
     duration: Annotated[Seconds | None, Field(gt=0)] = None
     """Seconds to use of the driving video [default: all]."""
-    person: Annotated[str | None, Field(pattern=PERSON), BeforeValidator(_number_as_text)] = None
+    person: Annotated[str | None, Field(pattern=PERSON), BeforeValidator(number_as_text)] = None
     """Who dances, where the driving video or pose file shows several: 2 is the second from the left where so
     many are first seen, X,Y who is first seen at that point in pixels [default: the larger and most constant
     one]."""

@@ -1,0 +1,1 @@
+"""One real dancer, taught to the shipped model."""

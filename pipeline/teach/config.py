@@ -1,0 +1,28 @@
+"""What decides how a dancer is taught."""
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+from pydantic import BeforeValidator, Field
+
+from ..config import PERSON, Config, number_as_text
+
+
+class TeachConfig(Config):
+    """Who is learned, from what, and for how long."""
+
+    video: Path | None = None
+    """Video of the dancer, all of the body, before a camera that stands still: 10 seconds or more."""
+    output: Annotated[Path, Parameter(alias="-o")] = Path("out/my-dancer")
+    """Folder of the model, for `animate --model`. What it is made from is kept in OUTPUT.job beside it: run
+    the same command again to go on there."""
+    minutes: Annotated[float, Field(gt=0, le=10_000)] = 30.0
+    """How long it may take: as many steps are learned as fit in."""
+    stride: Annotated[int, Field(ge=1)] = 2
+    """Use every STRIDE-th frame of the video: about 15 a second are right."""
+    person: Annotated[str | None, Field(pattern=PERSON), BeforeValidator(number_as_text)] = None
+    """Who it is, where the video shows several: 2 is the second from the left, X,Y who is first seen at that
+    point in pixels [default: the larger and most constant one]."""
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    """Decides the order of the clips and the noise."""
