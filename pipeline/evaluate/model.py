@@ -4,7 +4,7 @@ Characters and motions come from a seed outside the training's range; the true v
 that dance" is drawn, and the generator is the one that `animate` uses.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from pydantic import Field
 
-from ...datasets.clips import HELD_OUT, SUPERSAMPLING, draw_dance, palette_of, poses_of
+from ...datasets.clips import HELD_OUT, SUPERSAMPLING, Clip, draw_dance, palette_of, poses_of
 from ...datasets.puppets.half_body import CUTS, CutIn, draw_half_body
 from ...datasets.puppets.render import PARTS, Character, make_character, make_motion, reference_pose
 from ...stages import quality
@@ -310,7 +310,7 @@ def mean(values: Any) -> float:
 
 
 def draw_sheet(
-    clips: list[HeldOutClip], outputs: list[np.ndarray], columns: int = 6, zoom: int = 2
+    clips: Sequence[HeldOutClip | Clip], outputs: list[np.ndarray], columns: int = 6, zoom: int = 2
 ) -> np.ndarray:
     """uint8 RGB: for each clip a row of references, then for some moments pose, truth and output."""
     rows = []
