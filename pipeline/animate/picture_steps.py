@@ -8,6 +8,7 @@ from ..character.painting import paint_reference
 from ..job.job import Job
 from ..upscale.enlarge import enlarge_video, paint_here
 from . import decided
+from .recorded import record_of
 from .steps import driving_audio, load_size
 from .tools import Tools
 from .video import Facts, Video
@@ -36,7 +37,7 @@ def upscale(video: Video, tools: Tools) -> Facts:
         kept,
         tools.paint or partial(paint_here, tools.painter),
         driving_audio(config),
-        config.encode.model_dump(exclude={"audio"}),
+        {**config.encode.model_dump(exclude={"audio"}), "comment": record_of(config)},
     )
     kept.parent.rmdir()
     return {}

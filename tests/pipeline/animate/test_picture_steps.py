@@ -7,6 +7,7 @@ import pytest
 from helpers import add_dance, add_picture, made_at, small_batch
 
 from posedance.pipeline.animate.animate import animate, plan
+from posedance.pipeline.animate.recorded import read_settings
 from posedance.pipeline.animate.replay import replay
 from posedance.pipeline.batch.batch import batch
 from posedance.pipeline.batch.dry_run import dry_run
@@ -92,6 +93,7 @@ def test_a_result_is_enlarged_and_a_stop_costs_one_frame(
     info = probe(tmp_path / "big.mp4")
     assert (info.width, info.height, info.num_frames) == (128, 192, 4)
     assert not (tmp_path / "big.job/.work/painted").exists()
+    assert read_settings(tmp_path / "big.mp4").steps == 1, "it carries the settings of the result"
     before = made_at(tmp_path / "big.job")
     animate(asked(upscaler={**LARGER, "method": "lanczos"}))
     after = made_at(tmp_path / "big.job")
