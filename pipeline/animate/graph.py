@@ -272,11 +272,15 @@ def step_keys(
     return keys
 
 
-def following(name: str) -> list[Step]:
-    """The step of that name, and all that follow from it."""
-    found = [step_named(name)]
-    for step in STEPS.values():
-        if any(before.name in step.reads for before in found):
+def following(name: str, config: AnimateConfig) -> list[Step]:
+    """The step of that name and all that follow from it, of those that a config asks for.
+
+    None where it does not ask for that step. Raises ConfigError for a name of no step.
+    """
+    step_named(name)
+    found: list[Step] = []
+    for step in steps_of(config):
+        if step.name == name or any(before.name in step.reads for before in found):
             found.append(step)
     return found
 

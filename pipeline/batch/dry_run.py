@@ -108,7 +108,8 @@ def dry_run(config: BatchConfig) -> str:
 
 def is_done(root: Path, item: Item, keys: Mapping[str, Key], name: str, config: BatchConfig) -> bool:
     """Whether a step of a video need not be made."""
-    again = set() if config.force is None else {step.name for step in following(config.force)}
+    force = config.force
+    again = set() if force is None else {step.name for step in following(force, item.config)}
     own = Job(item.config.output)
     if not STEPS[name].shared:
         return name not in wanted(own, keys, again)

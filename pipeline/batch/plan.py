@@ -156,7 +156,7 @@ def drop_left(item: Item) -> None:
 
 def forget_from(root: Path, item: Item, keys: dict[str, str], name: str) -> None:
     """Make the step `name` of an item, and all that follow from it, count as not done, if it has it."""
-    again = [step for step in following(name) if step.name in keys] if name in keys else []
+    again = following(name, item.config)
     with open_job(item.config.output, PATIENCE_S) as job:
         for step in again:
             forget(job, step)

@@ -30,6 +30,8 @@ from posedance.pipeline.job.job import open_job, write_text
 from posedance.stages.errors import ConfigError
 
 ROOT = Path(__file__).resolve().parents[3]
+WHOLE = AnimateConfig(character_prompt="a dancer", upscale=2)
+"""What asks for every step."""
 
 
 def test_every_step_comes_after_what_it_reads_and_writes_files_of_its_own() -> None:
@@ -48,7 +50,7 @@ def test_every_step_comes_after_what_it_reads_and_writes_files_of_its_own() -> N
 def test_every_step_is_of_use_and_is_named_where_users_choose_one() -> None:
     assert get_args(StepName) == tuple(STEPS), "replay and --force take these"
     for step in GRAPH:
-        assert step.name == LAST or LAST in {later.name for later in following(step.name)}
+        assert LAST in {later.name for later in following(step.name, WHOLE)}
     documents = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
     text = "\n".join(path.read_text() for path in documents)
     missing = [step.name for step in GRAPH if f"`{step.name}`" not in text]
@@ -59,23 +61,24 @@ def test_a_config_has_the_steps_that_it_asks_for_and_they_read_no_others() -> No
     plain = ["size", "settings", "reference", "placement", "poses", "control", "latents", "result"]
     assert [step.name for step in steps_of(AnimateConfig())] == [*plain, "comparison"]
     assert step_of(AnimateConfig(), "comparison").reads == ("placement", "control", "result")
-    painted = AnimateConfig(character_prompt="a dancer", upscale=2)
-    assert [step.name for step in steps_of(painted)] == list(STEPS)
+    assert [step.name for step in steps_of(WHOLE)] == list(STEPS)
     with pytest.raises(ConfigError, match="step upscale is not part of this video"):
         step_of(AnimateConfig(character_prompt="a dancer"), "upscale")
 
 
 def test_what_follows_from_a_step() -> None:
-    def names(step: str) -> list[str]:
-        return [later.name for later in following(step)]
+    def names(step: str, config: AnimateConfig = WHOLE) -> list[str]:
+        return [later.name for later in following(step, config)]
 
     result = ["result", "upscale", "comparison"]
     assert names("placement") == ["placement", "control", "latents", *result]
     assert names("settings") == ["settings", "latents", *result]
     assert names("poses") == ["poses", "character", "reference", *names("placement")]
     assert names("comparison") == ["comparison"]
+    assert names("poses", AnimateConfig()) == ["poses", "control", "latents", "result", "comparison"]
+    assert names("upscale", AnimateConfig()) == []
     with pytest.raises(ConfigError, match="no step 'denoise': use one of size, settings"):
-        following("denoise")
+        following("denoise", WHOLE)
 
 
 @pytest.fixture
