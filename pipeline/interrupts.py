@@ -73,8 +73,8 @@ def deferred_interrupts(echo_s: float = 0) -> Iterator[Callable[[], bool]]:
     """Yields a function that tells whether Ctrl-C (or SIGTERM) came; a second one raises KeyboardInterrupt.
 
     What comes within `echo_s` seconds of the first is the same one: a launcher passes on to its processes
-    what the terminal has sent them too. Signals reach a program's main thread alone, so in any other nothing
-    is deferred.
+    what the terminal has sent them too. Signals reach a program's main thread alone, so in any other none is
+    deferred, and the function tells whether `ending_when` around it asks for the end.
     """
     came: float | None = None
 
@@ -90,7 +90,8 @@ def deferred_interrupts(echo_s: float = 0) -> Iterator[Callable[[], bool]]:
 
     numbers = (signal.SIGINT, signal.SIGTERM)
     if threading.current_thread() is not threading.main_thread():
-        yield lambda: came is not None
+        reasons = _reasons.get()
+        yield lambda: any(asked() for asked, _ in reasons)
         return
     before = [signal.signal(number, note) for number in numbers]
     try:

@@ -2,6 +2,8 @@
 
 import os
 import secrets
+import signal
+import threading
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, nullcontext
 from functools import cache
@@ -99,6 +101,20 @@ def token_here() -> str:
     return secrets.token_hex(32)
 
 
+@contextmanager
+def own_sigterm() -> Iterator[None]:
+    """Within this Ray is connected: it takes SIGTERM for itself, to end in a dump of its stack.
+
+    Afterwards the signal is as it was. Handlers are of a program's main thread alone.
+    """
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, before)
+
+
 def end_ray() -> None:
     """Disconnect from Ray, or end the Ray that was started here.
 
@@ -128,7 +144,7 @@ def start_ray(address: str | None) -> bool:
             "object_store_memory": OBJECT_STORE_BYTES,
         }
     try:
-        with own_token() if address is None else nullcontext():
+        with own_sigterm(), own_token() if address is None else nullcontext():
             ray.init(address=address or "local", **options)
     except (ConnectionError, ValueError, RuntimeError, ray.exceptions.AuthenticationError) as error:
         where = f"connect to Ray at {address}" if address else "start Ray"

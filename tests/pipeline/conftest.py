@@ -1,6 +1,7 @@
 """What tests of the pipeline share: Ray, started once, small inputs, and a training that takes seconds."""
 
 import json
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ def ray_here() -> Iterator[Any]:
     """The module ray, connected to a Ray of its own on this machine."""
     import ray
 
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as the command line does
     start_ray(None)
     yield ray
     ray.shutdown()

@@ -51,19 +51,23 @@ def test_what_must_not_be_left_half_done_is_done_first(number: signal.Signals) -
     assert done == [True, True]
 
 
-def test_a_thread_that_gets_no_signals_defers_none() -> None:
+def test_a_thread_that_gets_no_signals_defers_none_and_heeds_who_asks_around_it() -> None:
     handlers, told = [], []
+    wanted = False
 
     def work() -> None:
-        with deferred_interrupts() as stopped:
+        nonlocal wanted
+        with ending_when(lambda: wanted, StoppedError("no more")), deferred_interrupts() as stopped:
             handlers.append(signal.getsignal(signal.SIGINT))
+            told.append(stopped())
+            wanted = True
             told.append(stopped())
 
     before = signal.getsignal(signal.SIGINT)
     thread = threading.Thread(target=work)
     thread.start()
     thread.join()
-    assert (handlers, told) == ([before], [False])
+    assert (handlers, told) == ([before], [False, True])
 
 
 def test_a_step_ends_where_it_asks_and_only_then() -> None:

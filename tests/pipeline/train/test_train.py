@@ -1,8 +1,10 @@
 """A training of seconds, end to end: resume, checkpoints, what learns, several processes."""
 
 import os
+import signal
 import subprocess
 import sys
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,7 +22,7 @@ from posedance.pipeline.train.identity import identity_of
 from posedance.pipeline.train.loop import run_loop
 from posedance.pipeline.train.loop_config import LoopConfig
 from posedance.pipeline.train.optimizer import ema_decay_at, learning_rate_at
-from posedance.pipeline.train.ray import train_on_ray
+from posedance.pipeline.train.ray import most_telling, stop_mark, train_on_ray
 from posedance.pipeline.train.task import VideoTask
 from posedance.pipeline.train.train import train
 from posedance.pipeline.train.vae import VaeConfig
@@ -247,14 +249,51 @@ def test_two_processes_learn_what_one_does(alone, tmp_path, losses):
 
 
 @pytest.mark.slow
-def test_two_workers_of_ray_train_learn_what_one_process_does(ray_here, alone, tmp_path, losses):
-    on_ray = alone.model_copy(update={"output": tmp_path / "ray"})
-    assert train_on_ray(on_ray, 2, None) == tmp_path / "ray" / "model"
-    assert losses(tmp_path / "ray") == pytest.approx(losses(alone.output), abs=1e-5)
-    load_generator(str(tmp_path / "ray" / "model"))
-    with pytest.raises(ConfigError, match="2 processes cannot share 3 batches"):  # they are two indeed
-        loop = on_ray.loop.model_copy(update={"accumulation": 3})
-        train_on_ray(on_ray.model_copy(update={"output": tmp_path / "odd", "loop": loop}), 2, None)
+def test_two_workers_of_ray_train_learn_what_one_process_does_and_keep_their_step_at_sigterm(
+    ray_here, alone, tmp_path, losses
+):
+    """The driver is told to end; its workers, which no signal reaches, end the same step.
+
+    They share the steps: of two that were each alone, the second would find the folder in use.
+    """
+    on_ray = with_steps(alone, 100_000).model_copy(update={"output": tmp_path / "ray"})
+    log = tmp_path / "ray" / "log.jsonl"
+    ended = threading.Event()
+
+    def end_soon():
+        while not ended.wait(0.05):
+            if log.exists() and len(log.read_text().splitlines()) > STEPS:
+                os.kill(os.getpid(), signal.SIGTERM)
+                return
+
+    watch = threading.Thread(target=end_soon)
+    watch.start()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            train_on_ray(on_ray, 2, None)
+    finally:
+        ended.set()
+        watch.join()
+    (kept,) = checkpoints(tmp_path / "ray")
+    seen = losses(tmp_path / "ray")
+    assert STEPS < int(kept.name[-7:]) == len(seen) < 100_000
+    assert seen[:STEPS] == pytest.approx(losses(alone.output), abs=1e-5)
+    assert not stop_mark(tmp_path / "ray").exists()
+    load_generator(str(train(with_steps(on_ray, len(seen)))))
+
+
+def with_steps(settings, steps):
+    """Settings of a longer or shorter run, which is the same one, with a checkpoint at its end alone."""
+    loop = settings.loop.model_copy(update={"steps": steps, "checkpoint_every": steps})
+    return settings.model_copy(update={"loop": loop})
+
+
+def test_of_what_workers_raise_the_error_of_ours_is_told():
+    ours, lost = ConfigError("2 processes cannot share 3 batches"), RuntimeError("connection closed by peer")
+    wrapped = RuntimeError("worker 1")
+    wrapped.__cause__ = ours
+    assert most_telling([lost, wrapped]) is ours
+    assert most_telling([lost, RuntimeError("another")]) is lost
 
 
 def test_the_shipped_configs_are_valid():

@@ -4,6 +4,7 @@ import errno
 import importlib
 import multiprocessing
 import os
+import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -34,6 +35,14 @@ def by_value(ray_here: Any) -> Iterator[Any]:
     yield ray_here
     for module in MODULES:
         ray_here.cloudpickle.unregister_pickle_by_value(module)
+
+
+def test_sigterm_is_not_left_to_ray(ray_here: Any) -> None:
+    """Which would dump its stack and end the process."""
+    assert signal.getsignal(signal.SIGTERM) is signal.default_int_handler
+    with pytest.raises(KeyboardInterrupt):
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(1)
 
 
 @pytest.mark.slow
