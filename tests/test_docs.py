@@ -225,10 +225,10 @@ def test_a_block_runs(block: Block, tmp_path: Path, samples: Path) -> None:
 
 
 def shorten(source: Path, target: Path) -> None:
-    """The first second of a video."""
+    """The first half second of a video."""
     info = probe(source)
     with VideoWriter(target, info.width, info.height, info.fps, preset="veryfast") as writer:
-        for frame in read_frames(source, Clip(duration=Fraction(1))):
+        for frame in read_frames(source, Clip(duration=Fraction(1, 2))):
             writer.write(frame)
 
 

@@ -175,7 +175,10 @@ def jobs(tmp_path: Path) -> Iterator[Callable[..., subprocess.CompletedProcess[s
 
 @pytest.mark.slow
 def test_a_batch_is_submitted_to_two_nodes(
-    inputs: Path, jobs: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
+    inputs: Path,
+    jobs: Callable[..., subprocess.CompletedProcess[str]],
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     manifest, output = tmp_path / "videos.csv", tmp_path / "out"
     row = f"{inputs}/dance1.npz,{inputs}/ref6.png"
@@ -187,11 +190,13 @@ def test_a_batch_is_submitted_to_two_nodes(
     some = jobs(*command)
     assert some.returncode == 1 and "failed with exit code 3" in some.stdout + some.stderr
     assert json.loads((output / "summary.json").read_text())["videos"] == {"done": 1, "quarantined": 1}
-    manifest.write_text(f"pose,reference\n{row}\n")
-    every = jobs(*command)
-    assert every.returncode == 0 and "1 videos: 1 done before, 0 to make" in every.stdout + every.stderr
+    told = jobs("python", "run.py", "status", str(output))
+    assert told.returncode == 0 and "1 done" in told.stdout, "a job that ends well is told so"
 
-    alone = BatchConfig(manifest=manifest, output=tmp_path / "alone", model="tiny-random", steps=2)
-    assert batch(alone.model_copy(update={"executor": "local"})) == 0
+    caplog.set_level("INFO", "posedance")
+    manifest.write_text(f"pose,reference\n{row}\n")
+    again = BatchConfig(manifest=manifest, output=output, model="tiny-random", steps=2, executor="local")
+    assert batch(again) == 0 and "1 videos: 1 done before, 0 to make" in caplog.text
+    assert batch(again.model_copy(update={"output": tmp_path / "alone"})) == 0
     results = [tmp_path / name / "dance1--ref6" / "result.mp4" for name in ("out", "alone")]
     assert results[0].read_bytes() == results[1].read_bytes()
