@@ -134,6 +134,7 @@ class PoseDanceEstimatePose:
         try:
             if len(frames) == 1:
                 poses, _ = estimate_picture(frames[0], finder, min_score=MIN_SCORE, name="image")
+                progress.step()
             else:
                 poses, _ = estimate_poses(
                     frames,

@@ -211,12 +211,7 @@ def teach(
     options: Annotated[TeachConfig, Parameter(name="*")] = TeachConfig(),  # noqa: B008 (immutable)
     config: ConfigFile = None,
 ) -> None:
-    """Teach the shipped model one real dancer, from one video: then `animate --model OUTPUT` lets them dance.
-
-    Poses are found, the video is cut into clips, the VAE's decoder learns the dancer's looks, and the network
-    learns them in motion. Works on a CPU: 30 minutes on two idle cores. A stopped run goes on. The result can
-    dance what others dance, in the clothes and the room of the video; give a frame of it as --reference.
-    """
+    """Teach the shipped model a real dancer, from one video."""
     from .teach.teach import teach as learn
 
     print(learn(resolve(TeachConfig, options, config)))
