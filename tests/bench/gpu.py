@@ -29,10 +29,10 @@ from posedance.pipeline.evaluate.bench.svd import (
     APPROXIMATIONS,
     forward_tflop,
     full_generator,
-    small_generator,
 )
 from posedance.stages.generate import Settings
 from posedance.stages.svd.denoiser import unconditional
+from posedance.stages.svd.files.tiny import tiny_random
 from posedance.stages.svd.generator import SvdGenerator
 from posedance.stages.svd.guidance import guide
 from posedance.stages.svd.levers.collapse import collapse
@@ -311,7 +311,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     compiling = not options.tiny if options.compile is None else options.compile
     device = torch.device(options.device)
     if options.tiny:
-        generator, (width, height, frames), steps, repeats = small_generator(), (32, 32, 3), 2, 1
+        generator, (width, height, frames), steps, repeats = tiny_random(), (32, 32, 3), 2, 1
         generator.device = device
     else:
         generator, (width, height, frames), steps, repeats = full_generator(device), (576, 1024, 24), 25, 5
