@@ -265,6 +265,7 @@ def test_a_full_disk_is_one_line_and_leaves_no_torn_file(tmp_path: Path) -> None
         ["convert"],
         ["bench"],
         ["doctor"],
+        ["teach"],
     ],
     ids=" ".join,
 )

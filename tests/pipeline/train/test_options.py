@@ -12,6 +12,8 @@ from safetensors.torch import load_file
 from posedance.pipeline.cli import main
 from posedance.pipeline.train.activations import activation_bytes, meta_parts
 from posedance.pipeline.train.checkpoints import checkpoints, differences
+from posedance.pipeline.train.data import DataConfig, describe_data
+from posedance.pipeline.train.identity import data_identity
 from posedance.pipeline.train.plan import memory_plan, plan
 from posedance.pipeline.train.task import VideoTask
 from posedance.pipeline.train.train import train
@@ -215,3 +217,20 @@ def test_a_plan_notes_poses_drawn_otherwise_than_the_models(base, config, tmp_pa
     assert "note:" not in plan(settings)
     other = settings.model_copy(update={"data": settings.data.model_copy(update={"canvas": 48})})
     assert "drawn at data.canvas=48, but the model's users' at model.canvas=96" in plan(other)
+
+
+def test_half_bodies_are_of_drawn_dancers_and_the_plan_tells_their_share(tmp_path):
+    with pytest.raises(ValidationError, match=r"of drawn dancers: leave it out with data\.shards"):
+        DataConfig(half_body=0.3, shards=tmp_path)
+    assert DataConfig(half_body=0.3).spec().half_body == 0.3 and DataConfig().spec().half_body == 0
+    assert describe_data(DataConfig(half_body=0.3)).endswith(", 30% of them half bodies")
+    assert "half" not in describe_data(DataConfig())
+
+
+def test_a_run_begun_before_there_were_half_bodies_goes_on():
+    new = data_identity(DataConfig())
+    old = {name: value for name, value in new.items() if name != "half_body"}
+    assert differences({"data": old}, {"data": new}) == []
+    assert differences({"data": old}, {"data": data_identity(DataConfig(half_body=0.3))}) == [
+        "data.half_body"
+    ]
