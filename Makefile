@@ -7,7 +7,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 TORCH := torch==2.13.0
 
-.PHONY: demo test check clean demo-model
+.PHONY: demo test check clean demo-model painter-model upscaler-model
 
 demo: $(READY)
 	$(BIN)/python run.py animate
@@ -29,6 +29,16 @@ demo-model: $(READY)
 	$(BIN)/python run.py train --config configs/train/demo_finish.yaml
 	$(BIN)/python run.py train --config configs/train/demo_large.yaml
 	rm -rf stages/demo && cp -r out/demo/large/model stages/demo
+
+# Remakes the weights that are shipped in stages/painter and stages/upscaler: from stages/demo, about half an hour each.
+painter-model: $(READY)
+	$(BIN)/python run.py train words --config configs/train/painter_words.yaml
+	$(BIN)/python run.py train image --config configs/train/painter.yaml
+	rm -rf stages/painter && cp -r out/painter/model stages/painter
+
+upscaler-model: $(READY)
+	$(BIN)/python run.py train image --config configs/train/upscaler.yaml
+	rm -rf stages/upscaler && cp -r out/upscaler/model stages/upscaler
 
 clean:
 	rm -rf .venv build *.egg-info

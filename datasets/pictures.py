@@ -56,12 +56,18 @@ class PictureSample:
 
 @dataclass(frozen=True, slots=True)
 class PictureSpec:
-    """The size of pictures, the kind of their conditions, and the short side at which poses are drawn."""
+    """The size of pictures, the kind of their conditions, and the short side at which poses are drawn.
+
+    `factor` is how much larger a picture is than its low-resolution self, without one it is any of FACTORS;
+    with `faults` that one was made by any kernel and has a file's faults, else it is a plain average.
+    """
 
     width: int
     height: int
     kind: Kind
     canvas: int
+    factor: float | None = None
+    faults: bool = True
 
 
 class Pictures(Protocol):
@@ -73,15 +79,26 @@ class Pictures(Protocol):
 
 
 class PuppetPictures(Dataset[PictureSample]):
-    """`count` drawn dancers, each in a moment of a motion, and the truth about them as their condition."""
+    """`count` drawn dancers, each in a moment of a motion, and the truth about them as their condition.
 
-    def __init__(self, spec: PictureSpec, count: int, seed: int, first: int = 0) -> None:
+    With `keep` each is drawn once and stays in memory.
+    """
+
+    def __init__(self, spec: PictureSpec, count: int, seed: int, first: int = 0, keep: bool = False) -> None:
         self.spec, self.count, self.seed, self.first = spec, count, seed, first
+        self._kept: dict[int, PictureSample] | None = {} if keep else None
 
     def __len__(self) -> int:
         return self.count
 
     def __getitem__(self, index: int) -> PictureSample:
+        if self._kept is None:
+            return self._drawn(index)
+        if index not in self._kept:
+            self._kept[index] = self._drawn(index)
+        return self._kept[index]
+
+    def _drawn(self, index: int) -> PictureSample:
         spec = self.spec
         rng = np.random.default_rng([self.seed, self.first, index, 5])
         who, what = (self.first + int(n) for n in rng.integers(0, HELD_OUT, 2))
@@ -112,25 +129,35 @@ def drawn_condition(
         return cv2.resize(
             colour_depth(np.where(figure, drawn.depth, wall)), size, interpolation=cv2.INTER_AREA
         )
-    return made_condition(picture, spec.kind, rng)
+    return made_condition(picture, spec, rng)
 
 
-def made_condition(picture: np.ndarray, kind: Kind, rng: np.random.Generator) -> np.ndarray:
+def made_condition(picture: np.ndarray, spec: PictureSpec, rng: np.random.Generator) -> np.ndarray:
     """The condition that is found in a picture itself. ConfigError for pose and depth, which cannot be."""
-    if kind == "canny":
+    if spec.kind == "canny":
         return canny(picture)
-    if kind == "mask":
+    if spec.kind == "mask":
         return mask(picture)
-    if kind == "low-resolution":
-        return low_resolution(degrade(picture, rng), picture.shape[1], picture.shape[0])
-    raise ConfigError(f"a {kind} is not made of a picture while training: put the condition pictures beside")
+    if spec.kind == "low-resolution":
+        small = degrade(picture, rng, spec.factor, spec.faults)
+        return low_resolution(small, picture.shape[1], picture.shape[0])
+    raise ConfigError(
+        f"a {spec.kind} is not made of a picture while training: put the condition pictures beside"
+    )
 
 
-def degrade(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """A picture as small as one that is to be enlarged, with the faults that such a one has."""
+def degrade(
+    picture: np.ndarray, rng: np.random.Generator, factor: float | None = None, faults: bool = True
+) -> np.ndarray:
+    """A picture as small as one that is to be enlarged, with the faults that such a one has.
+
+    For `factor` and `faults` see `PictureSpec`.
+    """
     height, width = picture.shape[:2]
-    factor = float(rng.uniform(*FACTORS))
+    factor = factor or float(rng.uniform(*FACTORS))
     size = max(1, round(width / factor)), max(1, round(height / factor))
+    if not faults:
+        return cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
     small = cv2.resize(picture, size, interpolation=int(rng.choice(SHRINKINGS)))
     if rng.uniform() < 0.5:
         memory = io.BytesIO()
@@ -264,7 +291,7 @@ def sample_of(
     size = spec.width, spec.height
     placed = place(picture, centre_crop((picture.shape[1], picture.shape[0]), size))
     if condition is None:
-        made = made_condition(placed, spec.kind, np.random.default_rng([seed, number, 6]))
+        made = made_condition(placed, spec, np.random.default_rng([seed, number, 6]))
     else:
         made = place(condition, centre_crop((condition.shape[1], condition.shape[0]), size))
     return PictureSample(number, placed, made, prompt)

@@ -12,6 +12,7 @@ from cyclopts.validators import Number
 
 from ..stages.errors import ConfigError
 from .config import ConfigFile, JsonFile, resolve
+from .evaluate.character import EvaluateCharacterConfig, evaluate_character
 from .evaluate.claims.claims import ClaimsConfig, evaluate_claims
 from .evaluate.curation import EvaluateCurationConfig, evaluate_curation
 from .evaluate.model import EvaluateConfig, evaluate_model
@@ -27,6 +28,7 @@ from .train.plan import plan
 from .train.ray import train_on_ray
 from .train.train import train
 from .train.vae import VaeConfig, train_vae
+from .train.words import WordsConfig, train_words
 
 train_app = App(name="train", help="Train ControlNeXt, or one of the small networks around it.")
 evaluate_app = App(name="evaluate", help="Measure a model or a pose estimator.")
@@ -107,6 +109,16 @@ def image_encoder(
 
 
 @train_app.command
+def words(
+    *,
+    options: Annotated[WordsConfig, Parameter(name="*")] = WordsConfig(),  # noqa: B008 (immutable)
+    config: ConfigFile = None,
+) -> None:
+    """Train a small text encoder on what drawn dancers are described by."""
+    print(train_words(resolve(WordsConfig, options, config)))
+
+
+@train_app.command
 def image(
     *,
     options: Annotated[ImageTrainConfig, Parameter(name="*")] = ImageTrainConfig(),  # noqa: B008 (immutable)
@@ -168,6 +180,15 @@ def curation(
     Takes half an hour on two cores.
     """
     print(evaluate_curation(options))
+
+
+@evaluate_app.command
+def character(
+    *,
+    options: Annotated[EvaluateCharacterConfig, Parameter(name="*")] = EvaluateCharacterConfig(),  # noqa: B008
+) -> None:
+    """Let a painter paint dancers that it has never seen, and look for their poses and colours."""
+    evaluate_character(options)
 
 
 @evaluate_app.command

@@ -47,8 +47,8 @@ class CharacterOptions(PaintingConfig):
     """Picture of somebody to begin from, by image-to-image."""
     strength: Annotated[float | None, Field(gt=0, le=1)] = None
     """How much of that picture is painted anew [default: the model's, 0.75]."""
-    canvas: Annotated[int, Field(ge=8), Rare] = 2160
-    """Short side at which the pose is drawn."""
+    canvas: Annotated[int | None, Field(ge=8), Rare] = None
+    """Short side at which the pose is drawn [default: the model's, 2160]."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     """The first of the seeds."""
     seeds: Annotated[int, Field(ge=1, le=64)] = 4

@@ -87,7 +87,9 @@ def paint_reference(job: Job, wanted: Wanted, poses: PoseSequence, tools: Opens)
     """
     pose, frame = asked_pose(wanted.options.frame, poses, wanted.size)
     logger.info(f"the pose is that of frame {frame} of {len(poses)}")
-    drawn = next(iter(draw_control_frames(pose, *wanted.size, wanted.options.canvas)))
+    canvas = settled(wanted.options, "character").canvas
+    assert canvas
+    drawn = next(iter(draw_control_frames(pose, *wanted.size, canvas)))
     names = [f".work/seed-{seed}.png" for seed in wanted.seeds()]
     paint_all(job, wanted, drawn, names, tools)
     return choose(job, wanted, pose, drawn, names, tools)

@@ -1,6 +1,8 @@
 """Bases for pictures: diffusers' pipelines from a folder, the hub or a single file, and LoRA on them."""
 
+import json
 import re
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,11 +12,14 @@ from torch import nn
 
 from ..errors import ConfigError, WeightsError
 from ..svd.files.base import hub_errors
+from ..svd.files.record import read_json
 from ..svd.files.weights import read_weights
 from .tiny import BASES, tiny_pipeline
 
 TINY = {f"tiny-{base}": base for base in BASES}
 """Bases with random weights that need no files, by name."""
+BORROWED = "pictures.json"
+"""File of a folder whose VAE is that of a shipped model for videos: {"vae": NAME}."""
 DOWN = re.compile(r"lora_A\.|lora\w*\.down\.")
 """In a LoRA file's keys, as diffusers reads them: the first of the two matrices of a layer."""
 ORIGINALS = {
@@ -76,7 +81,7 @@ def load_base(base: str, *, config: str | None = None, vae: str | None = None, d
                 parts["vae"] = AutoencoderKL.from_pretrained(vae, **_variant(vae, ""))
             if Path(base).is_file():
                 return cast_all(_single_file(Path(base), config, parts), dtype)
-            parts = _left_out(base) | parts
+            parts = _left_out(base) | _borrowed(base) | parts
             whole = DiffusionPipeline.from_pretrained(base, **_variant(base, "vae"), **parts)
             return cast_all(whole, dtype)
     except (OSError, ValueError, KeyError, RuntimeError) as error:
@@ -106,6 +111,23 @@ def _left_out(base: str) -> dict[str, None]:
 
     parts: Any = DiffusionPipeline.load_config(base)
     return {name: None for name, kind in parts.items() if kind == [None, None]}
+
+
+def _borrowed(base: str) -> dict[str, Any]:
+    """What a folder takes from the shipped demo model in place of files of its own."""
+    path = Path(base) / BORROWED
+    if not path.is_file():
+        return {}
+    from ..models import load_decoder
+    from .still import still_vae
+
+    return {"vae": still_vae(load_decoder(read_json(path)["vae"], dtype=torch.float32).vae)}
+
+
+def borrow_vae(folder: Path, model: str) -> None:
+    """Take the VAE out of a folder in diffusers layout; `load_base` makes it of a shipped model's again."""
+    shutil.rmtree(folder / "vae", ignore_errors=True)
+    (folder / BORROWED).write_text(json.dumps({"vae": model}) + "\n")
 
 
 def _single_file(path: Path, config: str | None, parts: dict[str, Any]) -> Any:

@@ -25,13 +25,24 @@ class PictureModel:
     trained: bool = True
 
 
+SHIPPED = Path(__file__).parents[1]
+"""Folder with the models that are part of the package."""
 PAINTERS: dict[Task, PictureModel] = {
     "character": PictureModel("tiny-sd15", trained=False),
-    "upscale": PictureModel("tiny-sd3", trained=False),
+    "upscale": PictureModel(
+        str(SHIPPED / "upscaler"), {"steps": 10, "strength": 0.1, "tile": 128, "overlap": 32}
+    ),
 }
 """The model of each task."""
 OTHERS: dict[Task, Mapping[str, int | float]] = {
-    "character": {"steps": 20, "guidance_scale": 7.5, "strength": 0.75, "width": 576, "height": 1024},
+    "character": {
+        "steps": 20,
+        "guidance_scale": 7.5,
+        "strength": 0.75,
+        "width": 576,
+        "height": 1024,
+        "canvas": 2160,
+    },
     "upscale": {"steps": 20, "guidance_scale": 1.0, "strength": 0.4, "tile": 512, "overlap": 64},
 }
 """What models are asked for that the user names."""

@@ -1,8 +1,8 @@
 """Enlarge frames under control of their low-resolution selves, tile by tile.
 
 So that nothing flickers, each place of the picture has its own noise, the same in every frame. A tile is
-painted from its Lanczos-enlarged self; neighbouring tiles overlap and are blended by ramps; what is larger
-than a low-resolution pixel keeps the colours of the enlarged frame, so that they cannot drift.
+painted from its Lanczos-enlarged self; neighbouring tiles overlap and are blended by ramps; and the whole is
+corrected so that it is the frame again when it is made small.
 """
 
 from typing import Any
@@ -11,13 +11,12 @@ import cv2
 import numpy as np
 
 from ..controlnext.model import ControlNeXt
+from ..errors import ConfigError
 from .conditions import low_resolution, to_tensor
 from .paint import PaintSettings, paint
 
 MULTIPLE = 16
 """Sides of tiles are multiples of this: two latents, a token of SD3."""
-COLOUR_REACH = 2.0
-"""Deviation of the blur beyond which colours are the enlarged frame's, in low-resolution pixels (assumed)."""
 
 
 def upscale_frame(
@@ -33,11 +32,12 @@ def upscale_frame(
     """A frame uint8 RGB [H, W, 3], `factor` times as large in both directions.
 
     `tile` and `overlap` are in pixels of the result, the first a multiple of 16. The noise of tile n follows
-    from (seed, n) alone.
+    from (seed, n) alone. ConfigError for tiles that the model cannot see at once.
     """
     height, width = frame.shape[0] * factor, frame.shape[1] * factor
     enlarged = low_resolution(frame, width, height)
     whole = padded(enlarged)
+    check_tile(pipeline, min(tile, max(whole.shape[:2])))
     total = np.zeros(whole.shape, np.float64)
     weight = np.zeros((*whole.shape[:2], 1), np.float64)
     for number, (rows, columns) in enumerate(tiles(whole.shape[0], whole.shape[1], tile, overlap)):
@@ -50,7 +50,18 @@ def upscale_frame(
         total[rows, columns] += made * ramp
         weight[rows, columns] += ramp
     made = (total / weight)[:height, :width]
-    return with_colours_of(enlarged, made, COLOUR_REACH * factor)
+    return consistent(made, frame)
+
+
+def check_tile(pipeline: Any, tile: int) -> None:
+    """ConfigError where a transformer's table of positions is smaller than a tile."""
+    transformer = getattr(pipeline, "transformer", None)
+    if transformer is None or not transformer.config.get("pos_embed_max_size"):
+        return
+    token = transformer.config["patch_size"] * pipeline.vae_scale_factor
+    largest = transformer.config["pos_embed_max_size"] * token
+    if tile > largest:
+        raise ConfigError(f"tile {tile}: this model sees at most {largest} pixels at once, make it smaller")
 
 
 def padded(picture: np.ndarray) -> np.ndarray:
@@ -85,8 +96,13 @@ def ramps(span: slice, length: int, overlap: int) -> np.ndarray:
     return np.minimum(rise, fall)
 
 
-def with_colours_of(enlarged: np.ndarray, made: np.ndarray, reach: float) -> np.ndarray:
-    """`made`, float [H, W, 3] in 0..255, but what is larger than `reach` pixels is `enlarged`'s, uint8."""
-    own = cv2.GaussianBlur(made, (0, 0), reach)
-    theirs = cv2.GaussianBlur(enlarged.astype(np.float64), (0, 0), reach)
-    return np.clip(np.rint(made - own + theirs), 0, 255).astype(np.uint8)
+def consistent(made: np.ndarray, frame: np.ndarray) -> np.ndarray:
+    """`made`, float [H, W, 3] in 0..255, corrected so that it is `frame`, uint8, when it is made small.
+
+    One step of iterative back-projection, Irani and Peleg 1991. What a low-resolution pixel knows is kept:
+    colours cannot drift, and a VAE's losses count only in what is finer.
+    """
+    height, width = frame.shape[:2]
+    missing = frame - cv2.resize(made, (width, height), interpolation=cv2.INTER_AREA)
+    added = cv2.resize(missing, (made.shape[1], made.shape[0]), interpolation=cv2.INTER_CUBIC)
+    return np.clip(np.rint(made + added), 0, 255).astype(np.uint8)

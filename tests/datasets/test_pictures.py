@@ -3,6 +3,7 @@
 import io
 import pickle
 
+import cv2
 import numpy as np
 import pyarrow
 import pytest
@@ -21,7 +22,7 @@ from posedance.datasets.pictures import (
 from posedance.datasets.puppets.render import NOBODY, make_character, reference_pose, render
 from posedance.datasets.puppets.words import colour_name, describe
 from posedance.stages.errors import ConfigError
-from posedance.stages.image.conditions import canny
+from posedance.stages.image.conditions import canny, low_resolution
 from posedance.stages.media.picture import write_png
 
 
@@ -142,6 +143,19 @@ def test_low_resolution_pictures_are_small_and_faulty():
     rng = np.random.default_rng(0)
     sizes = {degrade(picture, rng).shape for _ in range(8)}
     assert len(sizes) > 3 and all(24 <= height <= 64 for height, _, _ in sizes)
-    condition = made_condition(picture, "low-resolution", rng)
+    condition = made_condition(picture, spec("low-resolution"), rng)
     assert condition.shape == picture.shape
     assert 0.5 < np.abs(condition.astype(int) - picture).mean() < 30
+
+
+def test_pictures_made_small_by_averaging_alone():
+    plain = PictureSpec(48, 64, "low-resolution", 192, factor=2, faults=False)
+    sample = PuppetPictures(plain, 1, seed=3)[0]
+    small = cv2.resize(sample.picture, (24, 32), interpolation=cv2.INTER_AREA)
+    assert np.array_equal(sample.condition, low_resolution(small, 48, 64))
+
+
+def test_kept_pictures_are_drawn_once():
+    pictures = PuppetPictures(spec(), 2, seed=3, keep=True)
+    assert pictures[1] is pictures[1]
+    assert np.array_equal(pictures[1].picture, PuppetPictures(spec(), 2, seed=3)[1].picture)

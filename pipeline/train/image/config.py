@@ -29,8 +29,14 @@ class PictureDataConfig(Config):
     """What the module learns to follow; canny, mask and low-resolution need no condition pictures."""
     canvas: Annotated[int, Field(ge=8)] = 2160
     """Short side at which drawn dancers' poses are drawn."""
+    factor: Annotated[float | None, Field(gt=1)] = None
+    """How much larger a picture is than its low-resolution self [default: any from 2 to 4]."""
+    faults: bool = True
+    """Whether low-resolution pictures have a file's faults; without, they are plain averages."""
     pictures: Annotated[int, Field(ge=1)] = 10000
     """Drawn dancers."""
+    keep: bool = False
+    """Keep drawn dancers in memory, where a training sees each many times."""
     folder: Path | None = None
     """Folder of pictures, NAME.png with NAME.condition.png and its prompt NAME.txt beside it, instead."""
     dataset: Path | None = None
@@ -47,7 +53,7 @@ class PictureDataConfig(Config):
         return self
 
     def spec(self) -> PictureSpec:
-        return PictureSpec(self.width, self.height, self.condition, self.canvas)
+        return PictureSpec(self.width, self.height, self.condition, self.canvas, self.factor, self.faults)
 
     def drawn(self) -> bool:
         """Whether pictures are dancers drawn on the fly."""
@@ -56,7 +62,7 @@ class PictureDataConfig(Config):
     def training(self) -> Pictures:
         """The pictures to learn from."""
         if self.drawn():
-            return PuppetPictures(self.spec(), self.pictures, self.seed)
+            return PuppetPictures(self.spec(), self.pictures, self.seed, keep=self.keep)
         from torch.utils.data import Subset
 
         files = self.files()
@@ -100,6 +106,8 @@ class ImageTrainConfig(Config):
     """sd15, sdxl or sd3 for the original on the hub; or a folder, another hub id, a single file."""
     base_config: str | None = None
     """Folder or hub id in diffusers layout whose configs a single file takes."""
+    words: Path | None = None
+    """Of small-sd15: the folder that `train words` wrote."""
     controlnext: Path | None = None
     """Control module to go on from: a file, or a folder of a training. A new one without."""
     new: ControlNeXtConfig | None = None
@@ -113,6 +121,14 @@ class ImageTrainConfig(Config):
     """How strongly the control joins: 1 for dense conditions; published canny learned with 0.35."""
     block: Annotated[int, Field(ge=-1)] = SD3_BLOCK
     """Of SD3: the joint block after which the control joins."""
+    begin: Annotated[float | None, Field(gt=0, lt=1)] = None
+    """Of SD3: learn to enlarge in one step, from the condition picture with this share of noise."""
+    crop: Annotated[int | None, Field(ge=16, multiple_of=4)] = None
+    """With begin: side of the squares that are learned from, in pixels; most where most is to be learned."""
+    crops: Annotated[int, Field(ge=1)] = 4
+    """How many of them each picture of a batch gives."""
+    figure: Annotated[float, Field(ge=1)] = 1.0
+    """How many times more places near what the condition shows count: for poses and masks."""
     prompt_dropout: Annotated[float, Field(ge=0, le=1)] = 0.2
     """Share of samples that lose their prompt, for guidance."""
     batch: Annotated[int, Field(ge=1)] = 4

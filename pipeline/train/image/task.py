@@ -22,6 +22,7 @@ from ....stages.pixels import to_signed, to_unit
 from ..data import batches_of, seeded
 from ..model import ControlNeXtConfig
 from .config import ImageTrainConfig
+from .start import SMALL, small_base
 
 LEARNING: dict[str, str] = {
     "sd15": "to_out",
@@ -34,6 +35,12 @@ BINS = {"low": (0.0, 0.25), "middle": (0.25, 0.6), "high": (0.6, 1.0)}
 """Losses are logged by the share of the noise that a sample's timestep stands for."""
 
 
+DRAWN = 0.1
+"""Brightness from which a condition shows something."""
+NEAR = 14
+"""Parts of the height, one of which a drawn line's reach is."""
+
+
 class PictureTask:
     """Denoising of pictures under control. `module` is a ready control module; else the config names one."""
 
@@ -42,6 +49,8 @@ class PictureTask:
     ) -> None:
         self.config = config
         torch.manual_seed(config.loop.seed)
+        if pipeline is None and config.base in SMALL:
+            pipeline, module = small_base(config.base, config.words)
         self.pipeline = pipeline or load_base(config.base, config=config.base_config)
         self.network = network_of(self.pipeline)
         self.module = module or module_for(config, self.network)
@@ -60,6 +69,7 @@ class PictureTask:
             cast(Any, self.network).enable_gradient_checkpointing()
         self.injection = inject(self.network, self.module, config.scale, config.block)
         self.scheduler = self.pipeline.scheduler
+        self._modes: dict[int, Tensor] = {}
 
     @property
     def device(self) -> torch.device:
@@ -83,12 +93,21 @@ class PictureTask:
         generator = seeded(self.config.loop.seed, step, micro)
         dropped = torch.rand(len(batch), generator=generator) < self.config.prompt_dropout
         prompts = ["" if gone else s.prompt for gone, s in zip(dropped.tolist(), batch, strict=True)]
-        latents = self.encode(np.stack([sample.picture for sample in batch]), generator)
+        latents = self.latents(batch, generator)
         noise = torch.randn(latents.shape, generator=generator).to(self.device)
         timesteps = self.draw_timesteps(len(batch), generator).to(self.device)
         condition = to_unit(np.stack([sample.condition for sample in batch])).to(self.device)
         losses = self.losses(latents, noise, timesteps, condition, self.words(prompts))
         return losses.mean(), by_timestep(losses.detach(), timesteps)
+
+    def latents(self, batch: list[PictureSample], generator: torch.Generator) -> Tensor:
+        """Scaled latents of a batch: drawn, or the modes that are kept in memory with the pictures."""
+        if not self.config.data.keep:
+            return self.encode(np.stack([sample.picture for sample in batch]), generator)
+        for sample in batch:
+            if sample.number not in self._modes:
+                self._modes[sample.number] = self.encode(sample.picture[None])[0]
+        return torch.stack([self._modes[sample.number] for sample in batch])
 
     @torch.no_grad()
     def encode(self, pictures: np.ndarray, generator: torch.Generator | None = None) -> Tensor:
@@ -143,7 +162,12 @@ class PictureTask:
         features = None if condition is None else self.module(condition[:, None], timesteps)
         self.injection.features, self.injection.scale = features, 1.0
         predicted = self.predict(noisy, timesteps, words, condition_size(latents, self.pipeline))
-        return F.mse_loss(predicted.float(), target.float(), reduction="none").mean((1, 2, 3))
+        squared = F.mse_loss(predicted.float(), target.float(), reduction="none")
+        if self.config.figure != 1 and condition is not None:
+            squared = squared * figure_weights(
+                condition, (squared.shape[-2], squared.shape[-1]), self.config.figure
+            )
+        return squared.mean((1, 2, 3))
 
     def noised(self, latents: Tensor, noise: Tensor, timesteps: Tensor) -> tuple[Tensor, Tensor]:
         """Noisy latents and what the network should say of them."""
@@ -175,6 +199,17 @@ class PictureTask:
             ids = torch.tensor([*size, 0, 0, *size], dtype=words["text"].dtype, device=noisy.device)
             added = {"text_embeds": words["pooled"], "time_ids": words.get("ids", ids.expand(len(noisy), -1))}
         return self.network(noisy, timesteps, words["text"], added_cond_kwargs=added).sample
+
+
+def figure_weights(condition: Tensor, size: tuple[int, int], figure: float) -> Tensor:
+    """How much each latent counts [N, 1, h, w]: `figure` near what conditions [N, 3, H, W] show, else 1.
+
+    Near is within a fourteenth of the height, so that shoes are.
+    """
+    drawn = F.adaptive_max_pool2d(condition.amax(1, keepdim=True), size) > DRAWN
+    reach = max(1, size[0] // NEAR)
+    near = F.max_pool2d(drawn.float(), 2 * reach + 1, stride=1, padding=reach)
+    return 1 + (figure - 1) * near
 
 
 def condition_size(latents: Tensor, pipeline: Any) -> tuple[int, int]:

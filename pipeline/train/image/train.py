@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
-from ....stages.image.bases import ORIGINALS, TINY, cast_all
+from ....stages.image.bases import ORIGINALS, TINY, borrow_vae, cast_all
 from ....stages.image.convert import CONTROL_FOLDER, save_pictures
 from ....stages.svd.files.weights import save_tensors
 from ...job.job import file_digest
@@ -20,9 +21,11 @@ from ..card import training_notes
 from ..loop import run_loop, training_folder
 from ..model import check_replaceable
 from .config import ImageTrainConfig
+from .enlarging import EnlargingTask
 from .plan import name_pictures, plan_pictures
+from .start import SMALL
 from .task import PictureTask
-from .validation import validate
+from .validation import validate, validate_enlarging
 
 logger = logging.getLogger(__name__)
 
@@ -56,10 +59,13 @@ def train_pictures(config: ImageTrainConfig) -> Path:
         if main:
             check_replaceable(folder)
             logger.info(plan_pictures(config))
-        task = PictureTask(config)
+        task = PictureTask(config) if config.begin is None else EnlargingTask(config)
         rates = {"controlnext": config.module_rate}
         identity = identity_of_pictures(config)
-        averaged = run_loop(task, config.loop, config.output, identity, partial(validate, task), rates)
+        figures = (
+            partial(validate_enlarging, task) if isinstance(task, EnlargingTask) else partial(validate, task)
+        )
+        averaged = run_loop(task, config.loop, config.output, identity, figures, rates)
         if not main:
             return folder
         averaged.swap()
@@ -71,14 +77,19 @@ def train_pictures(config: ImageTrainConfig) -> Path:
 def save_trained(task: PictureTask, folder: Path, notes: str) -> Path:
     """Write what `config.save` asks for, in place of an earlier result.
 
-    The module and increments are float32 (small numbers lose most in 16 bits), bases and subsets float16.
+    The module and increments are float32 (small numbers lose most in 16 bits), bases and subsets float16. Of
+    a small base the module is float16 too, and its VAE is left to the model that it is from.
     """
     config = task.config
     partial_folder = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(partial_folder, ignore_errors=True)
     partial_folder.mkdir(parents=True)
     if config.save == "whole":
+        if config.base in SMALL:
+            nn.Module.half(task.module)
         save_pictures(cast_all(task.pipeline, torch.float16), task.module, partial_folder)
+        if config.base in SMALL:
+            borrow_vae(partial_folder, "demo")
         said = "the base with the weights put on beside it."
     else:
         task.module.save_pretrained(partial_folder / CONTROL_FOLDER)
@@ -126,12 +137,14 @@ def identity_of_pictures(config: ImageTrainConfig) -> dict[str, Any]:
         "gradient_checkpointing": True,
         "base": True,
         "controlnext": True,
+        "words": True,
     }
     settings = config.model_dump(mode="json", exclude=left_out | {"base_config": True, "data": places})
     if not config.data.drawn():
         listing = [(path.name, path.stat().st_size) for path in config.data.files().files()]
         settings["data"]["files"] = listing
     settings["base"] = digest(config.base)
+    settings["words"] = None if config.words is None else digest(str(config.words))
     settings["controlnext"] = None if config.controlnext is None else digest(str(config.controlnext))
     return settings
 

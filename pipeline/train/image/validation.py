@@ -1,5 +1,6 @@
 """Figures of a training for pictures: losses with and without control, and pictures that are made."""
 
+import cv2
 import numpy as np
 import torch
 from einops import rearrange
@@ -7,16 +8,23 @@ from einops import rearrange
 from ....datasets.pictures import PictureSample
 from ....stages.errors import ConfigError
 from ....stages.image.attach import attach
+from ....stages.image.conditions import low_resolution
+from ....stages.image.paint import PaintSettings
+from ....stages.image.upscale import upscale_frame
 from ....stages.pixels import to_unit
+from ....stages.quality import psnr
 from ..data import seeded
 from ..log import Log
 from .config import PictureDataConfig
+from .enlarging import EnlargingTask
 from .task import PictureTask
 
 VALIDATION_PICTURES = 8
 SHOWN = 4
 """Pictures that the pipeline makes of them."""
 STEPS = 10
+TILE = 128
+"""Side of the squares that held-out pictures are enlarged in."""
 LEVELS = (0.2, 0.5, 0.9)
 """Timesteps that losses are measured at, as shares of all."""
 
@@ -54,6 +62,29 @@ def validate(task: PictureTask, step: int, log: Log) -> dict[str, float]:
     task.injection.features = None
     log.add_image("pictures", sheet(task, samples[:SHOWN]), step)
     return figures
+
+
+@torch.no_grad()
+def validate_enlarging(task: EnlargingTask, step: int, log: Log) -> dict[str, float]:
+    """Signal-to-noise ratios of held-out pictures that are enlarged, and of Lanczos beside them."""
+    task.injection.features = None
+    data = task.config.data
+    factor = round(data.factor or 2)
+    ratios, plain, rows = [], [], []
+    for sample in held_out_pictures(data, SHOWN):
+        size = data.width // factor, data.height // factor
+        small = cv2.resize(sample.picture, size, interpolation=cv2.INTER_AREA)
+        made = upscale_frame(task.pipeline, task.module, small, factor, settings_of(task), 0, TILE, TILE // 4)
+        ratios.append(psnr(made[None], sample.picture[None]))
+        plain.append(psnr(low_resolution(small, data.width, data.height)[None], sample.picture[None]))
+        rows.append(to_unit(np.stack([sample.condition, made, sample.picture])))
+    log.add_image("enlarged", rearrange(torch.stack(rows), "r n c h w -> c (r h) (n w)"), step)
+    return {"psnr": float(np.mean(ratios)), "psnr_lanczos": float(np.mean(plain))}
+
+
+def settings_of(task: EnlargingTask) -> PaintSettings:
+    """One step, the last of the schedule."""
+    return PaintSettings("", "", STEPS, 1.0, task.config.scale, 1 / STEPS)
 
 
 @torch.no_grad()
