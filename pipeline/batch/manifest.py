@@ -254,7 +254,7 @@ def check_files(wanted: Sequence[tuple[str, AnimateConfig]]) -> None:
 
     Each file is looked for once, those in stores many at a time.
     """
-    asked = {path: path is config.pose for _, config in wanted for path in files_named(config)}
+    asked = {path: folder_kind(config, path) for _, config in wanted for path in files_named(config)}
     far = [path for path in asked if url_of(path) is not None]
     foresee([*far, *keypoints_of({config.reference for _, config in wanted})])
     there = dict(zip(far, in_parallel(lambda path: is_there_or_folder(path, asked[path]), far), strict=True))
@@ -278,9 +278,21 @@ def files_named(config: AnimateConfig) -> list[Path]:
     return [path for path in paths if path is not None]
 
 
-def is_there_or_folder(path: Path, or_folder: bool) -> bool:
-    """Whether there is such a file, here or in a store, or, where that will do, a folder."""
-    return is_there(path) or (or_folder and is_folder(path))
+def folder_kind(config: AnimateConfig, path: Path) -> str | None:
+    """What a folder may hold that is named in place of this file: poses or pictures; None for other files."""
+    return "poses" if path is config.pose else "pictures" if path is config.driving else None
+
+
+def is_there_or_folder(path: Path, kind: str | None) -> bool:
+    """Whether there is such a file, here or in a store, a folder of this kind, or pictures of a pattern."""
+    if is_there(path) or (kind == "poses" and is_folder(path)):
+        return True
+    if kind != "pictures" or url_of(path) is not None:
+        return False
+    try:
+        return numbered_pictures(path) is not None
+    except VideoError:
+        return False
 
 
 def readable_name(row: Row, config: AnimateConfig) -> str:

@@ -184,3 +184,10 @@ def test_a_folder_or_pattern_of_pictures_is_one_driving_video(tmp_path):
     assert driving_videos(tmp_path / "mixed") == ([tmp_path / "mixed" / "a.mp4"], 1)
     with pytest.raises(ConfigError, match="no video or folder"):
         driving_videos(frames / "%d.jpg")
+    (tmp_path / "empty").mkdir()
+    base = AnimateConfig(output=tmp_path / "out", reference=frames / "1.png", fps=12)
+    rows = [{"driving": "frames"}, {"driving": "frames/%d.png"}]
+    assert len(make_items(rows, base, "x", tmp_path)) == 2
+    for driving in ("empty", "frames/%d.jpg"):
+        with pytest.raises(ConfigError, match=rf"x, row 1: there is no file {tmp_path / driving}"):
+            make_items([{"driving": driving}], base, "x", tmp_path)
