@@ -7,7 +7,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 TORCH := torch==2.13.0
 
-.PHONY: demo test check clean demo-model painter-model upscaler-model
+.PHONY: demo test check web clean demo-model painter-model upscaler-model
 
 demo: $(READY)
 	$(BIN)/python run.py animate
@@ -18,6 +18,10 @@ test: $(READY)
 
 check: $(READY)
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/basedpyright
+
+# The page, at http://127.0.0.1:7860/: jobs lie in out/jobs.
+web: $(READY)
+	$(BIN)/python run.py web
 
 # Remakes the weights that are shipped in stages/demo: hours on a CPU.
 demo-model: $(READY)

@@ -23,6 +23,7 @@ from .job.masking import masked
 from .job.system_errors import told
 from .progress import show_log
 from .upscale.config import UpscaleConfig
+from .web.config import WebConfig
 
 app = App(
     name="run.py",
@@ -216,6 +217,17 @@ def cancel(folder: Path, name: str) -> None:
     from .batch.cancel import cancel as give_up
 
     show(give_up(folder, name))
+
+
+@app.command
+def web(
+    *,
+    options: Annotated[WebConfig, Parameter(name="*")] = WebConfig(),  # noqa: B008 (immutable)
+) -> None:
+    """Serve a page on which all of this is done by hand: animate, watch, compare, judge. Ctrl-C ends it."""
+    from .web.server import web as serve
+
+    serve(options)
 
 
 @app.command

@@ -1,0 +1,283 @@
+// The tab Animate: what goes in, the cut, who dances, the fitted pose and the animatic; then plan and run.
+"use strict";
+{
+const {element, ask, complain, calm} = posedance;
+const SETTLED_MS = 600, POLL_MS = 500;
+let uploads = [], round = 0, timer = null;
+const chosen = kind => uploads.find(each => each.identity === posedance.draft[kind === "video" ? "driving" : "character"]);
+
+async function upload(kind, file) {
+  const section = document.getElementById(kind === "video" ? "driving" : "character");
+  const drop = section.querySelector(".pd-drop"), bar = element("progress", {max: file.size || 1, value: 0, "aria-label": `upload of ${file.name}`});
+  drop.append(bar);
+  try {
+    const found = await new Promise((done, failed) => {
+      const request = new XMLHttpRequest();
+      request.open("PUT", `api/upload/${kind}`);
+      request.setRequestHeader("x-name", encodeURIComponent(file.name || "camera"));
+      request.upload.onprogress = event => { bar.value = event.loaded; };
+      request.onerror = () => failed({error: "the upload was cut off: is the file too large, or the server gone?", field: kind === "video" ? "driving" : "character"});
+      request.onload = () => {
+        let told = {};
+        try { told = JSON.parse(request.responseText); } catch { told = {error: request.responseText}; }
+        if (request.status === 200) done(told);
+        else failed({error: told.error || `the server answered ${request.status}`, field: kind === "video" ? "driving" : "character"});
+      };
+      request.send(file);
+    });
+    uploads = [found, ...uploads.filter(each => each.identity !== found.identity)];
+    return found;
+  } finally { bar.remove(); }
+}
+async function take(kind, files) {
+  calm();
+  try {
+    for (const file of files) choose(await upload(kind, file));
+  } catch (problem) { complain(problem); }
+}
+function choose(found, fresh = true) {
+  posedance.draft[found.kind === "video" ? "driving" : "character"] = found.identity;
+  if (fresh) posedance.draft.like = null;
+  if (fresh && found.kind === "video") posedance.fill({start: 0, duration: null, person: null});
+  draw();
+  preview();
+}
+function draw() {
+  for (const kind of ["video", "picture"]) {
+    const section = document.getElementById(kind === "video" ? "driving" : "character");
+    if (!section) return;
+    const here = uploads.filter(each => each.kind === kind), now = chosen(kind);
+    section.querySelector(".pd-gallery").replaceChildren(...here.slice(0, 40).map(each => element("button", {type: "button",
+      role: "option", "aria-selected": each === now, title: each.title, "aria-label": each.title, onclick: () => choose(each)},
+      element("img", {src: `api/upload-thumb/${each.identity}`, alt: "", loading: "lazy"}))));
+    const stage = section.querySelector(".pd-stage");
+    stage.hidden = !now;
+    if (!now) continue;
+    stage.querySelector(".pd-facts").textContent = kind === "video"
+      ? `${now.title}: ${now.width}×${now.height}, ${now.fps.toFixed(2).replace(/\.?0+$/, "")} frames a second, ${now.seconds.toFixed(1)} s${now.sound ? ", with sound" : ""}`
+      : `${now.title}: ${now.width}×${now.height}`;
+    if (kind === "picture") source(stage.querySelector("img"), `api/upload-file/picture/${now.identity}`);
+    else {
+      source(stage.querySelector(".pd-strip img"), `api/strip/${now.identity}`);
+      if (stage.dataset.identity !== now.identity) {
+        stage.dataset.identity = now.identity;
+        people(null);
+        source(stage.querySelector(".pd-people img"), `api/upload-thumb/${now.identity}`);
+      }
+      drawCut();
+    }
+  }
+  const both = posedance.draft.driving && posedance.draft.character;
+  document.getElementById("example-box").hidden = Boolean(both);
+  const like = document.getElementById("like");
+  like.hidden = !posedance.draft.like;
+  like.textContent = posedance.draft.like ? `Settings of job ${posedance.draft.like}: what does not change is taken over from it.` : "";
+}
+function source(image, path) { if (image.getAttribute("src") !== path) image.src = path; }
+
+// The cut: two handles over the strip, and the fields Start and Duration; either moves the other.
+function drawCut() {
+  const now = chosen("video"), strip = document.querySelector(".pd-strip");
+  if (!now || !strip) return;
+  const start = Number(posedance.values.start) || 0, length = posedance.values.duration ?? now.seconds;
+  const from = Math.min(1, start / now.seconds), to = Math.min(1, (start + Number(length)) / now.seconds);
+  strip.querySelector(".pd-from").value = from;
+  strip.querySelector(".pd-to").value = to;
+  Object.assign(strip.querySelector(".pd-cut").style, {left: `${100 * from}%`, width: `${100 * Math.max(0, to - from)}%`});
+}
+function moveCut(done) {
+  const now = chosen("video"), strip = document.querySelector(".pd-strip");
+  if (!now) return;
+  let from = Number(strip.querySelector(".pd-from").value), to = Number(strip.querySelector(".pd-to").value);
+  if (to - from < 0.01) [from, to] = [Math.max(0, Math.min(from, to - 0.01)), Math.max(to, from + 0.01)];
+  const start = Number((from * now.seconds).toFixed(2)), end = to * now.seconds;
+  const whole = to > 0.999, duration = whole ? null : Number(Math.max(0.05, end - start).toFixed(2));
+  posedance.values = {...posedance.values, start, duration};
+  Object.assign(strip.querySelector(".pd-cut").style, {left: `${100 * from}%`, width: `${100 * (to - from)}%`});
+  if (done) posedance.fill({start, duration});
+}
+
+// Who dances: boxes over the first frame of the cut; a click names the point.
+function people(found) {
+  const place = document.querySelector(".pd-people");
+  if (!place) return;
+  place.querySelectorAll("button").forEach(each => each.remove());
+  if (!found) return;
+  place.querySelector("img").src = `api/preview-file/${found.files[2]}`;
+  const [width, height] = found.size;
+  found.people.forEach(([left, top, right, bottom], i) => {
+    const x = Math.round((left + right) / 2), y = Math.round((top + bottom) / 2);
+    const [px, py] = String(posedance.values.person || "").split(",").map(Number);
+    const is = px >= left && px <= right && py >= top && py <= bottom;
+    const box = element("button", {type: "button", className: "pd-person", "aria-pressed": is,
+      "aria-label": `follow person ${i + 1} from the left`, onclick: () => posedance.fill({person: `${x},${y}`})});
+    Object.assign(box.style, {left: `${100 * left / width}%`, top: `${100 * top / height}%`,
+      width: `${100 * (right - left) / width}%`, height: `${100 * (bottom - top) / height}%`});
+    place.append(box);
+  });
+}
+
+// The first look, then the whole dance; what is asked for meanwhile takes the place of what is not begun.
+function preview() {
+  clearTimeout(timer);
+  timer = setTimeout(show, SETTLED_MS);
+}
+async function wait(what, mine) {
+  const asked = posedance.asked();
+  for (;;) {
+    const found = await ask(`api/preview/${what}`, asked);
+    if (mine !== round || found.state === "done") return found;
+    if (found.state === "failed") throw {error: found.error, field: found.field || "align"};
+    await new Promise(done => setTimeout(done, POLL_MS));
+  }
+}
+async function show() {
+  if (!posedance.draft.driving || !posedance.draft.character || posedance.values.character_prompt) return;
+  const mine = ++round, facts = document.getElementById("fit-facts"), box = document.querySelector(".pd-fit");
+  const video = document.getElementById("animatic"), image = document.getElementById("fit-picture");
+  box.hidden = false;
+  box.setAttribute("aria-busy", "true");
+  facts.textContent = "looking for the dancer …";
+  try {
+    const first = await wait("fit", mine);
+    if (mine !== round) return;
+    calm();
+    video.hidden = true;
+    image.hidden = false;
+    image.src = `api/preview-file/${first.files[0]}`;
+    facts.textContent = [first.seen, ...first.notes].join("; ");
+    people(first);
+    const whole = await wait("animatic", mine);
+    if (mine !== round) return;
+    video.src = `api/preview-file/${whole.files[0]}`;
+    video.hidden = false;
+    image.hidden = true;
+    video.play().catch(() => {});
+  } catch (problem) {
+    if (mine !== round) return;
+    facts.textContent = "";
+    complain(problem);
+  } finally { if (mine === round) box.removeAttribute("aria-busy"); }
+}
+
+posedance.plan = async function (listed, values) {
+  posedance.read(listed, values);
+  const lines = document.getElementById("plan-lines");
+  calm();
+  lines.replaceChildren(element("dd", {}, "opening the model …"));
+  try {
+    const {lines: told, time} = await ask("api/plan", posedance.asked());
+    lines.replaceChildren(...[...told, ["time", time]].flatMap(([name, text]) => [element("dt", {}, name), element("dd", {}, text)]));
+  } catch (problem) { lines.replaceChildren(); complain(problem); }
+};
+posedance.run = async function (listed, values) {
+  posedance.read(listed, values);
+  calm();
+  const button = document.querySelector("#run");
+  if (button.disabled) return;
+  button.disabled = true;
+  try {
+    const begun = await ask("api/run", posedance.asked());
+    localStorage.setItem("pd-current", begun.name);
+    await posedance.lookNow();
+    await posedance.viewerAt(document.getElementById("current")).show(begun.name);
+  } catch (problem) { complain(problem); } finally { button.disabled = false; }
+};
+
+// Settings of a job here, or of a file that somebody kept: they come into the fields, and its inputs where they are here.
+function fillFrom(found) {
+  const empty = Object.fromEntries(posedance.order.map(name => [name, null]));
+  posedance.draft = {driving: found.driving || null, character: found.character || null, like: found.like || null};
+  posedance.tab("Animate");
+  posedance.fill({...empty, preset: "default", seed: 0, stride: 2, start: 0, align: "robust", fit: "crop", ...found.options});
+  draw();
+  preview();
+}
+posedance.takeSettings = async function (name) {
+  try { fillFrom(await ask(`api/settings/${posedance.part(name)}`)); } catch (problem) { complain(problem, "jobs-error"); }
+};
+posedance.takeFile = async function (file) {
+  if (!file) return;
+  try {
+    const answer = await fetch("api/upload/settings", {method: "PUT", body: file, headers: {"x-name": encodeURIComponent(file.name)}});
+    const found = await answer.json();
+    if (!answer.ok) throw found;
+    fillFrom(found);
+  } catch (problem) { complain({error: problem.error || "these settings cannot be read", field: ""}, "jobs-error"); }
+};
+
+// Camera: a picture, or a video of a few seconds, recorded here and taken as a file.
+async function camera(kind, button) {
+  let stream;
+  try {
+    stream = await navigator.mediaDevices.getUserMedia({video: true, audio: kind === "video"});
+  } catch { complain({error: "the camera cannot be opened: allow it in the browser, over https or on localhost", field: kind === "video" ? "driving" : "character"}); return; }
+  const seen = element("video", {srcObject: stream, muted: true, autoplay: true, playsInline: true, className: "pd-camera"});
+  const act = element("button", {type: "button", className: "pd-button pd-primary"}, kind === "video" ? "Record" : "Take the picture");
+  const box = element("div", {className: "pd-row"}, seen, act);
+  button.after(box);
+  const end = () => { stream.getTracks().forEach(track => track.stop()); box.remove(); };
+  act.onclick = () => {
+    if (kind === "picture") {
+      const canvas = element("canvas", {width: seen.videoWidth, height: seen.videoHeight});
+      canvas.getContext("2d").drawImage(seen, 0, 0);
+      canvas.toBlob(blob => { end(); take(kind, [new File([blob], "camera.png")]); });
+      return;
+    }
+    const parts = [], recorder = new MediaRecorder(stream);
+    recorder.ondataavailable = event => parts.push(event.data);
+    recorder.onstop = () => { end(); take(kind, [new File(parts, "camera.webm")]); };
+    recorder.start();
+    act.textContent = "Stop";
+    act.onclick = () => recorder.stop();
+  };
+}
+
+posedance.when("#example", button => {
+  button.onclick = async () => {
+    button.disabled = true;
+    try {
+      const [video, character] = await ask("api/example", {});
+      uploads = [video, character, ...uploads.filter(each => ![video.identity, character.identity].includes(each.identity))];
+      posedance.draft = {driving: video.identity, character: character.identity, like: null};
+      posedance.fill({start: 0, duration: 2, stride: 1, person: null, preset: "preview", seed: 0});
+      draw();
+      preview();
+    } catch (problem) { complain(problem); } finally { button.disabled = false; }
+  };
+});
+posedance.when(".pd-inputs", async place => {
+  for (const drop of place.querySelectorAll(".pd-drop")) {
+    const kind = drop.dataset.kind, folder = drop.querySelector(".pd-folder"), input = drop.querySelector("input[type=file]");
+    input.onchange = event => { take(kind, [...event.target.files]); };
+    drop.ondragover = event => { event.preventDefault(); drop.classList.add("pd-over"); };
+    drop.ondragleave = () => drop.classList.remove("pd-over");
+    drop.ondrop = async event => {
+      event.preventDefault();
+      drop.classList.remove("pd-over");
+      const files = [...event.dataTransfer.files];
+      const settings = files.find(file => file.name === "config.yaml");
+      if (settings) await posedance.takeFile(settings);
+      else await take(kind, files);
+    };
+    drop.querySelectorAll("[data-do]").forEach(button => {
+      button.onclick = () => button.dataset.do === "camera" ? camera(kind, button.parentElement) : folder.click();
+    });
+    if (folder) folder.onchange = event => take(kind, [...event.target.files].filter(file => /\.(mp4|mov|webm|mkv|avi|m4v|gif)$/i.test(file.name)));
+  }
+  for (const handle of place.querySelectorAll(".pd-strip input")) {
+    handle.oninput = () => moveCut(false);
+    handle.onchange = () => moveCut(true);
+  }
+  try { uploads = await ask("api/uploads"); } catch { uploads = []; }
+  posedance.uploads = () => uploads;
+  draw();
+  document.dispatchEvent(new CustomEvent("pd-uploads"));
+});
+let before = "";
+document.addEventListener("pd-changed", () => {
+  drawCut();
+  const now = JSON.stringify(["start", "duration", "stride", "person", "align", "fit", "width", "height"].map(name => posedance.values[name]));
+  if (now !== before) { before = now; preview(); }
+});
+}
