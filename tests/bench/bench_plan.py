@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from posedance.pipeline.animate.graph import GRAPH
+from posedance.pipeline.animate.graph import steps_of
 from posedance.pipeline.batch.index import write_index
 from posedance.pipeline.batch.plan import Plan, find_items, plan_items, tasks_of
 from posedance.pipeline.batch.status import items_path, states_of, status
@@ -58,7 +58,7 @@ def finish(plan: Plan, root: Path) -> None:
     for item in plan.todo:
         job = Job(root / item.name)
         (job.work / "records").mkdir(parents=True)
-        for step in GRAPH:
+        for step in steps_of(item.config):
             entries = {}
             if step.is_result:
                 for file in step.files(job.folder, item.config):

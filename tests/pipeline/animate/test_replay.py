@@ -6,7 +6,7 @@ import pytest
 from helpers import add_dance, add_picture, made_at
 
 from posedance.pipeline.animate.animate import animate
-from posedance.pipeline.animate.graph import STEPS
+from posedance.pipeline.animate.graph import steps_of
 from posedance.pipeline.animate.replay import replay
 from posedance.pipeline.config import AnimateConfig, write_yaml
 from posedance.pipeline.job.job import open_job, write_text
@@ -25,7 +25,7 @@ def test_a_step_is_made_again_from_what_it_reads(tmp_path: Path) -> None:
         output=output,
     )
     animate(config)
-    for step in STEPS:
+    for step in (step.name for step in steps_of(config)):
         before = made_at(output)
         contents = {path.name: path.read_bytes() for path in replay(output, step)}
         assert {name for name, at in made_at(output).items() if before[name] != at} == {step}

@@ -13,7 +13,7 @@ import pytest
 from helpers import add_dance, add_picture
 
 from posedance.pipeline.animate.animate import animate, check_request
-from posedance.pipeline.animate.graph import GRAPH, step_keys
+from posedance.pipeline.animate.graph import step_keys, steps_of
 from posedance.pipeline.animate.pose import pose
 from posedance.pipeline.batch.batch import batch
 from posedance.pipeline.batch.manifest import Item, make_items
@@ -337,7 +337,7 @@ def published_by_hand(item: Item) -> None:
     with open_job(item.config.output) as job:
         write_text(job.folder / "config.yaml", write_yaml(item.config))
         write_text(job.folder / "environment.json", "{}")
-        for step in GRAPH:
+        for step in steps_of(item.config):
             files = step.files(job.folder, item.config)
             for file in files:
                 write_text(file, f"{step.name} of {item.name}")
