@@ -12,7 +12,7 @@ import json
 import logging
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import product
@@ -23,6 +23,7 @@ import yaml
 from pydantic import ValidationError
 
 from ...stages.errors import ConfigError, VideoError
+from ...stages.media.moving_pictures import is_animated
 from ...stages.media.numbered import PICTURE_ENDS, numbered_pictures
 from ..animate.dance import with_pose_size
 from ..animate.refuse import refuse_contradictions, refuse_idle
@@ -139,7 +140,7 @@ def crossed(driving: Path | None, reference: Path | None, painted: bool = False)
     videos, others = driving_videos(driving)
     if reference is None:
         return [{"driving": video} for video in videos], others
-    pictures, more = files_in(reference, PICTURE_ENDS, "picture")
+    pictures, more = files_in(reference, PICTURE_ENDS, "picture", is_picture)
     rows: list[Row] = [
         {"driving": video, "reference": picture} for video, picture in product(videos, pictures)
     ]
@@ -148,25 +149,37 @@ def crossed(driving: Path | None, reference: Path | None, painted: bool = False)
 
 def driving_videos(path: Path) -> tuple[list[Path], int]:
     """The videos of a folder, or the one that `path` is: a file, or a folder or pattern of pictures."""
-    if url_of(path) is None and not any(file.suffix.lower() in VIDEOS for file in _inside(path)):
+    if url_of(path) is None and not any(map(is_video, _inside(path))):
         with suppress(VideoError):
             if numbered_pictures(path) is not None:
                 return [path], 0
-    return files_in(path, VIDEOS, "video")
+    return files_in(path, VIDEOS, "video", is_video)
 
 
 def _inside(path: Path) -> list[Path]:
     return files_of_folder(path) if path.is_dir() else []
 
 
-def files_in(path: Path, suffixes: frozenset[str], what: str) -> tuple[list[Path], int]:
-    """The files of one kind in a folder by name, or the one file that `path` is; and how many others."""
+def is_video(file: Path) -> bool:
+    """Whether a file of a folder is a video, by its name or because it is an animated picture."""
+    return file.suffix.lower() in VIDEOS or is_animated(file)
+
+
+def is_picture(file: Path) -> bool:
+    """Whether a file of a folder is a picture, by its name."""
+    return file.suffix.lower() in PICTURE_ENDS
+
+
+def files_in(
+    path: Path, suffixes: frozenset[str], what: str, fits: Callable[[Path], bool]
+) -> tuple[list[Path], int]:
+    """The files of a folder that fit, or the one file that `path` is; and how many others."""
     if is_file(path):
         return [path], 0
     if not is_folder(path):
         raise ConfigError(f"there is no {what} or folder {path}")
     files = files_of_folder(path)
-    found = [file for file in files if file.suffix.lower() in suffixes]
+    found = [file for file in files if fits(file)]
     others = Counter(file.suffix for file in files if file not in found and file.suffix != ".npz")
     if others:
         named = ", ".join(f"{count} {suffix or 'without suffix'}" for suffix, count in others.items())

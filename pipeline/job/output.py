@@ -13,7 +13,10 @@ from ...stages.errors import ConfigError
 from .job import Job, matches, read_record
 from .storage import url_of
 
-VIDEOS = frozenset({".apng", ".avi", ".gif", ".m4v", ".mkv", ".mov", ".mp4", ".mpg", ".webm"})
+VIDEOS = frozenset(
+    {".3gp", ".apng", ".avi", ".flv", ".gif", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4"}
+    | {".mpeg", ".mpg", ".mts", ".ogv", ".ts", ".vob", ".webm", ".wmv"}
+)
 """Names of videos end in these."""
 PLAYED, LOSSLESS = ".mp4", ".mkv"
 """Those of the videos that are written."""

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from posedance.pipeline.batch.manifest import (
     NAME_BYTES,
@@ -191,3 +192,14 @@ def test_a_folder_or_pattern_of_pictures_is_one_driving_video(tmp_path):
     for driving in ("empty", "frames/%d.jpg"):
         with pytest.raises(ConfigError, match=rf"x, row 1: there is no file {tmp_path / driving}"):
             make_items([{"driving": driving}], base, "x", tmp_path)
+
+
+def test_videos_of_a_folder_are_known_by_their_names_and_animations_by_their_frames(tmp_path: Path) -> None:
+    for name in ("camera.MTS", "disc.vob", "old.wmv", "notes.txt"):
+        (tmp_path / name).touch()
+    frames = [Image.new("RGB", (16, 16), (40 * number, 0, 0)) for number in range(3)]
+    frames[0].save(tmp_path / "dance.webp", save_all=True, append_images=frames[1:], duration=80)
+    frames[0].save(tmp_path / "still.webp")
+    found, others = driving_videos(tmp_path)
+    assert [path.name for path in found] == ["camera.MTS", "dance.webp", "disc.vob", "old.wmv"]
+    assert others == 2, "the text and the still picture"
