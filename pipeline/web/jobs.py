@@ -195,12 +195,20 @@ def last_lines(path: Path) -> list[str]:
 
 
 def share_of(folder: Path) -> dict[str, Any]:
-    """How far the stage is that runs."""
+    """How far the stage is that runs; of a batch, how many videos are made."""
     progress = read_json(folder / PROGRESS)
-    if not isinstance(progress, dict) or not progress.get("stages"):
-        return {"stage": "starting", "done": 0, "total": None, "seconds": 0}
-    stage = progress["stages"][-1]
-    return {key: stage[key] for key in ("stage", "done", "total", "seconds")}
+    if stages := stages_of(progress):
+        return {key: stages[-1][key] for key in ("stage", "done", "total", "seconds")}
+    if isinstance(progress, dict) and "videos" in progress:
+        made, left = progress["videos"]
+        return {"stage": "videos", "done": made, "total": made + left, "seconds": 0}
+    return {"stage": "starting", "done": 0, "total": None, "seconds": 0}
+
+
+def stages_of(progress: Any) -> list[dict[str, Any]]:
+    """The stages of a video's run; none of what batches and curations keep in a file of that name."""
+    stages = progress.get("stages") if isinstance(progress, dict) else None
+    return stages if isinstance(stages, list) else []
 
 
 def detail(folders: Folders, name: str, card: Card) -> dict[str, Any]:
@@ -258,7 +266,7 @@ def quality_line(notes: list[dict[str, str]]) -> str:
 
 def stages_told(progress: Any) -> Iterator[dict[str, Any]]:
     """The stages of the last run, with their time."""
-    for stage in progress["stages"] if isinstance(progress, dict) else ():
+    for stage in stages_of(progress):
         yield {**stage, "time": str(timedelta(seconds=round(stage["seconds"])))}
 
 

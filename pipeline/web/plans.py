@@ -13,7 +13,7 @@ from ..batch.status import read_json
 from ..config import AnimateConfig, write_yaml
 from ..progress import PROGRESS
 from .config import Folders
-from .jobs import ERROR, options_told
+from .jobs import ERROR, options_told, stages_of
 
 PLAN_S = 300
 """Seconds that a plan may take: it opens the model."""
@@ -61,10 +61,8 @@ def time_told(folders: Folders, config: AnimateConfig, lines: list[str]) -> str:
 
 def seconds_of(progress: Any, todo: dict[str, int]) -> float | None:
     """The seconds of so many frames and windows, at the pace of a run that denoised."""
-    if not isinstance(progress, dict):
-        return None
     seconds, denoised = 0.0, False
-    for stage in progress["stages"]:
+    for stage in stages_of(progress):
         if stage["done"] and stage["unit"] in todo:
             seconds += stage["seconds"] / stage["done"] * todo[stage["unit"]]
             denoised |= stage["stage"] == "denoise"

@@ -9,8 +9,11 @@ function checks() {
   const place = document.getElementById("batch-videos");
   if (!place || !posedance.uploads) return;
   for (const [id, kind] of [["batch-videos", "video"], ["batch-pictures", "picture"]]) {
-    const here = posedance.uploads().filter(each => each.kind === kind);
-    document.getElementById(id).replaceChildren(...(here.length ? here.map(each => element("label", {className: "pd-check"},
+    const here = posedance.uploads().filter(each => each.kind === kind), list = document.getElementById(id);
+    const names = here.map(each => each.identity).join() || "none";
+    if (list.dataset.names === names) continue;  // what is ticked stays
+    list.dataset.names = names;
+    list.replaceChildren(...(here.length ? here.map(each => element("label", {className: "pd-check"},
       element("input", {type: "checkbox", value: each.identity}),
       element("img", {src: `api/upload-thumb/${each.identity}`, alt: "", loading: "lazy"}), each.title))
       : [element("p", {className: "pd-facts"}, "drop files in at the tab Animate first")]));

@@ -199,13 +199,20 @@ def test_jobs_are_listed_with_their_state(folders: Folders) -> None:
     done(folders.jobs / "finished")
     (folders.jobs / "begun" / ".work").mkdir(parents=True)
     (folders.jobs / "failed" / ".work").mkdir(parents=True)
+    (folders.jobs / "batch" / ".work").mkdir(parents=True)
+    (folders.jobs / "batch" / ".work" / "items.json").write_text("{}")
+    told = {"began": 0, "ended": None, "videos": [1, 2], "stages": {"pose": {"done": 1}}}
+    (folders.jobs / "batch" / ".work" / "progress.json").write_text(json.dumps(told))
     (folders.jobs / "a folder of somebody").mkdir()
     log = folders.logs / "failed.log"
     log.write_text("line\nerror: no person found\n")
     os.utime(log, (time.time() + 5,) * 2)
-    found = {card.name: card for card in cards(folders, ["queued"], [])}
+    found = {card.name: card for card in cards(folders, ["queued"], ["batch"])}
     states = {name: card.state for name, card in found.items()}
-    assert states == {"finished": "done", "begun": "stopped", "failed": "failed", "queued": "waiting"}
+    assert states == {"finished": "done", "begun": "stopped", "failed": "failed", "queued": "waiting"} | {
+        "batch": "running"
+    }
+    assert found["batch"].shares == {"stage": "videos", "done": 1, "total": 3, "seconds": 0}
     assert found["failed"].error == "no person found"
     record = folders.jobs / "finished" / ".work" / "records" / "latents.json"
     os.utime(record, (time.time() + 5,) * 2)
