@@ -39,5 +39,5 @@ def upscale(video: Video, tools: Tools) -> Facts:
         driving_audio(config),
         {**config.encode.model_dump(exclude={"audio"}), "comment": record_of(config)},
     )
-    kept.parent.rmdir()
+    shutil.rmtree(kept.parent, ignore_errors=True)
     return {}

@@ -5,7 +5,8 @@ then blended with its neighbours, and written: memory does not grow with the len
 """
 
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -66,22 +67,22 @@ def enlarge_video(
     clip = Clip()
     info = probe(video, clip)
     size = info.width * how.factor, info.height * how.factor
-    paint = paint if how.options.method == "controlnext" else resize
-    made = painted(video, how, kept, paint)
-    plain = resize(how, read_frames(video, clip))
-    frames = steadied(zip(plain, made, strict=True), how.options.neighbours)
-    with (
-        stage("upscale", count_frames(info, clip)) as advance,
-        VideoWriter(result, *size, output_rate(info, clip), audio, **encode) as writer,
-    ):
+    with ExitStack() as stack:
+        frames = resize(how, read_frames(video, clip))
+        if how.options.method == "controlnext":
+            made = stack.enter_context(closing(painted(video, how, kept, paint)))
+            frames = steadied(zip(frames, made, strict=True), how.options.neighbours)
+        advance = stack.enter_context(stage("upscale", count_frames(info, clip)))
+        writer = VideoWriter(result, *size, output_rate(info, clip), audio, **encode)
+        stack.enter_context(writer)
         for frame in frames:
             writer.write(frame)
             advance(1)
             end_here()
-    shutil.rmtree(kept)
+    shutil.rmtree(kept, ignore_errors=True)
 
 
-def painted(video: Path, how: Enlarging, kept: Path, paint: Paint) -> Iterator[np.ndarray]:
+def painted(video: Path, how: Enlarging, kept: Path, paint: Paint) -> Generator[np.ndarray, None, None]:
     """Each frame of a video, painted: those that wait in `kept` as they are, the others are put there."""
     kept.mkdir(parents=True, exist_ok=True)
     done = 0
