@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from ...stages import quality
-from ...stages.atomic import partial_folder
+from ...stages.atomic import atomic_path, partial_folder
 from ...stages.errors import ConfigError
 from ...stages.media.picture import write_png
 from ...stages.models import GENERATORS, load_generator
@@ -76,9 +76,7 @@ def teach(config: TeachConfig, base: Path | None = None) -> Path:
         refuse_another(config, job)
         recipe = recipe_of(shipped, shards_of(config, job, shipped), config.seed)
         figures = Figures(job, recipe.data)
-        measured = time.monotonic()
-        figures.measure("before", shipped)
-        reserve = time.monotonic() - measured
+        reserve = figures.measure("before", shipped)
         decoder = teach_decoder(recipe, job, shipped, DECODER_SHARE * (left() - reserve))
         taught = teach_network(recipe, job, decoder, left() - reserve)
         figures.measure("after", taught)
@@ -197,19 +195,19 @@ class Figures:
     def __init__(self, job: Path, data: DataConfig) -> None:
         self._job, self._clips = job, held_out_clips(data, HELD_OUT)
 
-    def measure(self, when: str, model: Path) -> None:
-        """Let a model dance the held-out clips; once."""
+    def measure(self, when: str, model: Path) -> float:
+        """Let a model dance the held-out clips, once; returns how many seconds that took."""
         path = self._job / f"{when}.npz"
-        if path.exists():
-            return
-        generator = load_generator(str(model))
-        outputs = []
-        for clip in self._clips:
-            latents = generator.denoise(clip.frames[0], clip.control, generator.settings())
-            outputs.append(np.stack(list(generator.decode(latents, generator.settings()))))
-        with path.with_suffix(".tmp").open("wb") as file:
-            np.savez_compressed(file, frames=np.stack(outputs))
-        path.with_suffix(".tmp").rename(path)
+        if not path.exists():
+            began, generator, outputs = time.monotonic(), load_generator(str(model)), []
+            for clip in self._clips:
+                latents = generator.denoise(clip.frames[0], clip.control, generator.settings())
+                outputs.append(np.stack(list(generator.decode(latents, generator.settings()))))
+            seconds = time.monotonic() - began
+            with atomic_path(path) as temporary, temporary.open("wb") as file:
+                np.savez_compressed(file, frames=np.stack(outputs), seconds=seconds)
+        with np.load(path, allow_pickle=False) as kept:
+            return float(kept["seconds"])
 
     def tell(self) -> dict[str, Any]:
         """Say the figures, and write them and the sheet."""
