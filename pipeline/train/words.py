@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, cast
 
 import numpy as np
 import torch
@@ -90,7 +90,7 @@ class WordsTask:
         self.config = config
         torch.manual_seed(config.loop.seed)
         self.tokenizer = word_tokenizer()
-        begin, end = self.tokenizer.convert_tokens_to_ids([BEGIN, END])
+        begin, end = cast(list[int], self.tokenizer.convert_tokens_to_ids([BEGIN, END]))
         self.encoder = CLIPTextModel(
             CLIPTextConfig(
                 vocab_size=len(self.tokenizer),

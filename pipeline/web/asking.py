@@ -26,7 +26,7 @@ from ..config import AnimateConfig, explain, merge, read_yaml
 from ..job.job import Job, open_job
 from .config import Folders, WebConfig
 from .jobs import folder_of
-from .uploads import find, gallery, plain_title
+from .uploads import Kind, find, gallery, plain_title
 
 OPTIONS = (
     "model", "preset", "seed", "width", "height", "steps", "guidance_scale", "start", "duration", "stride",
@@ -82,7 +82,11 @@ def asked_config(
     if asked.get("like"):
         base = {**read_yaml(folder_of(folders, str(asked["like"])) / "config.yaml")}
     files: dict[str, Any] = {}
-    for key, option, kind in (("driving", "driving", "video"), ("character", "reference", "picture")):
+    wanted: tuple[tuple[str, str, uploads.Kind], ...] = (
+        ("driving", "driving", "video"),
+        ("character", "reference", "picture"),
+    )
+    for key, option, kind in wanted:
         if asked.get(key):
             files[option] = find(folders, str(asked[key]), kind)[1]
     if files.get("driving") is not None:
