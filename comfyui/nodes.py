@@ -16,12 +16,12 @@ from posedance.stages import (
     AudioSource,
     Clip,
     Generator,
+    PaperFigure,
     Placement,
     VideoWriter,
     clip_start,
     count_frames,
     draw_control_frames,
-    draw_overlay,
     estimate_picture,
     estimate_poses,
     letterbox,
@@ -305,7 +305,7 @@ def opened(model: str, device: str) -> Generator:
 
 
 class PoseDanceAnimatic:
-    """The dance before any model: the fitted pose drawn over the character."""
+    """The dance before any model: the character as a figure of paper, bent along the dancer's bones."""
 
     TITLE = "Animatic"
     CATEGORY = CATEGORY
@@ -315,11 +315,18 @@ class PoseDanceAnimatic:
 
     @classmethod
     def INPUT_TYPES(cls) -> Types:  # noqa: N802
-        return {"required": {"reference": ("IMAGE",), "pose": ("POSE_KEYPOINT",)}}
+        return {
+            "required": {
+                "reference": ("IMAGE",),
+                "reference_pose": ("POSE_KEYPOINT",),
+                "pose": ("POSE_KEYPOINT",),
+            }
+        }
 
-    def draw(self, reference: torch.Tensor, pose: list[Any]) -> tuple[Any, ...]:
-        picture, poses = frames_of(reference)[0], poses_of_layout(pose)
-        drawn = (draw_overlay(picture, *one) for one in zip(poses.keypoints, poses.scores, strict=True))
+    def draw(self, reference: torch.Tensor, reference_pose: list[Any], pose: list[Any]) -> tuple[Any, ...]:
+        figure = PaperFigure(frames_of(reference)[0], poses_of_layout(reference_pose)[:1])
+        poses = poses_of_layout(pose)
+        drawn = (figure.draw(*one) for one in zip(poses.keypoints, poses.scores, strict=True))
         return (image_of(Progress(len(poses)).over(drawn)),)
 
 

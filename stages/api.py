@@ -26,6 +26,7 @@ from .media.sound import Sound, read_sound, write_sound
 from .media.video import Clip, DecodeReport, clip_start, count_frames, output_rate, probe, read_frames
 from .models import load_decoder, load_generator
 from .pose.align import Alignment, align, fit_alignment, placed_alignment
+from .pose.animatic import PaperFigure
 from .pose.base import Detections, PoseEstimator
 from .pose.crop import place_around_pose
 from .pose.estimators import make_estimator
@@ -47,6 +48,7 @@ __all__ = [
     "DeviceMemoryError",
     "Generator",
     "OutputError",
+    "PaperFigure",
     "PictureError",
     "Placement",
     "PoseError",
