@@ -82,7 +82,7 @@ def asked_config(
     if asked.get("like"):
         base = {**read_yaml(folder_of(folders, str(asked["like"])) / "config.yaml")}
     files: dict[str, Any] = {}
-    wanted: tuple[tuple[str, str, uploads.Kind], ...] = (
+    wanted: tuple[tuple[str, str, Kind], ...] = (
         ("driving", "driving", "video"),
         ("character", "reference", "picture"),
     )
