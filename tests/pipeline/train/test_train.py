@@ -297,7 +297,12 @@ def test_of_what_workers_raise_the_error_of_ours_is_told():
 
 
 def test_the_shipped_configs_are_valid():
-    models = {"demo_vae": VaeConfig, "demo_decoder": VaeConfig, "demo_encoder": EncoderConfig}
+    models = {
+        "demo_vae": VaeConfig,
+        "demo_decoder": VaeConfig,
+        "demo_fine_vae": VaeConfig,
+        "demo_encoder": EncoderConfig,
+    }
     files = sorted((Path(__file__).resolve().parents[3] / "configs" / "train").glob("*.yaml"))
     assert len(files) >= 4
     for file in files:
