@@ -75,6 +75,8 @@ def asked_config(
     Raises ConfigError, of a wrong option as the command line tells it.
     """
     options = asked.get("options") or {}
+    if not isinstance(options, Mapping):
+        raise ConfigError("options are not a mapping of names to values")
     unknown = [key for key in options if key not in OPTIONS]
     if unknown:
         raise ConfigError(f"unknown option {unknown[0]!r}: this page sets {', '.join(OPTIONS)}")

@@ -37,6 +37,8 @@ SMALL_BODY = 1 << 20
 HERE = re.compile(r"(?:localhost|127\.0\.0\.1|\[::1\])(?::\d+)?", re.IGNORECASE)
 """Names by which a browser on this machine asks: a stranger's page that was pointed here has another."""
 COOKIE = "posedance"
+TICKET = "ticket"
+"""By this name the token stands in the address: what is called a token there, the log hides."""
 WRONG_S = 1.0
 """Seconds that a wrong password waits for its answer."""
 POLICY = (
@@ -123,7 +125,7 @@ class Guard:
         if self._door.secret is None:
             await answer(send, 403, "this page answers to 127.0.0.1 and localhost alone")
             return
-        given = parse_qs(scope["query_string"].decode("latin-1")).get("token", [""])[0]
+        given = parse_qs(scope["query_string"].decode("latin-1")).get(TICKET, [""])[0]
         if scope["path"] == "/" and given and self._door.knows(given):
             await self._open(send)
         elif scope["path"] == "/":

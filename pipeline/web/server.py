@@ -15,7 +15,7 @@ from ..job.job import hold, make_writable
 from ..job.output import refuse_video
 from ..job.storage import url_of
 from .config import Folders, WebConfig
-from .guard import App, Door, Guard
+from .guard import TICKET, App, Door, Guard
 from .routes import MIB, add_routes
 from .site import Site
 
@@ -90,7 +90,7 @@ def print_address(address: str, token: str | None) -> None:
     if token is None:
         logger.info(f"the page is at {address} (Ctrl-C ends it; jobs that run go on)")
     else:
-        logger.info(f"the page is at {address}?token={token}")
+        logger.info(f"the page is at {address}?{TICKET}={token}")
         logger.info("whoever has this address may use it: it is told this once; --password sets your own")
 
 

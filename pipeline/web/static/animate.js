@@ -3,7 +3,7 @@
 {
 const {element, ask, complain, calm} = posedance;
 const SETTLED_MS = 600, POLL_MS = 500;
-let uploads = [], round = 0, timer = null;
+let uploads = [], round = 0, timer = null, told = null;
 const chosen = kind => uploads.find(each => each.identity === posedance.draft[kind === "video" ? "driving" : "character"]);
 
 async function upload(kind, file) {
@@ -131,6 +131,10 @@ async function wait(what, mine) {
     await new Promise(done => setTimeout(done, POLL_MS));
   }
 }
+function forget() {  // what a preview complained of, and nothing that plan or run say
+  document.querySelectorAll(".pd-error[data-field]").forEach(each => { if (told && each.textContent === told) each.textContent = ""; });
+  told = null;
+}
 async function show() {
   if (!posedance.draft.driving || !posedance.draft.character || posedance.values.character_prompt) return;
   const mine = ++round, facts = document.getElementById("fit-facts"), box = document.querySelector(".pd-fit");
@@ -141,7 +145,7 @@ async function show() {
   try {
     const first = await wait("fit", mine);
     if (mine !== round) return;
-    calm();
+    forget();
     video.hidden = true;
     image.hidden = false;
     image.src = `api/preview-file/${first.files[0]}`;
@@ -156,6 +160,7 @@ async function show() {
   } catch (problem) {
     if (mine !== round) return;
     facts.textContent = "";
+    told = problem.error;
     complain(problem);
   } finally { if (mine === round) box.removeAttribute("aria-busy"); }
 }

@@ -100,6 +100,7 @@ def tab(browser: Any, page: Page) -> Iterator[Any]:
     opened.on("request", lambda asked: None if asked.url.startswith(own) else strange.append(asked.url))
     opened.on("pageerror", lambda error: strange.append(str(error)))
     opened.goto(page.address)
+    opened.wait_for_function("window.posedance?.uploads")  # its scripts have taken hold
     yield opened
     context.close()
     assert not strange, strange

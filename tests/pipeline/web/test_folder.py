@@ -143,6 +143,7 @@ def test_a_request_names_options_and_no_paths(folders: Folders, tmp_path: Path) 
         ({"output": "/tmp/x"}, "unknown option"),
         ({"model": "/etc"}, "model = /etc"),
         ({"seed": -1}, "seed = -1"),
+        (["seed"], "options are not a mapping"),
         ({"person": "x"}, "person = x"),
     ):
         with pytest.raises(ConfigError, match=line):

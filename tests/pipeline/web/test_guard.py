@@ -5,7 +5,9 @@ from typing import Any
 
 import pytest
 
+from posedance.pipeline.job.masking import masked
 from posedance.pipeline.web.guard import Door, Guard, known_path
+from posedance.pipeline.web.server import is_here, print_address
 
 OUTSIDE = [
     "/../secret.txt", "/files/../../secret.txt", "/files/%2e%2e/secret.txt", "/files/..%2fsecret.txt",
@@ -140,10 +142,10 @@ def test_a_wrong_password_does_not_open(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_a_token_in_the_address_opens_and_is_gone_from_it() -> None:
-    status, headers, _ = ask(Door("abc"), "/", query="token=abc")
+    status, headers, _ = ask(Door("abc"), "/", query="ticket=abc")
     assert (status, headers["location"]) == (303, "./") and "set-cookie" in headers
-    assert ask(Door("abc"), "/", query="token=abd")[1]["location"] == "login"
-    assert ask(Door("abc"), "/api/jobs", query="token=abc")[0] == 401
+    assert ask(Door("abc"), "/", query="ticket=abd")[1]["location"] == "login"
+    assert ask(Door("abc"), "/api/jobs", query="ticket=abc")[0] == 401
 
 
 def test_more_than_is_taken_is_refused_whatever_was_promised() -> None:
@@ -159,3 +161,14 @@ def test_browsers_are_told_to_load_nothing_from_elsewhere() -> None:
     policy = ask(Door(None))[1]["content-security-policy"]
     assert "default-src 'self'" in policy and "frame-ancestors 'none'" in policy
     assert "http" not in policy
+
+
+def test_the_token_is_told_as_it_is(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("INFO"):
+        print_address("http://0.0.0.0:7860/", "abc")
+    assert masked(caplog.messages[0]) == "the page is at http://0.0.0.0:7860/?ticket=abc"
+
+
+def test_only_loopback_counts_as_this_machine() -> None:
+    assert all(map(is_here, ("127.0.0.1", "127.0.0.2", "::1", "localhost")))
+    assert not any(map(is_here, ("0.0.0.0", "::", "10.0.0.1", "studio", "")))
