@@ -14,11 +14,13 @@ import yaml
 from pydantic import ValidationError
 from safetensors.torch import load_file
 
+from posedance.pipeline.config_base import Config
 from posedance.pipeline.train.checkpoints import checkpoints
 from posedance.pipeline.train.config import TrainConfig
 from posedance.pipeline.train.data import DataConfig, clip_order, make_shards, name_data
 from posedance.pipeline.train.encoder import EncoderConfig
 from posedance.pipeline.train.identity import identity_of
+from posedance.pipeline.train.image.config import ImageTrainConfig
 from posedance.pipeline.train.loop import run_loop
 from posedance.pipeline.train.loop_config import LoopConfig
 from posedance.pipeline.train.optimizer import ema_decay_at, learning_rate_at
@@ -26,6 +28,7 @@ from posedance.pipeline.train.ray import most_telling, stop_mark, train_on_ray
 from posedance.pipeline.train.task import VideoTask
 from posedance.pipeline.train.train import train
 from posedance.pipeline.train.vae import VaeConfig
+from posedance.pipeline.train.words import WordsConfig
 from posedance.stages.errors import ConfigError, TrainingDivergedError
 from posedance.stages.media.video import probe
 from posedance.stages.mimicmotion.pose_net import PoseNet
@@ -297,12 +300,9 @@ def test_of_what_workers_raise_the_error_of_ours_is_told():
 
 
 def test_the_shipped_configs_are_valid():
-    models = {
-        "demo_vae": VaeConfig,
-        "demo_decoder": VaeConfig,
-        "demo_fine_vae": VaeConfig,
-        "demo_encoder": EncoderConfig,
-    }
+    vaes = ("demo_vae", "demo_decoder", "demo_fine_vae")
+    models: dict[str, type[Config]] = dict.fromkeys(vaes, VaeConfig) | {"demo_encoder": EncoderConfig}
+    models |= {"painter": ImageTrainConfig, "upscaler": ImageTrainConfig, "painter_words": WordsConfig}
     files = sorted((Path(__file__).resolve().parents[3] / "configs" / "train").glob("*.yaml"))
     assert len(files) >= 4
     for file in files:
