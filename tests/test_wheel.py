@@ -64,7 +64,7 @@ def run(command: list[object], folder: Path) -> str:
 def test_it_holds_every_module_config_and_file_of_the_shipped_models(wheel: Path) -> None:
     files = [path for layer in LAYERS for path in (ROOT / layer).rglob("*.py")]
     files += (ROOT / "configs").rglob("*.yaml")
-    for model in ("demo", "upscaler"):
+    for model in ("demo", "painter", "upscaler"):
         files += (ROOT / "stages" / model).rglob("*")
     wanted = {f"posedance/{path.relative_to(ROOT)}" for path in files if path.is_file()}
     held = set(zipfile.ZipFile(wheel).namelist())

@@ -28,7 +28,10 @@ class PictureModel:
 SHIPPED = Path(__file__).parents[1]
 """Folder with the models that are part of the package."""
 PAINTERS: dict[Task, PictureModel] = {
-    "character": PictureModel("tiny-sd15", trained=False),
+    "character": PictureModel(
+        str(SHIPPED / "painter"),
+        {"steps": 10, "guidance_scale": 2.0, "width": 80, "height": 128, "canvas": 432},
+    ),
     "upscale": PictureModel(
         str(SHIPPED / "upscaler"), {"steps": 10, "strength": 0.1, "tile": 128, "overlap": 32}
     ),

@@ -97,7 +97,10 @@ class PictureTask:
         noise = torch.randn(latents.shape, generator=generator).to(self.device)
         timesteps = self.draw_timesteps(len(batch), generator).to(self.device)
         condition = to_unit(np.stack([sample.condition for sample in batch])).to(self.device)
-        losses = self.losses(latents, noise, timesteps, condition, self.words(prompts))
+        counted = None
+        if self.config.figure != 1:
+            counted = figure_weights(condition, (latents.shape[-2], latents.shape[-1]), self.config.figure)
+        losses = self.losses(latents, noise, timesteps, condition, self.words(prompts), counted)
         return losses.mean(), by_timestep(losses.detach(), timesteps)
 
     def latents(self, batch: list[PictureSample], generator: torch.Generator) -> Tensor:
@@ -152,8 +155,11 @@ class PictureTask:
         timesteps: Tensor,
         condition: Tensor | None,
         words: Mapping[str, Tensor],
+        counted: Tensor | None = None,
     ) -> Tensor:
         """Mean squared error of each of N samples [N]; without a condition the network works uncontrolled.
+
+        `counted` [N, 1, h, w] says how much each place counts, all alike without.
 
         The target is noise or velocity, as the base's scheduler says, and noise - latents for SD3. The
         features stay with the injection: checkpointed blocks ask for them again in the backward pass.
@@ -163,10 +169,8 @@ class PictureTask:
         self.injection.features, self.injection.scale = features, 1.0
         predicted = self.predict(noisy, timesteps, words, condition_size(latents, self.pipeline))
         squared = F.mse_loss(predicted.float(), target.float(), reduction="none")
-        if self.config.figure != 1 and condition is not None:
-            squared = squared * figure_weights(
-                condition, (squared.shape[-2], squared.shape[-1]), self.config.figure
-            )
+        if counted is not None:
+            squared = squared * counted
         return squared.mean((1, 2, 3))
 
     def noised(self, latents: Tensor, noise: Tensor, timesteps: Tensor) -> tuple[Tensor, Tensor]:

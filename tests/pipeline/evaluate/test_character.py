@@ -1,5 +1,7 @@
 """What is measured of a painter: true drawings are right, those of others are not, and a sheet shows them."""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -42,3 +44,12 @@ def test_the_command_measures_a_folder(tmp_path):
     sizes = ["--width", "64", "--height", "96"]
     assert main(["evaluate", "character", *args, *sizes, "--json", str(figures), "--sheet", str(drawn)]) == 0
     assert '"nobody_found"' in figures.read_text() and drawn.is_file()
+
+
+def test_the_shipped_painter_paints_what_it_is_asked_for(tmp_path):
+    """Two held-out dancers in held-out poses: both poses are found again, and most colours are right."""
+    figures = tmp_path / "figures.json"
+    assert main(["evaluate", "character", "--pictures", "2", "--seed", "5", "--json", str(figures)]) == 0
+    found = json.loads(figures.read_text())
+    assert found["pose_right"] == 1 and found["pose_error_percent"] < 4
+    assert found["colours_right"] >= 0.7 > found["colours_right_of_other_prompts"]

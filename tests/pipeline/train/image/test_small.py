@@ -105,6 +105,9 @@ def test_the_painter_stands_as_asked_before_it_learns(tmp_path, words):
             float(task.losses(latents, noise, timesteps, given, text).mean()) for given in (condition, None)
         )
     assert known < 0.9 * unknown
+    weighted = PictureTask(small(tmp_path, "small-sd15", {"condition": "pose"}, words=words, figure=4.0))
+    losses = [float(each.loss(0, 0, batch)[0].detach()) for each in (task, weighted)]
+    assert losses[1] > 1.2 * losses[0], "places near the figure count more"
 
 
 def test_the_painter_needs_words(tmp_path):
