@@ -12,6 +12,8 @@ from .people import MIN_SCORE
 
 HALF = 0.5
 """Share of its points that must be seen for a hand or a face to be seen."""
+APART = 0.5
+"""Way between the middles of both hands, in the larger one's size, from which they are two."""
 NOISE = 0.004
 """Way of a joint from one frame to the next that an estimator makes up, in heights of the person."""
 
@@ -28,10 +30,21 @@ def inside_picture(dense: DensePoses) -> np.ndarray:
     return ((points >= (box.x0, box.y0)) & (points < (box.x1, box.y1))).all(-1)
 
 
-def share_of_part(dense: DensePoses, part: slice) -> float:
-    """The share of the frames in which at least half of a part's points are seen inside the picture."""
+def part_frames(dense: DensePoses, part: slice) -> np.ndarray:
+    """Which frames show at least half of a part's points inside the picture, bool [T]."""
     seen = (dense.poses.scores[:, part] > VISIBLE) & inside_picture(dense)[:, part]
-    return float((seen.mean(1) >= HALF).mean())
+    return seen.mean(1) >= HALF
+
+
+def share_of_hand(dense: DensePoses, hand: slice) -> float:
+    """The share of the frames that show a hand. Two hands in one place do not count: an estimator that sees
+    one of them only takes it for both.
+    """
+    hands = [dense.poses.keypoints[:, part] for part in (LEFT_HAND, RIGHT_HAND)]
+    size = np.max([np.ptp(points, axis=1).max(-1) for points in hands], axis=0)
+    way = np.linalg.norm(hands[0].mean(1) - hands[1].mean(1), axis=-1)
+    both = part_frames(dense, LEFT_HAND) & part_frames(dense, RIGHT_HAND)
+    return float((part_frames(dense, hand) & ~(both & (way < APART * size))).mean())
 
 
 def body(dense: DensePoses) -> float:
@@ -41,17 +54,17 @@ def body(dense: DensePoses) -> float:
 
 def left_hand(dense: DensePoses) -> float:
     """The share of the frames that show the dancer's left hand: 0 to 1."""
-    return share_of_part(dense, LEFT_HAND)
+    return share_of_hand(dense, LEFT_HAND)
 
 
 def right_hand(dense: DensePoses) -> float:
     """The share of the frames that show the dancer's right hand: 0 to 1."""
-    return share_of_part(dense, RIGHT_HAND)
+    return share_of_hand(dense, RIGHT_HAND)
 
 
 def face(dense: DensePoses) -> float:
     """The share of the frames that show the face: 0 to 1."""
-    return share_of_part(dense, FACE)
+    return float(part_frames(dense, FACE).mean())
 
 
 def confidence(dense: DensePoses) -> float:

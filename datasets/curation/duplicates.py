@@ -3,7 +3,8 @@
 A moment of a dance is three poses, REACH seconds apart. All clips' moments go into one index of nearest
 neighbours; each clip then asks it for its own moments, as they are and mirrored, at several speeds. Clips
 of which several answer are compared in full, along all lines of time: the same dance by the same dancer in
-the same place is a copy. Equal parts of picture hashes are asked for too: they need no pose.
+the same place is a copy. Equal parts of picture hashes are asked for too, and the clips whose dancers look
+most alike: they need no pose, and no motion.
 """
 
 from collections import defaultdict
@@ -30,17 +31,23 @@ LEAST_MOTION = 0.08
 """Mean spread of a joint within a moment, in lengths of the trunk: a pose held tells nothing."""
 VOTES = 3
 """Moments of a clip that answer to another from which the two are compared."""
-SAME_DANCE = 0.85
+SAME_DANCE = 0.8
 """Agreement of the joints' ways from which two dances are one."""
 NEAR_POSES = 0.06
 """Mean distance of coordinates, in lengths of the trunk, up to which they may be."""
-SAME_LOOKS = 0.8
+SAME_LOOKS = 0.87
 """Correlation of the dancer's looks from which it is the same dancer in the same place."""
 PERHAPS = 0.5
 """The same of the means of their looks, from which two clips are compared at all."""
 LINE_SPEEDS = np.geomspace(0.45, 2.2, 41)
 CHECKS = 32
 """Leaves of the index's trees that are visited for one moment."""
+ALIKE = 8
+"""Clips with the most similar looks that each is compared with, as it is and mirrored."""
+NEAR_LOOKS = 0.9
+"""Correlation of the means of their looks from which they are."""
+IN_STEP = 0.6
+"""Agreement without any change of speed from which those are compared in full."""
 OVERLAP = 0.6
 """Share of the shorter clip that must be in the other."""
 COMMON = 64
@@ -55,12 +62,15 @@ class Duplicate:
     original: int
 
 
-def duplicates(prints: Sequence[Fingerprint]) -> list[Duplicate]:
+def duplicates(prints: Sequence[Fingerprint], fine: Sequence[bool] | None = None) -> list[Duplicate]:
     """Each copy with the original that is kept: of clips that show the same, that with the most pixels.
 
-    Of equal ones the first is kept. The answer depends on the order of `prints` alone.
+    Of equal ones the first is kept. Only clips that are `fine` are kept (None: all are): of others that show
+    the same it is told that they are copies, but where none of them is fine nothing is told. The answer
+    depends on the order of `prints` alone.
     """
     parents = list(range(len(prints)))
+    good = [True] * len(prints) if fine is None else fine
 
     def root(place: int) -> int:
         while parents[place] != place:
@@ -70,9 +80,10 @@ def duplicates(prints: Sequence[Fingerprint]) -> list[Duplicate]:
     for one, other, mirror in sorted(guesses(prints)):
         first, second = root(one), root(other)
         if first != second and is_copy(prints[one], prints[other], mirror):
-            keep = min(first, second, key=lambda place: (-prints[place].pixels, place))
+            keep = min(first, second, key=lambda place: (not good[place], -prints[place].pixels, place))
             parents[first + second - keep] = keep
-    return [Duplicate(place, root(place)) for place in range(len(prints)) if root(place) != place]
+    roots = [root(place) for place in range(len(prints))]
+    return [Duplicate(place, kept) for place, kept in enumerate(roots) if kept != place and good[kept]]
 
 
 Pair = tuple[int, int, bool]
@@ -84,7 +95,8 @@ def guesses(prints: Sequence[Fingerprint]) -> list[Pair]:
     votes: dict[Pair, set[float]] = defaultdict(set)
     for pair, when in [*dance_answers(prints), *hash_answers(prints)]:
         votes[pair].add(when)
-    return [pair for pair, moments_of_second in votes.items() if len(moments_of_second) >= VOTES]
+    answered = {pair for pair, moments_of_second in votes.items() if len(moments_of_second) >= VOTES}
+    return list(answered | look_answers(prints))
 
 
 def moments(poses: np.ndarray, speed: float) -> tuple[np.ndarray, np.ndarray]:
@@ -160,6 +172,49 @@ def hash_answers(prints: Sequence[Fingerprint]) -> Iterator[Answer]:
             for first, _ in shelf[:n]:
                 if first != second:
                     yield (first, second, False), late
+
+
+def look_answers(prints: Sequence[Fingerprint]) -> set[Pair]:
+    """Pairs of clips whose dancers look alike in the mean, and move about alike."""
+    means = [mean_look(each.looks)[0] for each in prints]
+    if len(means) < 2:
+        return set()
+    table = np.stack([look_vector(look) for look in means])
+    cv2.setRNGSeed(0)
+    index = cv2.flann.Index(table, {"algorithm": 1, "trees": 4})
+    found: set[Pair] = set()
+    for mirror in (False, True):
+        asked = np.stack([look_vector(look[:, ::-1]) for look in means]) if mirror else table
+        count = min(ALIKE + 1, len(table))
+        places, distances = index.knnSearch(asked, count, params={"checks": CHECKS})
+        rows, columns = np.nonzero(distances <= 2 * (1 - NEAR_LOOKS))
+        for one, other in zip(rows.tolist(), np.asarray(places)[rows, columns].tolist(), strict=True):
+            if one != other:
+                found.add((min(one, other), max(one, other), mirror))
+    return {pair for pair in found if in_step(prints[pair[0]], prints[pair[1]], pair[2]) >= IN_STEP}
+
+
+def in_step(first: Fingerprint, second: Fingerprint, mirror: bool) -> float:
+    """The best agreement of two dances at the same speed, whole moments apart; 0 where none covers enough."""
+    theirs = mirrored(second.poses) if mirror else second.poses
+    lasts = (len(first.poses) - 1) / RATE, (len(theirs) - 1) / RATE
+    shifts = np.arange(1 - len(first.poses), len(theirs)) / RATE
+    lines = np.stack([np.ones(len(shifts)), shifts], 1)
+    lines = lines[covered(lines, *lasts) >= OVERLAP]
+    return float(agreements(first.poses, theirs, lines, 1)[0].max()) if len(lines) else 0.0
+
+
+def look_vector(look: np.ndarray) -> np.ndarray:
+    """A look [16, 16, 3] as float32 [192] of length 1, in half its size, each colour around its mean.
+
+    The distance of two, squared, is 2 less twice their correlation. What is black takes the mean.
+    """
+    seen = look.max(-1) > 0
+    if not seen.any():
+        return np.zeros(look.shape[0] * look.shape[1] * 3 // 4, np.float32)
+    around = np.where(seen[..., None], look - look[seen].mean(0), 0)
+    halves = around.reshape(look.shape[0] // 2, 2, look.shape[1] // 2, 2, 3).mean((1, 3)).ravel()
+    return (halves / max(float(np.linalg.norm(halves)), 1e-6)).astype(np.float32)
 
 
 def is_copy(first: Fingerprint, second: Fingerprint, mirror: bool) -> bool:

@@ -7,11 +7,11 @@ import cv2
 import numpy as np
 
 from ...stages.pose.base import Detections, PoseEstimator
-from ...stages.pose.skeleton import LEFT_HAND, RIGHT_HAND, VISIBLE
+from ...stages.pose.skeleton import BODY, LEFT_HAND, RIGHT_HAND, VISIBLE
 from ...stages.pose.track import fill_gaps, follow, person_score, person_size
 from ...stages.types import LARGEST_FRAME, PoseSequence, VideoInfo
 from .camera import STILL, camera_step
-from .clip import Clip, DensePoses, Frames, SparsePoses, frames_at
+from .clip import Box, Clip, DensePoses, Frames, SparsePoses, frames_at
 from .look import read_clip, shrink
 from .sharpness import sharpness
 
@@ -19,6 +19,10 @@ MIN_SCORE = 0.5
 """Least `person_score` of a person."""
 BESIDE = 0.35
 """Size over the largest one's from which a second person counts: others walk by in the background."""
+HEADROOM = 0.25
+"""Above and below a person's joints, in their height, that other people beside them are looked for in."""
+NARROWEST = 0.2
+"""Width over height of the room beside a person from which another is looked for in it."""
 MAX_GAP = 3
 """Frames without the dancer that are filled from their neighbours."""
 SPARSE = 2
@@ -40,9 +44,37 @@ CAMERA_SIZE = 320
 def sparse(frames: Frames, estimator: PoseEstimator) -> SparsePoses:
     """Everybody in every SPARSE-th sample; `estimator` is set up."""
     estimator.start(static=True)
-    chosen = sparse_samples(len(frames.samples))
-    people = [found for i in chosen for found in estimator([frames.samples[i]])]
+    people = [everybody(frames.samples[i], estimator) for i in sparse_samples(len(frames.samples))]
     return SparsePoses(tuple(people), (frames.samples.shape[2], frames.samples.shape[1]))
+
+
+def everybody(picture: np.ndarray, estimator: PoseEstimator) -> Detections:
+    """The people of a picture, uint8 [H, W, 3]; where one is found, those beside them are looked for again.
+
+    Detectors of people see a picture small, and miss the second of two people more often than the first.
+    """
+    found = estimator([picture])[0]
+    sure = [i for i, scores in enumerate(found.scores) if person_score(scores) >= MIN_SCORE]
+    if len(sure) != 1:
+        return found
+    joints = found.keypoints[sure[0]][BODY][found.scores[sure[0]][BODY] > VISIBLE]
+    keypoints, scores = [found.keypoints], [found.scores]
+    for box in beside(joints, picture.shape[1], picture.shape[0]):
+        others = estimator([np.ascontiguousarray(box.of(picture))])[0]
+        corner = np.array([box.x0, box.y0], np.float32)
+        keypoints.append(np.where(others.scores[..., None] > 0, others.keypoints + corner, 0))
+        scores.append(others.scores)
+    return Detections(np.concatenate(keypoints), np.concatenate(scores))
+
+
+def beside(joints: np.ndarray, width: int, height: int) -> list[Box]:
+    """The parts of a picture left and right of a person's joints [n, 2] that are wide enough for another."""
+    (left, top), (right, bottom) = joints.min(0), joints.max(0)
+    room = HEADROOM * (bottom - top)
+    y0, y1 = max(0, int(top - room)), min(height, int(bottom + room) + 1)
+    narrowest = NARROWEST * (y1 - y0)
+    sides = (Box(0, y0, int(left), y1), Box(int(right) + 1, y0, width, y1))
+    return [box for box in sides if box.width >= narrowest and box.height > 0]
 
 
 def sparse_samples(count: int) -> range:

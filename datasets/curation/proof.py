@@ -8,6 +8,7 @@ rate, small pictures, pillar bars or damage. Everything follows from the number 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from math import ceil
 from pathlib import Path
 from typing import Literal
 
@@ -31,6 +32,8 @@ DISSOLVE = 16
 """Frames of a dissolve."""
 A_SOURCE = 6
 """Scenes of a source."""
+BESIDE = 25
+"""Scenes of a round beside those with one thing wrong: fine ones, copies, those of sources of their own."""
 COPIES = ("mirrored", "cropped", "slowed", "encoded", "logo")
 """What is done to a scene for a copy of it."""
 OTHERS = ("other_dance", "other_dancer")
@@ -101,7 +104,7 @@ def make_plan(clips: int, seed: int = 0) -> list[ProofSource]:
     """The sources of a proof set of at least `clips` scenes."""
     rng = np.random.default_rng([seed, 41])
     wrong = [name for name, scene in SCENES.items() if scene.reasons]
-    rounds = max(1, round(clips / (len(wrong) + 2 + 20)))
+    rounds = max(1, ceil(clips / (len(wrong) + BESIDE)))
     numbers = iter(range(seed * 100_000, (seed + 1) * 100_000))
     scenes: list[Planned] = []
     originals: list[int] = []

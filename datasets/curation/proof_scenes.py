@@ -201,6 +201,17 @@ def leaving(shot: Shot) -> np.ndarray:
     return pictures(drawn(shot, character=character, framing=framing.__getitem__))
 
 
+def passed_by(shot: Shot) -> np.ndarray:
+    """A van passes between the dancer and the camera: who is looked for once a second is always there."""
+    frames = plain(shot)
+    width = shot.size[0]
+    colour = shot.rng.integers(60, 200, 3)
+    for number, frame in enumerate(frames):
+        front = round(3 * width * (number / float(shot.fps) - 0.3))
+        frame[:, max(0, front - 9 * width // 5) : max(0, front)] = colour
+    return frames
+
+
 def two(shot: Shot) -> np.ndarray:
     """Two dancers side by side."""
     left, right = (dancer(shot.seed + 7919 * k) for k in range(2))
@@ -358,6 +369,7 @@ SCENES: dict[str, Scene] = {
     "captioned": Scene(captioned, ("text",)),
     "nobody": Scene(nobody, ("person",)),
     "leaving": Scene(leaving, ("person", "body", "frozen")),
+    "passed_by": Scene(passed_by, ("body",)),
     "two": Scene(two, ("alone",)),
     "tiny": Scene(tiny, ("person_size",)),
     "outside": Scene(outside, ("inside", "person")),

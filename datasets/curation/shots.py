@@ -27,6 +27,8 @@ LOOKS_A_SECOND = 2
 LOOK_SIZE = (24, 24)
 SHORTEST = 5
 """Frames between two hard cuts at least: what flashes is one."""
+SMALLEST_PICTURE = 0.1
+"""Share of the frame that a picture between bars takes at least: with less it is a black frame."""
 DARK = 16.0
 """Mean luma below which a frame is the black of a fade."""
 RAMP = 0.3
@@ -153,8 +155,9 @@ def cut_detector() -> "AdaptiveDetector":
 
         def _calculate_frame_score(self, timecode: Any, frame_img: np.ndarray) -> float:
             score = super()._calculate_frame_score(timecode, frame_img)
-            before, self.inside = self.inside, profile_of(frame_img).inside()
-            return score / max(before, self.inside, 0.1)
+            share = profile_of(frame_img).inside()
+            before, self.inside = self.inside, share if share >= SMALLEST_PICTURE else 1.0
+            return score / max(before, self.inside)
 
     return InsideBars(min_scene_len=SHORTEST)
 
@@ -170,7 +173,8 @@ def split_at_fades(
 ) -> list[tuple[int, int]]:
     """Spans without the fades through black in them; black of PAUSE seconds and more is a span of its own.
 
-    A fade is a run of frames below DARK with the frames around it that grow darker towards it.
+    A fade is a run of frames below DARK with the frames around it that grow darker towards it, and what is
+    shorter than SHORTEST before it.
     """
     parts = []
     for start, end in spans:
@@ -181,7 +185,8 @@ def split_at_fades(
                 fall -= 1
             while rise < end and brightness[rise] > brightness[rise - 1] + RAMP:
                 rise += 1
-            parts.append((begin, fall))
+            if fall - begin >= SHORTEST:
+                parts.append((begin, fall))
             if high - low >= PAUSE * fps:
                 parts.append((low, high))
             begin = rise

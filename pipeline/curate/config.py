@@ -92,7 +92,7 @@ class CurateConfig(Config):
     """Its height. Larger crops are scaled down to it, smaller ones stay as they are."""
     longest: Annotated[Seconds, Field(gt=0)] = Fraction(60)
     """Seconds of a clip at most: longer shots are split evenly."""
-    fps: Annotated[FrameRate, Field(gt=0)] = Fraction(30)
+    fps: Annotated[FrameRate, Field(gt=0)] = Fraction(15)
     """Frames a second at most: of faster sources every second, third, ... frame is taken."""
     per_shard: Annotated[int, Field(ge=1)] = 100
     """Clips in one tar."""

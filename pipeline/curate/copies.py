@@ -1,4 +1,4 @@
-"""Near-duplicates among the clips that pass, by the fingerprints that were stored when they were measured."""
+"""Near-duplicates of the clips that pass, by the fingerprints that were stored when they were measured."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -27,11 +27,14 @@ def load_fingerprint(path: Path) -> Fingerprint:
         return Fingerprint(arrays["hashes"], arrays["poses"], arrays["looks"], int(arrays["pixels"]))
 
 
-def find_copies(folders: Sequence[Path]) -> Mapping[int, int]:
-    """Which of the clips in these job folders are copies, and of which: places in `folders`."""
+def find_copies(folders: Sequence[Path], fine: Sequence[bool]) -> Mapping[int, int]:
+    """Which of the clips in these job folders are copies, and of which: places in `folders`.
+
+    `fine` tells of which clips there may be copies: those that pass all filters.
+    """
     with stage("copies", len(folders), "clip") as advance:
         prints = []
         for folder in folders:
             prints.append(load_fingerprint(folder / FINGERPRINT))
             advance(1)
-    return {pair.copy: pair.original for pair in duplicates(prints)}
+    return {pair.copy: pair.original for pair in duplicates(prints, fine)}

@@ -34,8 +34,8 @@ Overrides = Mapping[tuple[str, int], str]
 """`kept` or `rejected`, as a person said of clips, by source and first frame."""
 READABLE = 40
 """Characters of a source's name that the keys of its clips begin with."""
-Copies = Callable[[Sequence[Path]], Mapping[int, int]]
-"""Of clips, by their job folders, which are copies, and of which."""
+Copies = Callable[[Sequence[Path], Sequence[bool]], Mapping[int, int]]
+"""Of clips, by their job folders and whether they pass, which are copies, and of which."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,19 +139,16 @@ class Known:
         """The table's rows in the order of the sources, without shards."""
         decided = [one for state in states for one in self._rows_of(state)]
         candidates = [
-            i for i, one in enumerate(decided) if one.row.status == "kept" and one.folder is not None
+            (i, one.folder) for i, one in enumerate(decided) if one.folder and "dense" in one.levels
         ]
-        found = copies([decided[i].folder for i in candidates])  # pyright: ignore[reportArgumentType]
+        fine = [decided[i].row.status == "kept" for i, _ in candidates]
+        found = copies([folder for _, folder in candidates], fine)
         for copy, original in found.items():
-            one = decided[candidates[copy]]
+            place, kept = candidates[copy][0], decided[candidates[original][0]].row.key
+            one = decided[place]
             if not one.forced:
-                row = replace(
-                    one.row,
-                    status="duplicate",
-                    reason="duplicate",
-                    duplicate_of=decided[candidates[original]].row.key,
-                )
-                decided[candidates[copy]] = replace(one, row=row)
+                row = replace(one.row, status="duplicate", reason="duplicate", duplicate_of=kept)
+                decided[place] = replace(one, row=row)
         return [self._reviewed(one) for one in decided]
 
     def _reviewed(self, one: "Decided") -> "Decided":

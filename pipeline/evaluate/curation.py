@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterator
+from dataclasses import replace
 from fractions import Fraction
 from math import ceil
 from pathlib import Path
@@ -62,7 +63,10 @@ def evaluate_curation(config: EvaluateCurationConfig) -> str:
                     prints.append(fingers)
                 found.append(one)
             done(1)
-    copies = {whose[pair.copy]: whose[pair.original] for pair in duplicates(prints)}
+    fine = [found[place].reason is None for place in whose]
+    copies = {whose[pair.copy]: whose[pair.original] for pair in duplicates(prints, fine)}
+    for place in copies:
+        found[place] = replace(found[place], reason="duplicate")
     figures = figures_of(plan, found, copies, dissolves.available())
     write_figures(config.json_file, figures)
     return table_of(figures)
@@ -71,7 +75,7 @@ def evaluate_curation(config: EvaluateCurationConfig) -> str:
 def judged(
     source: ProofSource, folder: Path, estimator: PoseEstimator
 ) -> Iterator[tuple[Found, Fingerprint | None]]:
-    """The clips of a source with what refuses each, and a fingerprint of those that nothing refuses."""
+    """The clips of a source with what refuses each, and a fingerprint of those whose dancer was followed."""
     path = write_source(source, folder)
     info = probe(path)
     for clip in find_clips(path, info, find_dissolves=dissolves.available()):
@@ -82,7 +86,7 @@ def judged(
 def judge(
     clip: Clip, info: VideoInfo, estimator: PoseEstimator
 ) -> tuple[dict[str, float], Fingerprint | None]:
-    """The scores of the levels that a clip reaches; its fingerprint where it passes all."""
+    """The scores of the levels that a clip reaches; its fingerprint where that is all of them."""
     scores = measured("probe", Probe(info, clip))
     if first_refusal(scores) is not None:
         return scores, None
@@ -95,7 +99,7 @@ def judge(
         return scores, None
     dense = people.dense(clip, info, estimator, clip.fps / max(1, ceil(clip.fps / POSES_A_SECOND)))
     scores |= measured("dense", dense)
-    return scores, fingerprint(frames, dense) if first_refusal(scores) is None else None
+    return scores, fingerprint(frames, dense)
 
 
 def measured(level: str, evidence: Any) -> dict[str, float]:

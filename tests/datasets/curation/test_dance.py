@@ -9,7 +9,15 @@ import pytest
 from posedance.datasets.curation import dance
 from posedance.datasets.curation.clip import Box, DensePoses, SparsePoses
 from posedance.datasets.curation.crop import crop_box
-from posedance.datasets.curation.people import alone, count_people, hands_sharpness, likeness, person
+from posedance.datasets.curation.people import (
+    alone,
+    beside,
+    count_people,
+    everybody,
+    hands_sharpness,
+    likeness,
+    person,
+)
 from posedance.datasets.curation.scores import LEVELS, SCORES, Score, refuses
 from posedance.stages.pose.base import Detections
 from posedance.stages.types import PoseSequence
@@ -24,6 +32,8 @@ def standing(count: int = 30) -> np.ndarray:
     points = np.stack([rng.uniform(60, 140, 133), rng.uniform(60, 340, 133)], -1)
     points[0], points[15], points[16] = (100, 50), (80, 350), (120, 350)
     points[5], points[6], points[11], points[12] = (80, 120), (120, 120), (85, 220), (115, 220)
+    points[91:112] = np.array([130, 230]) + rng.uniform(-15, 15, (21, 2))
+    points[112:133] = np.array([70, 230]) + rng.uniform(-15, 15, (21, 2))
     return points[None].repeat(count, 0)
 
 
@@ -62,6 +72,16 @@ def test_a_hand_beyond_the_frame_is_not_seen() -> None:
     points = standing()
     points[:15, 91:112] += (300, 0)
     assert dance.left_hand(poses(points)) == 0.5 and dance.right_hand(poses(points)) == 1.0
+
+
+def test_one_hand_that_is_taken_for_both_is_none() -> None:
+    points = standing()
+    points[:12, 112:133] = points[:12, 91:112] + (5, 0)
+    found = poses(points)
+    assert dance.left_hand(found) == dance.right_hand(found) == pytest.approx(18 / 30)
+    alone = np.ones((30, 133))
+    alone[:12, 112:133] = 0
+    assert dance.left_hand(poses(points, alone)) == 1.0
 
 
 def test_confidence_is_the_mean_of_the_body_where_it_is_seen() -> None:
@@ -141,6 +161,41 @@ def test_person_and_alone_are_shares_of_samples() -> None:
     found = SparsePoses((people(1), people(), people(1, 1), people(1)), (200, 400))
     assert person(found) == 0.75 and alone(found) == pytest.approx(2 / 3)
     assert alone(SparsePoses((people(),), (200, 400))) == 1.0
+
+
+class SeesOne:
+    """An estimator that sees the bright spots of a picture as people, of the whole picture only the first."""
+
+    def __init__(self, width: int) -> None:
+        self.width = width
+
+    def __call__(self, pictures: list[np.ndarray]) -> list[Detections]:
+        (picture,) = pictures
+        spots = np.flatnonzero(picture[:, :, 0].max(0) == 255)[
+            : 1 if picture.shape[1] == self.width else None
+        ]
+        points = np.stack([standing(1)[0] / 4 + (spot - 25, 0) for spot in spots]) if len(spots) else None
+        if points is None:
+            return [people()]
+        return [Detections(points.astype(np.float32), np.ones((len(spots), 133), np.float32))]
+
+
+@pytest.mark.parametrize("spots", [(60,), (60, 200), (200, 30), (60, 62)])
+def test_people_beside_the_first_are_looked_for_again(spots: tuple[int, ...]) -> None:
+    picture = np.zeros((100, 300, 3), np.uint8)
+    picture[50, list(spots)] = 255
+    found = everybody(picture, SeesOne(300))  # pyright: ignore[reportArgumentType]
+    near = abs(spots[0] - spots[-1]) < 5
+    assert count_people(found) == (1 if near else len(spots))
+    assert sorted(found.keypoints[:, 5:7, 0].mean(1)) == pytest.approx(
+        sorted(spots[:1] if near else spots), abs=1
+    )
+
+
+def test_no_other_person_is_looked_for_where_there_is_no_room() -> None:
+    joints = np.array([[20, 10], [80, 90]], np.float32)
+    assert beside(joints, 90, 100) == [Box(0, 0, 20, 100)]
+    assert beside(joints, 300, 100) == [Box(0, 0, 20, 100), Box(81, 0, 300, 100)]
 
 
 def test_a_likeness_follows_the_dancer() -> None:

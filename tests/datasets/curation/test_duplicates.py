@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from posedance.datasets.curation.duplicates import Duplicate, at, best_line, duplicates
+from posedance.datasets.curation.duplicates import Duplicate, at, best_line, duplicates, moments
 from posedance.datasets.curation.fingerprint import RATE, Fingerprint, mirrored, perceptual_hash
 
 STANDING = np.array(
@@ -75,6 +75,24 @@ def test_the_largest_is_kept_and_of_equal_ones_the_first(clips: list[Fingerprint
     assert duplicates([*clips, equal]) == [Duplicate(12, 3)]
     assert duplicates([*clips, larger]) == [Duplicate(3, 12)]
     assert duplicates([*clips, equal, larger]) == [Duplicate(3, 13), Duplicate(12, 13)]
+
+
+def test_copies_are_of_clips_that_are_fine(clips: list[Fingerprint]) -> None:
+    """A larger copy with something wrong is a copy of the smaller one that is kept."""
+    copy = changed(clips[3], clips[3].poses, 200)
+    fine = [True] * 12
+    assert duplicates([*clips, copy], [*fine, False]) == [Duplicate(12, 3)]
+    fine[3] = False
+    assert duplicates([*clips, copy], [*fine, True]) == [Duplicate(3, 12)]
+    assert duplicates([*clips, copy], [*fine, False]) == []
+
+
+def test_copies_of_somebody_who_hardly_moves_are_found_by_their_looks(clips: list[Fingerprint]) -> None:
+    poses = (STANDING + 0.05 * (dance(30, 2.5) - STANDING)).astype(np.float32)
+    slow = replace(clip(30), poses=poses, looks=clip(30).looks[: len(poses)])
+    again = replace(clip(77), poses=mirrored(poses), looks=slow.looks[:, :, ::-1], pixels=50)
+    assert len(moments(poses, 1.0)[0]) == 0
+    assert duplicates([*clips, slow, again]) == [Duplicate(13, 12)]
 
 
 def test_the_same_dance_by_another_dancer_is_no_copy(clips: list[Fingerprint]) -> None:

@@ -3,6 +3,7 @@
 import json
 import shutil
 import tarfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,9 @@ from posedance.datasets.clip_shards import shard_sources
 from posedance.datasets.clips import Clip, ClipSpec
 from posedance.datasets.video_clips import VideoClips, published_sources
 from posedance.pipeline.cli import main
-from posedance.pipeline.curate.curate import curate
+from posedance.pipeline.curate.curate import curate, read_states
+from posedance.pipeline.curate.sources import find_sources
+from posedance.pipeline.curate.states import Known
 from posedance.pipeline.curate.status import status
 from posedance.pipeline.train.data import DataConfig, open_clips
 from posedance.stages.media import video
@@ -171,6 +174,22 @@ def test_crops_and_poses_belong_together(curated: Path, tmp_path: Path) -> None:
         poses = load_poses(files.poses)
     inside = ((poses.keypoints >= 0) & (poses.keypoints < poses.size)).all(-1)
     assert inside[:, :17].mean() > 0.9 and poses.size == (144, 256)
+
+
+def test_a_clip_that_is_refused_may_be_a_copy_too(few_sources: Path, few_curated: tuple[Path, float]) -> None:
+    """Its dancer was followed, other than that of the still: it is told what it is a copy of."""
+    output = few_curated[0]
+    known = Known(output, config_of(few_sources, output), {})
+    states = read_states(known, find_sources(few_sources, output, None))
+
+    def copies(folders: Sequence[Path], fine: Sequence[bool]) -> dict[int, int]:
+        assert list(fine) == [True, False] and len(folders) == 2
+        return {1: 0}
+
+    decided = {(one.row.source, one.row.start_frame): one.row for one in known.rows(states, copies)}
+    copy, kept = decided["two.mp4", LENGTH], decided["two.mp4", 0]
+    assert (copy.status, copy.reason, copy.duplicate_of) == ("duplicate", "duplicate", kept.key)
+    assert kept.status == "kept" and decided["still.mp4", 0].reason == "frozen"
 
 
 def test_limit_and_shards_share_the_work(

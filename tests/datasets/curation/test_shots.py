@@ -1,0 +1,126 @@
+"""Where clips begin and end, on small pictures and brightnesses whose answers are known."""
+
+from fractions import Fraction
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from posedance.datasets.curation import dissolves
+from posedance.datasets.curation.bars import find_bars, profile_of
+from posedance.datasets.curation.clip import Box
+from posedance.datasets.curation.shots import find_clips, split_at_fades, split_evenly
+from posedance.stages.media.encode import VideoWriter
+from posedance.stages.media.video import probe
+
+FPS = Fraction(25)
+HEIGHT, WIDTH = 128, 96
+
+
+def room(seed: int, frames: int, height: int = HEIGHT, width: int = WIDTH) -> np.ndarray:
+    """A patterned wall with a square that moves in front: uint8 [T, H, W, 3]."""
+    rng = np.random.default_rng(seed)
+    wall = rng.integers(40, 220, (height // 16, width // 16, 3)).astype(np.uint8).repeat(16, 0).repeat(16, 1)
+    pictures = wall[None].repeat(frames, 0)
+    for number, picture in enumerate(pictures):
+        x, y = int(width * (0.3 + 0.2 * np.sin(number / 4))), int(height * (0.3 + 0.2 * np.cos(number / 5)))
+        picture[y : y + height // 4, x : x + width // 4] = rng.integers(0, 255) if number == 0 else 128
+    return pictures
+
+
+def written(path: Path, frames: np.ndarray) -> Path:
+    with VideoWriter(path, frames.shape[2], frames.shape[1], FPS, preset="veryfast") as writer:
+        for frame in frames:
+            writer.write(frame)
+    return path
+
+
+def spans(path: Path) -> list[tuple[int, int]]:
+    return [(clip.start_frame, clip.end_frame) for clip in find_clips(path, probe(path))]
+
+
+def test_cuts_are_found_on_their_frame(tmp_path: Path) -> None:
+    frames = np.concatenate([room(1, 30), room(2, 21), room(3, 40)])
+    assert spans(written(tmp_path / "a.mp4", frames)) == [(0, 30), (30, 51), (51, 91)]
+
+
+def test_a_cut_between_small_pictures_in_large_bars_is_found(tmp_path: Path) -> None:
+    frames = np.zeros((60, HEIGHT, 6 * WIDTH, 3), np.uint8)
+    frames[:, :, : 2 * WIDTH][:, :, WIDTH:] = np.concatenate([room(1, 30), room(2, 30)])
+    (first, second) = find_clips(path := written(tmp_path / "a.mp4", frames), probe(path))
+    assert (first.end_frame, second.start_frame) == (30, 30)
+    assert first.bars == Box(WIDTH + 2, 0, 2 * WIDTH - 2, HEIGHT)
+
+
+def test_a_fade_through_black_belongs_to_no_clip(tmp_path: Path) -> None:
+    before, after = room(1, 40), room(2, 40)
+    for k in range(8):
+        before[32 + k] = before[32 + k] * (1 - (k + 1) / 8)
+        after[k] = after[k] * ((k + 1) / 8)
+    (first, second) = spans(written(tmp_path / "a.mp4", np.concatenate([before, after])))
+    assert first[0] == 0 and 31 <= first[1] <= 33 and 46 <= second[0] <= 48 and second[1] == 80
+
+
+def test_what_is_between_fades_and_black() -> None:
+    def ramp(first: float, last: float) -> np.ndarray:
+        return np.linspace(first, last, 10)
+
+    lit, black = np.full(40, 90.0), np.full(5, 2.0)
+    fade = [ramp(85, 5), black, ramp(5, 85)]
+    brightness = np.concatenate([lit, *fade, lit])
+    assert split_at_fades([(0, 105)], brightness, FPS) == [(0, 39), (66, 105)]
+    long = np.concatenate([lit, np.full(25, 2.0), lit])
+    shots = [(0, 40), (40, 65), (65, 105)]
+    assert split_at_fades(shots, long, FPS) == shots, "a second of black is a clip"
+    short = np.concatenate([lit[:3], *fade, lit])
+    assert split_at_fades([(0, 68)], short, FPS)[0][0] >= 27, "a stray frame before a fade is none"
+    assert split_at_fades([(0, 40)], np.full(40, 30.0), FPS) == [(0, 40)], "a dark scene has no fade"
+
+
+@pytest.mark.parametrize(("length", "parts"), [(100, 1), (101, 2), (250, 3)])
+def test_long_shots_are_split_evenly(length: int, parts: int) -> None:
+    found = split_evenly((7, 7 + length), 100)
+    lengths = [end - start for start, end in found]
+    assert len(found) == parts and max(lengths) - min(lengths) <= 1 and max(lengths) <= 100
+    assert found[0][0] == 7 and found[-1][1] == 7 + length
+    assert all(before[1] == after[0] for before, after in pairwise(found))
+
+
+@pytest.mark.parametrize(
+    ("top", "bottom", "left", "right"),
+    [(0, 0, 0, 0), (16, 16, 0, 0), (0, 0, 20, 12), (10, 0, 0, 0), (1, 1, 0, 0)],
+)
+def test_bars_are_found_where_they_are(top: int, bottom: int, left: int, right: int) -> None:
+    frames = room(1, 5)
+    frames[:, :top] = frames[:, HEIGHT - bottom :] = frames[:, :, :left] = frames[:, :, WIDTH - right :] = 9
+    narrow = max(top, bottom) == 1
+    truth = ((0, HEIGHT), (0, WIDTH)) if narrow else ((top, HEIGHT - bottom), (left, WIDTH - right))
+    assert find_bars([profile_of(frame) for frame in frames]) == truth
+
+
+def test_night_above_a_scene_is_no_bar() -> None:
+    frames = room(1, 5)
+    shade = np.clip((np.arange(HEIGHT) - 20) / 60, 0, 1)[:, None, None]
+    frames = (frames * shade).astype(np.uint8)
+    assert find_bars([profile_of(frame) for frame in frames]) == ((0, HEIGHT), (0, WIDTH))
+
+
+def test_dissolves_are_suspected_where_the_picture_becomes_another() -> None:
+    rng = np.random.default_rng(0)
+    first, second = rng.uniform(0, 255, (2, 24 * 24)).astype(np.float32)
+    looks = np.stack([first] * 6 + [(first + second) / 2] + [second] * 6)
+    places = np.arange(13) * 12
+    ((low, high),) = dissolves.suspects(looks, places, 0, 156)
+    assert low <= 60 and high >= 84 and high - low < 100
+    assert dissolves.suspects(looks[:6], places[:6], 0, 72) == []
+
+
+@pytest.mark.skipif(not dissolves.available(), reason="the extra transnet is not installed")
+def test_a_dissolve_belongs_to_no_clip(tmp_path: Path) -> None:
+    before, after = room(1, 60), room(2, 60)
+    share = (np.arange(16) + 1)[:, None, None, None] / 17
+    mixed = (before[44:] * (1 - share) + after[:16] * share).astype(np.uint8)
+    path = written(tmp_path / "a.mp4", np.concatenate([before[:44], mixed, after[16:]]))
+    (first, second) = find_clips(path, probe(path), find_dissolves=True)
+    assert abs(first.end_frame - 44) <= 6 and abs(second.start_frame - 60) <= 6
