@@ -12,6 +12,7 @@ from posedance.datasets.curation.proof import (
     DARK,
     DISSOLVE,
     FADE,
+    Joining,
     Planned,
     ProofSource,
     joined,
@@ -31,7 +32,7 @@ def plan() -> list[ProofSource]:
     return make_plan(60, 5)
 
 
-def small(kinds: tuple, *scenes: Planned) -> ProofSource:
+def small(kinds: tuple[Joining, ...], *scenes: Planned) -> ProofSource:
     """A source of short scenes in small pictures."""
     return joined("a", FPS, SIZE, [replace(scene, seconds=SHORT) for scene in scenes], kinds)
 

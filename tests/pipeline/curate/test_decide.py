@@ -73,7 +73,7 @@ def test_every_row_of_the_table_of_scores_has_its_bounds_in_the_config(tmp_path:
         ({"per_shard": 7, "limit": 3, "executor": "local"}, set()),
         ({"longest": "10"}, {"clips"}),
         ({"estimator": {"name": "rtmw"}}, {"sparse", "dense", "encoded", "guide"}),
-        ({"fps": 15}, {"dense", "encoded", "guide"}),
+        ({"fps": 30}, {"dense", "encoded", "guide"}),
         ({"width": 512}, {"encoded", "guide"}),
         ({"encode": {"crf": 20}}, {"encoded", "guide"}),
         ({"captions": "posedance.pipeline.curate.examples.describe"}, {"encoded"}),
