@@ -60,11 +60,19 @@ def everybody(picture: np.ndarray, estimator: PoseEstimator) -> Detections:
     joints = found.keypoints[sure[0]][BODY][found.scores[sure[0]][BODY] > VISIBLE]
     keypoints, scores = [found.keypoints], [found.scores]
     for box in beside(joints, picture.shape[1], picture.shape[0]):
-        others = estimator([np.ascontiguousarray(box.of(picture))])[0]
+        others = tall(estimator([np.ascontiguousarray(box.of(picture))])[0], BESIDE * np.ptp(joints[:, 1]))
         corner = np.array([box.x0, box.y0], np.float32)
         keypoints.append(np.where(others.scores[..., None] > 0, others.keypoints + corner, 0))
         scores.append(others.scores)
     return Detections(np.concatenate(keypoints), np.concatenate(scores))
+
+
+def tall(people: Detections, least: float) -> Detections:
+    """Those whose visible body joints are at least so many pixels from top to bottom: no arm of another."""
+    visible = people.scores[:, BODY] > VISIBLE
+    low, high = (np.where(visible, people.keypoints[:, BODY, 1], end) for end in (np.inf, -np.inf))
+    keep = high.max(1, initial=-np.inf) - low.min(1, initial=np.inf) >= least
+    return Detections(people.keypoints[keep], people.scores[keep])
 
 
 def beside(joints: np.ndarray, width: int, height: int) -> list[Box]:

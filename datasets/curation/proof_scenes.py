@@ -202,12 +202,15 @@ def leaving(shot: Shot) -> np.ndarray:
 
 
 def passed_by(shot: Shot) -> np.ndarray:
-    """A van passes between the dancer and the camera: who is looked for once a second is always there."""
+    """A van passes between the dancer and the camera, from 0.7 s to 1.2 s.
+
+    That is between looks for people: they are a second apart and begin after 0.25 s, or 0.67 after a fade.
+    """
     frames = plain(shot)
     width = shot.size[0]
-    colour = shot.rng.integers(60, 200, 3)
+    colour = np.clip(frames[0].mean((0, 1)) + shot.rng.integers(-30, 30, 3), 40, 220)
     for number, frame in enumerate(frames):
-        front = round(3 * width * (number / float(shot.fps) - 0.3))
+        front = round(5 * width * (number / float(shot.fps) - 0.68))
         frame[:, max(0, front - 9 * width // 5) : max(0, front)] = colour
     return frames
 

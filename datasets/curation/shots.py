@@ -197,7 +197,10 @@ def split_at_fades(
 def split_at_dissolves(
     source: Clip, span: tuple[int, int], found: Survey, max_pixels: int
 ) -> list[tuple[int, int]]:
-    """A span without the dissolves in it; `source` is all of its source."""
+    """A span without the dissolves in it, nor what is shorter than SHORTEST beside them.
+
+    `source` is all of its source.
+    """
     places = np.array([number for number, _ in found.looks], np.int64)
     looks = np.array([look for _, look in found.looks], np.float32)
     parts, begin = [], span[0]
@@ -211,7 +214,8 @@ def split_at_dissolves(
             parts.append((begin, low + first))
             begin = low + end
     parts.append((begin, span[1]))
-    return [(start, end) for start, end in parts if end > start]
+    least = SHORTEST if len(parts) > 1 else 1
+    return [(start, end) for start, end in parts if end - start >= least]
 
 
 def dark_runs(brightness: np.ndarray, start: int, end: int) -> list[tuple[int, int]]:

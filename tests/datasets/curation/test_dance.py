@@ -174,22 +174,31 @@ class SeesOne:
         spots = np.flatnonzero(picture[:, :, 0].max(0) == 255)[
             : 1 if picture.shape[1] == self.width else None
         ]
-        points = np.stack([standing(1)[0] / 4 + (spot - 25, 0) for spot in spots]) if len(spots) else None
-        if points is None:
+        if not len(spots):
             return [people()]
+        sizes = [(1, 0.1) if picture[:, spot, 1].any() else (1, 1) for spot in spots]
+        points = np.stack([standing(1)[0] / 4 * size for size in sizes])
+        points[:, :, 0] += spots[:, None] - 25
         return [Detections(points.astype(np.float32), np.ones((len(spots), 133), np.float32))]
 
 
 @pytest.mark.parametrize("spots", [(60,), (60, 200), (200, 30), (60, 62)])
 def test_people_beside_the_first_are_looked_for_again(spots: tuple[int, ...]) -> None:
     picture = np.zeros((100, 300, 3), np.uint8)
-    picture[50, list(spots)] = 255
+    picture[50, list(spots), 0] = 255
     found = everybody(picture, SeesOne(300))  # pyright: ignore[reportArgumentType]
     near = abs(spots[0] - spots[-1]) < 5
     assert count_people(found) == (1 if near else len(spots))
     assert sorted(found.keypoints[:, 5:7, 0].mean(1)) == pytest.approx(
         sorted(spots[:1] if near else spots), abs=1
     )
+
+
+def test_what_is_no_taller_than_an_arm_is_nobody_else() -> None:
+    picture = np.zeros((100, 300, 3), np.uint8)
+    picture[50, [60, 200]] = 255
+    picture[50, 60, 1] = 0
+    assert len(everybody(picture, SeesOne(300))) == 1  # pyright: ignore[reportArgumentType]
 
 
 def test_no_other_person_is_looked_for_where_there_is_no_room() -> None:

@@ -83,7 +83,7 @@ def test_each_scene_draws_what_is_asked_for(name: str) -> None:
 def test_a_van_hides_the_dancer_between_looks_for_people() -> None:
     shot = Shot(SIZE, Fraction(20), 30, 1)
     hidden = abs(SCENES["passed_by"].draw(shot).astype(int) - SCENES["plain"].draw(shot)).mean((1, 2, 3)) > 0
-    assert hidden[12:18].all() and not hidden[:7].any() and not hidden[25:].any()
+    assert hidden[15:24].all() and not hidden[:14].any() and not hidden[25:].any()
 
 
 @pytest.mark.parametrize("copy", COPIES)
