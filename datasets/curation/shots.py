@@ -1,5 +1,7 @@
 """The clips of a source: one pass finds hard cuts, fades through black and bars; an extra, dissolves."""
 
+from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from itertools import pairwise
@@ -27,6 +29,13 @@ LOOKS_A_SECOND = 2
 LOOK_SIZE = (24, 24)
 SHORTEST = 5
 """Frames between two hard cuts at least: what flashes is one."""
+SAME_PICTURE = 0.98
+"""Correlation of pictures in LOOK_SIZE from which there is no cut between them: poor coding renews all of a
+picture at a key frame, with 0.99; a jump cut within a dance leaves 0.91."""
+SAME_LEVEL = 8.0
+"""Levels, in the mean, by which they differ at most."""
+RECENT = 8
+"""Frames that are remembered until the detector has made up its mind."""
 SMALLEST_PICTURE = 0.1
 """Share of the frame that a picture between bars takes at least: with less it is a black frame."""
 DARK = 16.0
@@ -122,19 +131,28 @@ def survey(
 
     found = Survey()
     detector = cut_detector()
+    recent: deque[tuple[int, np.ndarray]] = deque(maxlen=RECENT)
     every = max(1, round(info.fps / LOOKS_A_SECOND))
     part = video.Clip(max_pixels=max_pixels)
     for number, frame in enumerate(video.read_frames(source, part, report, longest_side=SURVEY)):
         bgr = cv2.cvtColor(frame, cv2.COLOR_RGB2BGR)
-        cuts = detector.process_frame(FrameTimecode(number, fps=info.fps), bgr)
-        found.cuts += [cut.frame_num for cut in cuts]
         luma = cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY)
+        tiny = cv2.resize(luma, LOOK_SIZE, interpolation=cv2.INTER_AREA).ravel().astype(np.float32)
+        recent.append((number, tiny))
+        cuts = detector.process_frame(FrameTimecode(number, fps=info.fps), bgr)
+        found.cuts += [cut.frame_num for cut in cuts if not goes_on(dict(recent), cut.frame_num)]
         found.brightness.append(float(luma.mean()))
         if number % every == 0:
             found.profiles.append((number, profile_of(frame)))
-            tiny = cv2.resize(luma, LOOK_SIZE, interpolation=cv2.INTER_AREA)
-            found.looks.append((number, tiny.ravel().astype(np.float32)))
+            found.looks.append((number, tiny))
     return found
+
+
+def goes_on(looks: Mapping[int, np.ndarray], cut: int) -> bool:
+    """Whether frame `cut` shows what the one before it does, float32 [K] each in `looks` by their numbers."""
+    before, after = looks[cut - 1], looks[cut]
+    alike = dissolves.correlation(before, after) >= SAME_PICTURE
+    return alike and float(np.abs(before - after).mean()) <= SAME_LEVEL
 
 
 def cut_detector() -> "AdaptiveDetector":

@@ -45,6 +45,17 @@ def test_cuts_are_found_on_their_frame(tmp_path: Path) -> None:
     assert spans(written(tmp_path / "a.mp4", frames)) == [(0, 30), (30, 51), (51, 91)]
 
 
+def test_a_picture_that_coding_renews_is_no_cut(tmp_path: Path) -> None:
+    grain = np.random.default_rng(0).integers(-40, 40, (2, HEIGHT, WIDTH, 1))
+    frames = room(1, 60).astype(int)
+    frames[:30] += grain[0]
+    frames[30:] += grain[1]
+    renewed = written(tmp_path / "a.mp4", frames.clip(0, 255).astype(np.uint8))
+    assert spans(renewed) == [(0, 60)]
+    lit = np.concatenate([np.full((30, HEIGHT, WIDTH, 3), 20, np.uint8), room(1, 30)])
+    assert spans(written(tmp_path / "b.mp4", lit)) == [(0, 30), (30, 60)], "an even picture is another too"
+
+
 def test_a_cut_between_small_pictures_in_large_bars_is_found(tmp_path: Path) -> None:
     frames = np.zeros((60, HEIGHT, 6 * WIDTH, 3), np.uint8)
     frames[:, :, : 2 * WIDTH][:, :, WIDTH:] = np.concatenate([room(1, 30), room(2, 30)])
