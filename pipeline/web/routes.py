@@ -26,25 +26,29 @@ KINDS = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
 MIB = 2**20
 
 
-def plain(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A route whose errors for users become {"error": line, "field": where it belongs}, status 400."""
+def answering(site: Site) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """A decorator of routes: errors for users become {"error": line, "field": its place}, status 400."""
     from fastapi.responses import JSONResponse
 
     def refused(line: str) -> JSONResponse:
-        return JSONResponse({"error": masked(line), "field": asking.field_of(line)}, 400)
+        line = masked(uploads.by_titles(site.folders, line))
+        return JSONResponse({"error": line, "field": asking.field_of(line)}, 400)
 
-    @wraps(function)
-    def guarded(*arguments: Any, **named: Any) -> Any:
-        try:
-            return function(*arguments, **named)
-        except PosedanceError as error:
-            return refused(str(error))
-        except OSError as error:
-            if error.errno is None:
-                raise
-            return refused(told(error))
+    def plain(function: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(function)
+        def guarded(*arguments: Any, **named: Any) -> Any:
+            try:
+                return function(*arguments, **named)
+            except PosedanceError as error:
+                return refused(str(error))
+            except OSError as error:
+                if error.errno is None:
+                    raise
+                return refused(told(error))
 
-    return guarded
+        return guarded
+
+    return plain
 
 
 def add_routes(app: "FastAPI", site: Site) -> None:
@@ -52,13 +56,15 @@ def add_routes(app: "FastAPI", site: Site) -> None:
     add_shown(app, site)
     add_files(app, site)
     add_work(app, site)
-    batches.add_routes(app, site, plain)
-    curations.add_routes(app, site, plain)
+    batches.add_routes(app, site, answering(site))
+    curations.add_routes(app, site, answering(site))
 
 
 def add_shown(app: "FastAPI", site: Site) -> None:
     """What is looked at: jobs, uploads, and what may be chosen."""
     from fastapi.responses import JSONResponse
+
+    plain = answering(site)
 
     @app.get("/api/about")
     @plain
@@ -97,6 +103,8 @@ def add_files(app: "FastAPI", site: Site) -> None:
             raise HTTPException(404, "there is nothing here")
         headers = {"cache-control": f"private, max-age={kept_s}" if kept_s else "no-cache"}
         return FileResponse(path, media_type=kind, headers=headers)
+
+    plain = answering(site)
 
     @app.get("/page/{name}")
     def static(name: str) -> FileResponse:
@@ -165,6 +173,8 @@ def add_work(app: "FastAPI", site: Site) -> None:
     from fastapi import Request
 
     largest = site.config.upload_megabytes * MIB
+
+    plain = answering(site)
 
     @app.put("/api/upload/{kind}")
     async def upload(kind: str, request: Request) -> Any:

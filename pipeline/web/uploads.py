@@ -152,6 +152,13 @@ def gallery(folders: Folders) -> list[Upload]:
     return [Upload(**json.loads(record.read_text())) for record in records]
 
 
+def by_titles(folders: Folders, line: str) -> str:
+    """A line in which files of uploads are called by the names that they came with."""
+    for upload in gallery(folders):
+        line = line.replace(str(folders.uploads / upload.file), upload.title)
+    return line
+
+
 def example(folders: Folders) -> list[Upload]:
     """The built-in dancers as uploads: the video and the picture. They are drawn once."""
     drawn = folders.own / "example"

@@ -23,7 +23,7 @@ from posedance.pipeline.web.asking import asked_config, field_of, settings_of_fi
 from posedance.pipeline.web.config import Folders
 from posedance.pipeline.web.jobs import SERVED, cards, file_of, folder_of, is_done
 from posedance.pipeline.web.queue import Queue
-from posedance.pipeline.web.uploads import find, gallery, keep, plain_title, receive
+from posedance.pipeline.web.uploads import by_titles, find, gallery, keep, plain_title, receive, video_facts
 from posedance.stages.errors import ConfigError, PosedanceError
 
 
@@ -152,6 +152,16 @@ def test_a_request_names_options_and_no_paths(folders: Folders, tmp_path: Path) 
         asked_config(folders, {}, {"character": wanted["character"]}, "new")
     with pytest.raises(ConfigError, match="no such upload"):
         asked_config(folders, {}, {**wanted, "driving": "../../etc/passwd"}, "new")
+
+
+def test_an_error_calls_an_upload_by_its_name(folders: Folders, tmp_path: Path) -> None:
+    _, file = find(folders, asked(folders, tmp_path)["driving"], "video")
+    file.write_bytes(b"no video any more")
+    with pytest.raises(PosedanceError) as told:
+        video_facts(file)
+    assert str(file) in str(told.value)
+    line = by_titles(folders, str(told.value))
+    assert line.startswith("d.mp4 cannot be read") and str(folders.jobs) not in line
 
 
 def test_an_error_stands_beside_its_field() -> None:
