@@ -6,6 +6,7 @@ A stopped run goes on with the seeds that are not done, and more seeds paint onl
 import hashlib
 import json
 import logging
+import re
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,6 +38,8 @@ logger = logging.getLogger(__name__)
 
 NEAR = 0.05
 """Pose errors above this, in picture heights, are said: such a picture does not stand as the dancer does."""
+WORD_PARTS = 1000
+"""A tokenizer of fewer tokens has whole words and letters, and no parts of words as CLIP's 49,408 have."""
 RESULTS = ("reference.png", "sheet.png", "character.json")
 """The picture, all of them side by side with the pose and their errors, and how they were made."""
 OWN = set(CharacterOptions.model_fields) - PLACES - {"picture"}
@@ -125,11 +128,23 @@ def paint_all(job: Job, wanted: Wanted, drawn: np.ndarray, names: list[str], too
 
             def make(seed: int = seed, path: Path = path) -> None:
                 painter = tools.painter(wanted.options, "character", wanted.device, wanted.precision)
+                if path.name == Path(names[0]).name:
+                    tell_strange_words(painter.pipeline.tokenizer, wanted.prompt)
                 write_png(path, paint_one(painter, options, wanted.prompt, drawn, seed, begun))
 
             job.run(path.stem, key_of("seed", 1, reads=key, seed=seed), [path], make)
             advance(1)
             end_here()
+
+
+def tell_strange_words(tokenizer: Any, prompt: str) -> None:
+    """Say which words of a prompt a model does not know, where it knows whole words alone."""
+    if len(tokenizer) >= WORD_PARTS:
+        return
+    words = dict.fromkeys(re.findall(r"\w+", prompt.lower()))
+    strange = [word for word in words if len(tokenizer.tokenize(word)) > 1]
+    if strange:
+        logger.warning(f"this model does not know {', '.join(strange)}: its card names what it knows")
 
 
 def paint_one(

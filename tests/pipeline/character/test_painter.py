@@ -8,6 +8,7 @@ import torch
 
 from posedance.pipeline.character.options import CharacterOptions
 from posedance.pipeline.character.painter import base_of, settled, weights_of
+from posedance.pipeline.character.painting import tell_strange_words
 from posedance.stages import load_pictures
 from posedance.stages.errors import ConfigError
 from posedance.stages.image.convert import save_pictures
@@ -42,3 +43,11 @@ def test_a_folder_and_a_row_are_the_default(tmp_path, monkeypatch):
     with pytest.raises(ConfigError, match="the model for character is not part of this installation"):
         base_of(nobodys, "character")
     assert base_of(CharacterOptions(base=str(Path("x"))), "character") == "x"
+
+
+def test_words_that_the_shipped_painter_does_not_know_are_said(caplog):
+    pipeline, _ = load_pictures(painter_of("character").base)
+    tell_strange_words(pipeline.tokenizer, "A dancer with red hair in a blue top and black shorts")
+    assert not caplog.records
+    tell_strange_words(pipeline.tokenizer, "a red coat, a Red hat")
+    assert "this model does not know coat, hat: its card" in caplog.text
