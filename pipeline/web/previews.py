@@ -8,7 +8,9 @@ import hashlib
 import json
 import logging
 import math
+import os
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -55,6 +57,8 @@ SIDE = 512
 SHAPE = (576, 1024)
 """Width and height of results where none is asked for: the shape of all models of the table."""
 QUALITY = 85
+WATCH_S = 1.0
+"""Seconds between looks whether the server is there."""
 DECIDING = (
     "driving", "reference", "start", "duration", "stride", "person", "align", "fit", "width", "height",
 )  # fmt: skip
@@ -94,11 +98,11 @@ class Previewer:
     def _submit(self, function: Any, *arguments: Any) -> Future[Any]:
         with self._lock:
             if self._pool is None:
-                self._pool = ProcessPoolExecutor(1, mp_context=get_context("spawn"))
+                self._pool = new_pool()
             try:
                 return self._pool.submit(function, *arguments)
             except BrokenProcessPool:
-                self._pool = ProcessPoolExecutor(1, mp_context=get_context("spawn"))
+                self._pool = new_pool()
                 return self._pool.submit(function, *arguments)
 
     def ask(self, what: str, config: AnimateConfig) -> dict[str, Any]:
@@ -135,6 +139,24 @@ class Previewer:
             for process in list((self._pool._processes or {}).values()):
                 process.kill()
             self._pool.shutdown(wait=False, cancel_futures=True)
+
+
+def new_pool() -> ProcessPoolExecutor:
+    """A process for previews that ends with this one, however this one ends."""
+    return ProcessPoolExecutor(
+        1, mp_context=get_context("spawn"), initializer=end_with, initargs=(os.getpid(),)
+    )
+
+
+def end_with(parent: int) -> None:
+    """End this process once its parent is gone: a killed server would leave its estimator in memory."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(WATCH_S)
+        os._exit(1)
+
+    threading.Thread(target=watch, name="parent", daemon=True).start()
 
 
 _estimators: dict[str, PoseEstimator] = {}

@@ -6,6 +6,7 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 pytestmark = pytest.mark.timeout(600)
@@ -77,6 +78,11 @@ def test_an_error_stands_beside_its_field(tab: Any, inputs: Path, tmp_path: Path
     tab.wait_for_function("document.querySelector('#run-error').textContent.includes('63')")
 
 
+def is_helper(process: psutil.Process) -> bool:
+    """Whether it is a process of the server's own, and no job."""
+    return "posedance.pipeline" not in process.cmdline()
+
+
 def test_killed_servers_lose_nothing_and_two_windows_see_the_same(
     tab: Any, page: Any, browser: Any, inputs: Path
 ) -> None:
@@ -89,8 +95,10 @@ def test_killed_servers_lose_nothing_and_two_windows_see_the_same(
     state(tab, "#current", "waiting")
     working, (waits,) = page.queue()["working"], page.queue()["jobs"]
     for _ in range(2):
+        helpers = [each for each in psutil.Process(page.process.pid).children() if is_helper(each)]
         page.kill()
         page.start()
+        assert not psutil.wait_procs(helpers, timeout=30)[1]  # what makes previews ends with its server
         assert (page.queue()["working"], page.queue()["jobs"]) == (working, [waits])
     tab.goto(page.address)
     other = browser.new_page()
