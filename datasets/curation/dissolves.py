@@ -14,6 +14,8 @@ INPUT = (48, 27)
 """Width and height of the network's pictures."""
 THRESHOLD = 0.4
 """Of both outputs (NeMo Curator's; the paper's is 0.5)."""
+LONG = 8
+"""Frames of a run that is a transition though no frame of it is sure to be a last one (drawn ones: 14)."""
 ALIKE = 0.8
 """Correlation of two pictures of a span, LOOK_APART looks apart, below which a transition may lie between."""
 LOOK_APART = 2
@@ -55,10 +57,21 @@ def correlation(first: np.ndarray, second: np.ndarray) -> float:
 
 def transitions(frames: np.ndarray) -> list[tuple[int, int]]:
     """Runs [low, high) of frames that belong to two shots, of uint8 RGB [T, 27, 48, 3]."""
-    ends, members = predictions(frames)
+    return runs(*predictions(frames))
+
+
+def runs(ends: np.ndarray, members: np.ndarray) -> list[tuple[int, int]]:
+    """Runs [low, high) of frames above THRESHOLD in either of the network's outputs [T].
+
+    One of them must be sure that a shot ends, or the run be LONG: in slow dissolves none is.
+    """
     inside = np.concatenate([[False], (ends > THRESHOLD) | (members > THRESHOLD), [False]])
     edges = np.flatnonzero(np.diff(inside.astype(np.int8))).reshape(-1, 2)
-    return [(int(low), int(high)) for low, high in edges if (ends[low:high] > THRESHOLD).any()]
+    return [
+        (int(low), int(high))
+        for low, high in edges
+        if high - low >= LONG or (ends[low:high] > THRESHOLD).any()
+    ]
 
 
 def predictions(frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -127,6 +127,13 @@ def test_dissolves_are_suspected_where_the_picture_becomes_another() -> None:
     assert dissolves.suspects(looks[:6], places[:6], 0, 72) == []
 
 
+def test_a_long_run_is_a_dissolve_though_no_frame_is_sure_to_be_a_shots_last() -> None:
+    ends, members = np.zeros((2, 60))
+    members[5:8] = members[20:36] = members[50:52] = 0.6
+    ends[51] = 0.9
+    assert dissolves.runs(ends, members) == [(20, 36), (50, 52)]
+
+
 @pytest.mark.skipif(not dissolves.available(), reason="the extra transnet is not installed")
 def test_a_dissolve_belongs_to_no_clip(tmp_path: Path) -> None:
     before, after = room(1, 60), room(2, 60)
