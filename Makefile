@@ -10,7 +10,7 @@ TORCH := torch==2.13.0
 .PHONY: demo test check web clean demo-model painter-model upscaler-model
 
 demo: $(READY)
-	$(BIN)/python run.py animate
+	$(BIN)/python run.py animate --upscale 2
 
 # Two files at a time: half of a test's time goes into starting processes, which one core does.
 test: $(READY)
