@@ -325,6 +325,7 @@ def run(job: Job, step: Step, config: AnimateConfig, keys: Mapping[str, Key], to
     """Make `step` unless it is done under its key; returns whether it was made.
 
     What it reads is made before where it is not of these keys: another config may have worked in the folder.
+    What an earlier config asked for of the result, and this one does not, goes with the old result.
     """
 
     def make() -> Facts:
@@ -337,7 +338,19 @@ def run(job: Job, step: Step, config: AnimateConfig, keys: Mapping[str, Key], to
         return step.make(Video(job.folder, local, keys[step.name], reads, files), tools)
 
     files = step.files(job.folder, config)
-    return job.run(step.name, keys[step.name], files, make)
+    made = job.run(step.name, keys[step.name], files, make)
+    if made and step.name == "result":
+        drop_outdated(job, config)
+    return made
+
+
+def drop_outdated(job: Job, config: AnimateConfig) -> None:
+    """Remove what was made of the result before, where the config does not ask for it: it shows another."""
+    given = {Path(path).resolve() for path in (config.driving, config.reference) if path is not None}
+    for step in GRAPH:
+        outdated = "result" in step.reads and not step.asked(config)
+        if outdated and given.isdisjoint(path.resolve() for path in step.files(job.folder, config)):
+            job.drop(step.name)
 
 
 def forget(job: Job, step: Step) -> None:

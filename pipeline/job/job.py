@@ -119,6 +119,11 @@ class Job:
             if self.folder / name not in files and matches(self.folder / name, entry):
                 (self.folder / name).unlink()
 
+    def drop(self, step: str) -> None:
+        """Remove what `step` made, but no file that was changed since, and let it count as not done."""
+        self._remove_other(step, ())
+        self.record_path(step).unlink(missing_ok=True)
+
     def run(
         self,
         step: str,

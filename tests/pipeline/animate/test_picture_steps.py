@@ -100,6 +100,13 @@ def test_a_result_is_enlarged_and_a_stop_costs_one_frame(
     assert replay(tmp_path / "big.job", "upscale") == [tmp_path / "big.job/upscaled.mp4"]
     with pytest.raises(ConfigError, match="step character is not part of this video"):
         replay(tmp_path / "big.job", "character")
+    plain = asked(upscale=None, upscaler={}).model_copy(update={"output": tmp_path / "big.job"})
+    animate(plain)
+    assert (tmp_path / "big.job/upscaled.mp4").exists(), "it still is the result, enlarged"
+    animate(plain.model_copy(update={"seed": 5}))
+    assert (tmp_path / "big.job/result.mp4").exists()
+    assert not (tmp_path / "big.job/upscaled.mp4").exists(), "it would show another result"
+    assert not (tmp_path / "big.job/.work/records/upscale.json").exists()
 
 
 def test_a_batch_paints_a_shared_character_once_and_enlarges_what_a_row_asks_for(
