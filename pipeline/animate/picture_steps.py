@@ -37,7 +37,7 @@ def upscale(video: Video, tools: Tools) -> Facts:
         kept,
         tools.paint or partial(paint_here, tools.painter),
         driving_audio(config),
-        {**config.encode.model_dump(exclude={"audio"}), "comment": record_of(config)},
+        {**config.encode.model_dump(exclude={"audio"}), "comment": record_of(config, enlarged=True)},
     )
     shutil.rmtree(kept.parent, ignore_errors=True)
     return {}

@@ -38,9 +38,10 @@ RECORDED: Mapping[str, tuple[str, ...]] = {
     "window": ("size", "overlap", "plan"),
     "approximate": ("align_your_steps", "consistency", "guidance_interval", "cache_interval"),
     "encode": ("crf", "preset", "audio", "bit_depth", "lossless"),
+    "upscale": (),
 }
 """The options that are kept, and those of groups: all that decide the result, but for inputs, paths and the
-device."""
+device; and how much the enlarged result is enlarged."""
 LONGEST = 8192
 """Characters of a comment that are read: ours have about a thousand."""
 
@@ -53,9 +54,14 @@ class Record(Config):
     settings: dict[str, Any]
 
 
-def record_of(config: AnimateConfig) -> str:
-    """The comment of the result of `config`: one line of JSON."""
+def record_of(config: AnimateConfig, enlarged: bool = False) -> str:
+    """The comment of the result of `config`, or of the enlarged one: one line of JSON.
+
+    The result is the same file whether it is enlarged too or not.
+    """
     settings = picked(config.model_dump(mode="json"))
+    if not enlarged:
+        settings.pop("upscale", None)
     if config.model not in GENERATORS:
         settings["model"] = Path(config.model).name
     record = Record(posedance=1, settings=settings).model_dump()
@@ -83,7 +89,7 @@ def picked(data: Mapping[str, Any]) -> dict[str, Any]:
         value = data.get(name)
         if inner and isinstance(value, Mapping):
             found[name] = {key: value[key] for key in inner if key in value}
-        elif name in data:
+        elif name in data and (name != "upscale" or value is not None):
             found[name] = value
     return found
 

@@ -93,6 +93,8 @@ def test_a_result_is_enlarged_and_a_stop_costs_one_frame(
     assert (info.width, info.height, info.num_frames) == (128, 192, 4)
     assert not (tmp_path / "big.job/.work/painted").exists()
     assert read_settings(tmp_path / "big.mp4").steps == 1, "it carries the settings of the result"
+    assert read_settings(tmp_path / "big.mp4").upscale == 2
+    assert read_settings(tmp_path / "big.job/result.mp4").upscale is None
     before = made_at(tmp_path / "big.job")
     animate(asked(upscaler={**LARGER, "method": "lanczos"}))
     after = made_at(tmp_path / "big.job")

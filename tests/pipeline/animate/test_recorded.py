@@ -16,7 +16,7 @@ from posedance.stages.media.encode import VideoWriter
 WHERE = {
     "driving", "reference", "pose", "pose_size", "output", "lora", "lora_scale", "weights", "device",
     "memory_limit", "compile", "preview_every", "max_pixels", "estimator.device", "estimator.model",
-    "estimator.detector", "character_prompt", "character", "upscale", "upscaler",
+    "estimator.detector", "character_prompt", "character", "upscaler",
 }  # fmt: skip
 """Options that no result keeps: inputs, paths, who is painted, and what does not change the video."""
 ASKED = {
@@ -67,6 +67,15 @@ def test_equal_settings_give_equal_bytes(tmp_path: Path) -> None:
     assert files[0].read_bytes() == files[1].read_bytes()
     changed = one.model_copy(update={"seed": 3})
     assert written(tmp_path / "2.mp4", record_of(changed)).read_bytes() != files[0].read_bytes()
+
+
+def test_only_an_enlarged_result_tells_that_it_is(tmp_path: Path) -> None:
+    plain = AnimateConfig.model_validate(ASKED)
+    larger = AnimateConfig.model_validate({**ASKED, "upscale": 2})
+    assert record_of(larger) == record_of(plain) == record_of(plain, enlarged=True)
+    assert read_settings(written(tmp_path / "a.mp4", record_of(larger, enlarged=True))).upscale == 2
+    (tmp_path / "config.yaml").write_text(write_yaml(AnimateConfig(model="tiny-random", upscale=2)))
+    assert read_settings(tmp_path).upscale == 2
 
 
 def test_every_option_is_kept_or_known_to_stay_away() -> None:
