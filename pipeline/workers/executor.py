@@ -92,6 +92,10 @@ class Executor(Protocol):
         """What each free worker of the stage has open."""
         ...
 
+    def suits(self, task: Task) -> bool:
+        """Whether a free worker is to take the task: not where it failed, while another place may come."""
+        ...
+
     def submit(self, task: Task) -> None:
         """Hand a task to a free worker, one that has most of what it opens."""
         ...
@@ -176,6 +180,9 @@ class InProcess:
 
     def held(self, stage: str) -> Sequence[tuple[str, ...]]:
         return [self._held.get(stage, ())]
+
+    def suits(self, task: Task) -> bool:
+        return True
 
     def submit(self, task: Task) -> None:
         self._next = task

@@ -101,6 +101,11 @@ class OnRay:
     def held(self, stage: str) -> Sequence[tuple[str, ...]]:
         return [handle.held for handle in self._idle(stage)]
 
+    def suits(self, task: Task) -> bool:
+        if any(not self._shelf.has_failed(task.name, handle.place) for handle in self._idle(task.stage)):
+            return True
+        return not any(self._may_come(handle, task) for handle in self._handles if handle.call is not None)
+
     def submit(self, task: Task) -> None:
         def fitness(handle: ActorHandle) -> tuple[bool, int]:
             return not self._shelf.has_failed(task.name, handle.place), in_common(task.opens, handle.held)
@@ -208,6 +213,14 @@ class OnRay:
             for handle in self._handles
             if handle.stage == stage and handle.call is None and not self._is_shelved(handle)
         ]
+
+    def _may_come(self, handle: ActorHandle, task: Task) -> bool:
+        """Whether a worker that is at work or starts may do a task at a place where it has not failed."""
+        if handle.stage != task.stage or self._is_shelved(handle):
+            return False
+        if handle.place is None:
+            return handle.pulse.beat.exists() or time.monotonic() - handle.began < ROOM_S
+        return not self._shelf.has_failed(task.name, handle.place)
 
     def _leave_shelved(self, stage: str) -> None:
         """End workers on machines that the stage avoids. If no other place is left, those come back."""

@@ -110,6 +110,9 @@ class Scheduler:
                 if not self._executor.free(stage, len(queue)):
                     break
                 task = self._choose(queue, self._executor.held(stage))
+                if not self._executor.suits(task):
+                    self._try_later(task.name, POLL_S)
+                    continue
                 if task.item is not None:
                     self._live.add(task.item)
                 self._tries[task.name] += 1
@@ -144,7 +147,7 @@ class Scheduler:
             elif self._may_try_again(task, outcome):
                 self._listen("retry", task, outcome, tries)
                 wait_s = min(RETRY_S * 2 ** (tries - 1), RETRY_MOST_S) * random.uniform(0.5, 1.5)
-                heapq.heappush(self._later, (time.monotonic() + wait_s, task.name))
+                self._try_later(task.name, wait_s)
             else:
                 self._listen("quarantine", task, outcome, tries)
                 self._drop(task, outcome, tries)
@@ -158,6 +161,9 @@ class Scheduler:
         if outcome.verdict == "trouble":
             return troubles < self._attempts * TROUBLES_PER_ATTEMPT
         return outcome.verdict == "failed" and self._tries[task.name] - troubles < self._attempts
+
+    def _try_later(self, name: str, wait_s: float) -> None:
+        heapq.heappush(self._later, (time.monotonic() + wait_s, name))
 
     def _queue(self, name: str, again: bool = False) -> None:
         """What is tried again goes before its equals, so that a live item never waits behind new ones."""

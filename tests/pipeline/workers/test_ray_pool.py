@@ -18,7 +18,8 @@ import toys
 from toys import Toy, results, run
 
 from posedance.pipeline.workers.executor import Outcome, Task
-from posedance.pipeline.workers.ray_pool import OnRay, Pool
+from posedance.pipeline.workers.ray_pool import ActorHandle, OnRay, Pool
+from posedance.pipeline.workers.ray_worker import Pulse
 from posedance.pipeline.workers.scheduler import Scheduler
 from posedance.pipeline.workers.shelf import SHELVED_AFTER, Place, Shelf
 from posedance.stages.errors import ConfigError
@@ -195,6 +196,34 @@ def test_a_machine_without_gpus_is_shelved_as_a_whole_and_a_full_one_for_all_sta
     assert shelf.avoided("draw") == {"n2"} and shelf.is_shelved("denoise", other)
     shelf.clear("pose")
     assert not shelf.concerns("pose") and not shelf.is_shelved("pose", one)
+
+
+def test_what_failed_at_a_place_waits_for_a_worker_elsewhere(tmp_path: Path) -> None:
+    """As long as one is at work or starts there; one that has long had no room does not count."""
+    pool, task = OnRay.__new__(OnRay), Task("ok-1", "gpu", 0, "ok-1")
+    sick, well = Place("n1", "host", ("0",)), Place("n1", "host", ("1",))
+    pulse, now = Pulse(tmp_path / "beat"), time.monotonic()
+    idle = ActorHandle("gpu", None, pulse, None, None, ready=True, place=sick)
+    starts = ActorHandle("gpu", None, pulse, "setup", None, began=now)
+    works = ActorHandle("gpu", None, pulse, "run", None, began=now, ready=True, place=well)
+    other = ActorHandle("cpu", None, pulse, "run", None, began=now, ready=True, place=well)
+    pool._shelf, pool._handles = Shelf(), [idle, starts]
+    assert pool.suits(task), "it has failed nowhere"
+    pool._shelf.failed("gpu", sick, "ok-1")
+    assert not pool.suits(task)
+    pool._handles = [idle, works]
+    assert not pool.suits(task)
+    works.call = None
+    assert pool.suits(task), "one elsewhere is free"
+    starts.began = now - 60
+    pool._handles = [idle, other, starts]
+    assert pool.suits(task), "no other may come"
+    pulse.beat.touch()
+    assert not pool.suits(task), "it is being set up"
+    works.call = "run"
+    pool._handles = [idle, works]
+    pool._shelf.shelve("gpu", well)
+    assert pool.suits(task), "the other place is given up"
 
 
 @dataclass
