@@ -7,8 +7,9 @@ import cv2
 import numpy as np
 
 from ...stages.pose.base import Detections, PoseEstimator
+from ...stages.pose.gaps import fill_gaps
 from ...stages.pose.skeleton import BODY, LEFT_HAND, RIGHT_HAND, VISIBLE
-from ...stages.pose.track import fill_gaps, follow, person_score, person_size
+from ...stages.pose.track import follow, person_score, person_size
 from ...stages.types import LARGEST_FRAME, PoseSequence, VideoInfo
 from .camera import STILL, camera_step
 from .clip import Box, Clip, DensePoses, Frames, SparsePoses, frames_at

@@ -1,16 +1,17 @@
-"""Poses of one person through a video: estimate, follow, fill short gaps, count."""
+"""Poses of one person through a video: estimate, follow, count."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import islice, pairwise
+from itertools import islice
 
 import numpy as np
 
 from ..errors import PoseError
 from ..types import NUM_KEYPOINTS, PoseSequence
 from .base import Detections, PoseEstimator
-from .skeleton import BODY, FACE, FEET, LEFT_HAND, RIGHT_HAND, VISIBLE
+from .gaps import fill_gaps
+from .skeleton import BODY, FACE, LEFT_HAND, RIGHT_HAND, VISIBLE
 
 BATCH = 8
 """Frames that an estimator gets at once; no more than these are held."""
@@ -29,9 +30,6 @@ BOX_MARGIN = 0.1
 
 Person = int | tuple[float, float]
 """How one of several people is named: by a number from 1 on, from the left, or by a point in pixels."""
-
-ANCHORS = ((LEFT_HAND, 9), (RIGHT_HAND, 10), (FACE, 0))
-"""Parts that come and go by themselves, and the body joint that carries each: wrists and nose."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,45 +188,6 @@ def _box(keypoints: np.ndarray, scores: np.ndarray) -> np.ndarray:
         return np.full((2, 2), np.inf)
     margin = BOX_MARGIN * np.ptp(joints, axis=0).max()
     return np.stack([joints.min(0) - margin, joints.max(0) + margin])
-
-
-def fill_gaps(keypoints: np.ndarray, scores: np.ndarray, max_gap: int) -> None:
-    """Interpolate gaps of up to `max_gap` frames linearly, in place; [T, 133, 2] and [T, 133].
-
-    First those of the whole person, then those of a hand or the face whose wrist or nose is seen throughout:
-    these are interpolated relative to it. A keypoint is filled where both ends of the gap show it. Gaps at
-    the beginning and the end stay.
-    """
-    body = slice(BODY.start, FEET.stop)
-    for start, stop in _gaps(scores.any(1), max_gap):
-        for part in (body, FACE, LEFT_HAND, RIGHT_HAND):
-            _interpolate(keypoints[:, part], scores[:, part], start, stop)
-    for part, anchor in ANCHORS:
-        for start, stop in _gaps(scores[:, part].any(1), max_gap):
-            if (scores[start - 1 : stop + 1, anchor] > 0).all():
-                carrier = keypoints[:, anchor, None].copy()
-                relative = keypoints[:, part] - carrier
-                _interpolate(relative, scores[:, part], start, stop)
-                seen = scores[start:stop, part, None] > 0
-                keypoints[start:stop, part] = np.where(seen, (relative + carrier)[start:stop], 0)
-
-
-def _gaps(known: np.ndarray, max_gap: int) -> Iterator[tuple[int, int]]:
-    """[start, stop) of each run of unknown frames, bool [T], with known ones on both sides."""
-    frames = np.flatnonzero(known)
-    for before, after in pairwise(frames):
-        if 1 < after - before <= max_gap + 1:
-            yield int(before) + 1, int(after)
-
-
-def _interpolate(keypoints: np.ndarray, scores: np.ndarray, start: int, stop: int) -> None:
-    """Fill [start, stop) linearly between its neighbours, in place, where both show the keypoint."""
-    first, last = start - 1, stop
-    both = (scores[first] > 0) & (scores[last] > 0)
-    for frame in range(start, stop):
-        part = (frame - first) / (last - first)
-        for values, mask in ((keypoints, both[:, None]), (scores, both)):
-            values[frame] = np.where(mask, (1 - part) * values[first] + part * values[last], 0)
 
 
 def _link(people: list[Detections], sizes: list[np.ndarray]) -> list[dict[int, int]]:

@@ -7,13 +7,12 @@ import numpy as np
 import pytest
 
 from posedance.stages.errors import PoseError
-from posedance.stages.pose import skeleton, track
+from posedance.stages.pose import track
 from posedance.stages.pose.base import Detections, detections
 from posedance.stages.pose.track import (
     BATCH,
     estimate_picture,
     estimate_poses,
-    fill_gaps,
     follow,
     person_score,
 )
@@ -171,24 +170,6 @@ def test_short_gaps_are_interpolated_and_long_ones_score_zero():
     assert sorted(set(range(30)) - set(seen.tolist())) == [0, 12, 13, 14, 15, 29]
     np.testing.assert_allclose(poses.keypoints[seen, 0, 0], SHAPE[0, 0] * 100 + 10 + 3 * seen, atol=1e-3)
     assert not poses.keypoints[12].any()
-
-
-def test_hand_that_flickers_moves_with_its_wrist():
-    frames = [person(10 + 10 * i) for i in range(9)]
-    points, scores = (np.stack([frame[part] for frame in frames]) for part in (0, 1))
-    whole = points.copy()
-    bend = 20 * np.sin(np.arange(9))
-    for part in (9, skeleton.LEFT_HAND):
-        points[:, part, 1] += bend.reshape(-1, *[1] * (points[:, part, 1].ndim - 1))
-        whole[:, part, 1] += bend.reshape(-1, *[1] * (whole[:, part, 1].ndim - 1))
-    for i in (3, 4):
-        points[i, skeleton.LEFT_HAND], scores[i, skeleton.LEFT_HAND] = 0, 0
-        points[i, skeleton.RIGHT_HAND], scores[i, skeleton.RIGHT_HAND] = 0, 0
-    points[3, 10], scores[3, 10] = 0, 0
-    fill_gaps(points, scores, 3)
-    np.testing.assert_allclose(points[:, skeleton.LEFT_HAND], whole[:, skeleton.LEFT_HAND], atol=1e-3)
-    assert (scores[:, skeleton.LEFT_HAND] > 0).all()
-    assert not scores[3:5, skeleton.RIGHT_HAND].any() and not points[3:5, skeleton.RIGHT_HAND].any()
 
 
 def test_low_scores_are_no_person():
