@@ -32,7 +32,8 @@ from .pose.crop import place_around_pose
 from .pose.estimators import make_estimator
 from .pose.files import load_poses, openpose_frames, poses_of_layout, save_poses
 from .pose.render import draw_control_frames, draw_overlay
-from .pose.track import PoseReport, estimate_picture, estimate_poses
+from .pose.report import PoseReport
+from .pose.track import estimate_picture, estimate_poses
 from .types import NUM_KEYPOINTS, PoseSequence, VideoInfo
 
 __all__ = [

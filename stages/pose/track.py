@@ -1,7 +1,6 @@
 """Poses of one person through a video: estimate, follow, count."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from fractions import Fraction
 from itertools import islice
 
@@ -11,7 +10,8 @@ from ..errors import PoseError
 from ..types import NUM_KEYPOINTS, PoseSequence
 from .base import Detections, PoseEstimator
 from .gaps import fill_gaps
-from .skeleton import BODY, FACE, LEFT_HAND, RIGHT_HAND, VISIBLE
+from .report import PoseReport, report
+from .skeleton import BODY, VISIBLE
 
 BATCH = 8
 """Frames that an estimator gets at once; no more than these are held."""
@@ -30,23 +30,6 @@ BOX_MARGIN = 0.1
 
 Person = int | tuple[float, float]
 """How one of several people is named: by a number from 1 on, from the left, or by a point in pixels."""
-
-
-@dataclass(frozen=True, slots=True)
-class PoseReport:
-    """What was found. Frames: `frames` in all, of which `filled` were interpolated and `missing` stay empty.
-
-    `people`: the most that were seen in one frame; `body`, `hands`, `face`: mean scores over the frames that
-    show the person, 0 to 1.
-    """
-
-    frames: int
-    missing: int
-    filled: int
-    people: int
-    body: float
-    hands: float
-    face: float
 
 
 def estimate_poses(
@@ -94,7 +77,7 @@ def estimate_poses(
     after = scores.any(1)
     people = max(len(people) for people in seen)
     filled = int(after.sum() - before.sum())
-    return PoseSequence(keypoints, scores, size, fps), _report(scores, filled, people)
+    return PoseSequence(keypoints, scores, size, fps), report(scores, filled, people)
 
 
 def estimate_picture(
@@ -115,7 +98,7 @@ def estimate_picture(
         )
     keypoints, scores = follow([seen])
     size = (image.shape[1], image.shape[0])
-    return PoseSequence(keypoints, scores, size, Fraction(1)), _report(scores, 0, len(seen))
+    return PoseSequence(keypoints, scores, size, Fraction(1)), report(scores, 0, len(seen))
 
 
 def person_score(scores: np.ndarray) -> float:
@@ -243,10 +226,3 @@ def _above(people: Detections, min_score: float) -> Detections:
 
 def _best_score(found: list[Detections]) -> float:
     return max((person_score(scores) for people in found for scores in people.scores), default=0.0)
-
-
-def _report(scores: np.ndarray, filled: int, people: int) -> PoseReport:
-    seen = scores[scores.any(1)]
-    hands = slice(LEFT_HAND.start, RIGHT_HAND.stop)
-    body, hand, face = (float(seen[:, part].mean()) for part in (BODY, hands, FACE))
-    return PoseReport(len(scores), len(scores) - len(seen), filled, people, body, hand, face)
