@@ -25,10 +25,11 @@ def open_generator(config: AnimateConfig, gpu_part: float = 1.0) -> "SvdGenerato
 def put_lora(generator: "SvdGenerator", config: AnimateConfig) -> None:
     """Put the LoRA weights that a config asks for on a generator, in place of those that are there."""
     from ..stages.svd.files.lora import load_lora, unload_lora
+    from ..stages.svd.files.lora_alpha import CONFIG_NAME
 
     unload_lora(generator.unet)
     if config.lora is not None:
-        load_lora(generator.unet, localize(config.lora), config.lora_scale)
+        load_lora(generator.unet, localize(config.lora, CONFIG_NAME), config.lora_scale)
 
 
 def open_decoder(config: AnimateConfig, gpu_part: float = 1.0) -> "Decoder":

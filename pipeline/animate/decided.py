@@ -11,8 +11,10 @@ from typing import Any
 
 from ...stages.models import GENERATORS
 from ...stages.svd.files.base import base_files, find_base
+from ...stages.svd.files.lora_alpha import CONFIG_NAME
 from ..character.painting import Wanted
 from ..config import AnimateConfig, EstimatorConfig, WeightsConfig
+from ..job.inputs import file_beside
 from ..job.job import source_digest
 from ..job.masking import masked
 from ..job.once import once
@@ -73,7 +75,9 @@ def control(config: AnimateConfig) -> dict[str, Any]:
 
 def latents(config: AnimateConfig) -> dict[str, Any]:
     """Seed, LoRA weights, device and precision. The model and the settings are decided with `settings`."""
-    lora = None if config.lora is None else [source_digest(config.lora), config.lora_scale]
+    lora = None
+    if config.lora is not None:
+        lora = [*map(source_digest, files_of_lora(config.lora)), config.lora_scale]
     return {"seed": config.seed, "lora": lora, "device": config.device, "precision": config.precision}
 
 
@@ -211,6 +215,12 @@ def files_of_base(folder: Path) -> dict[str, Path]:
     return {name_inside("base", folder, path): path for path in sorted(base_files(folder))}
 
 
+def files_of_lora(path: Path) -> list[Path]:
+    """LoRA weights, and the file beside them that may tell their alpha."""
+    told = file_beside(path, CONFIG_NAME)
+    return [path] if told is None else [path, told]
+
+
 def name_inside(option: str, root: Path, path: Path) -> str:
     """The name of a file of a model: it does not change when the model lies elsewhere."""
     return Path(option, path.relative_to(root)).as_posix()
@@ -221,5 +231,5 @@ def weights_of(config: AnimateConfig) -> dict[str, str]:
     files, base = model_files(config.model, config.weights), config.weights.base
     if base is not None and not Path(base).is_dir():
         files |= files_of_base(find_base(base))
-    paths = [*files.values(), *([] if config.lora is None else [config.lora])]
+    paths = [*files.values(), *([] if config.lora is None else files_of_lora(config.lora))]
     return {masked(str(path)): source_digest(path) for path in sorted(paths)}

@@ -166,6 +166,7 @@ GRAPH = (
         make=steps.latents,
         opens=opens_lora,
         scratch=(CHECKPOINT,),
+        version=2,
     ),
     Step(
         name="result",

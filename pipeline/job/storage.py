@@ -131,11 +131,14 @@ def name_of(path: Path) -> str:
     return path.name
 
 
-def beside(path: Path, suffix: str) -> Path | None:
-    """The path of the same name that ends in `suffix`; None for a URL with a query, which is for one file."""
+def beside(path: Path, name: str) -> Path | None:
+    """The path in the same folder so named, or where `name` begins with a dot, of the same name but that end.
+
+    None for a URL with a query, which is for one file.
+    """
     if path.name != name_of(path):
         return None
-    return path.with_suffix(suffix)
+    return path.with_suffix(name) if name.startswith(".") else path.with_name(name)
 
 
 def stated(info: Mapping[str, Any]) -> Statement:
@@ -244,15 +247,15 @@ def digest_at(path: Path) -> str:
     return kept.read_text()
 
 
-def localize(path: Path, suffix: str | None = None) -> Path:
+def localize(path: Path, other_name: str | None = None) -> Path:
     """A file of this machine with the content of `path`: itself, or a copy of what its URL points to.
 
-    With `suffix` the file of the same name that ends so is copied too, where it exists.
+    With `other_name` the file `beside` it is copied too, where it exists.
     """
     url = url_of(path)
     if url is None:
         return path
-    other = None if suffix is None else beside(path, suffix)
+    other = None if other_name is None else beside(path, other_name)
     wanted = [path] if other is None else [path, other]
     said = [statement(one) for one in wanted]
     folder = scratch("inputs", hashlib.sha256(repr((url, said)).encode()).hexdigest()[:16])

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ...errors import ConfigError, WeightsError
+from .lora_alpha import PEFT_PREFIX, UNET_PREFIX, told_alphas
 from .weights import LISTED, read_weights, save_tensors
 
 ADAPTER = "lora"
@@ -29,27 +30,29 @@ def load_lora(unet: nn.Module, path: Path, scale: float = 1.0) -> int:
     """Put the LoRA weights of `path` (safetensors) on a diffusers UNet; returns how many layers they change.
 
     Every key must belong to a linear or convolutional layer of the UNet, under its name there, with or
-    without `unet.` before it. Raises WeightsError that lists keys which do not, and ConfigError where LoRA
-    weights are loaded already.
+    without `unet.` or peft's `base_model.model.` before it. Where alpha is looked for: lora_alpha.py. Raises
+    WeightsError that lists keys which do not, and ConfigError where LoRA weights are loaded already.
     """
     from diffusers.utils.peft_utils import set_weights_and_activate_adapters
     from peft import LoraConfig, inject_adapter_in_model, set_peft_model_state_dict
 
     if has_lora(unet):
         raise ConfigError("LoRA weights are loaded already: unload them before others are loaded")
-    layers = layers_of(read_weights(path), unet, path)
+    state = read_weights(path)
+    layers = layers_of(state, unet, path)
     ranks = {name: len(parts["A"]) for name, parts in layers.items()}
-    alphas = {
-        name: parts["alpha"].item() if "alpha" in parts else ranks[name] for name, parts in layers.items()
-    }
+    of_tensors = {name: parts["alpha"].item() for name, parts in layers.items() if "alpha" in parts}
+    of_peft = any(key.startswith(PEFT_PREFIX) for key in state)
+    untold = {name: rank for name, rank in ranks.items() if name not in of_tensors}
+    alphas = ranks | told_alphas(path, untold, of_peft) | of_tensors
     config = LoraConfig(
         target_modules=list(layers), rank_pattern=ranks, alpha_pattern=alphas, init_lora_weights=False
     )
     inject_adapter_in_model(config, unet, ADAPTER)
-    state = {
+    weights = {
         f"{name}.lora_{part}.weight": parts[part] for name, parts in layers.items() for part in ("A", "B")
     }
-    set_peft_model_state_dict(unet, state, ADAPTER)
+    set_peft_model_state_dict(unet, weights, ADAPTER)
     set_weights_and_activate_adapters(unet, [ADAPTER], [scale])
     unet.eval().requires_grad_(False)
     return len(layers)
@@ -115,7 +118,7 @@ def layers_of(state: Mapping[str, Tensor], unet: nn.Module, source: Path) -> dic
     problems = []
     for key, value in state.items():
         ending = next((ending for ending in PAIRS if key.endswith(ending)), None)
-        name = key.removeprefix("unet.").removesuffix(ending or "")
+        name = key.removeprefix(PEFT_PREFIX).removeprefix(UNET_PREFIX).removesuffix(ending or "")
         if ending is None or not isinstance(modules.get(name), nn.Linear | nn.Conv2d):
             problems.append(f"{key} is of no layer")
         else:

@@ -132,6 +132,7 @@ FILES = {
     "reference.png": CHARACTER,
     "reference.npz": CHARACTER,
     "lora.safetensors": LATENTS,
+    "adapter_config.json": LATENTS,
     "estimator.task": DANCE | CHARACTER,
     "detector.onnx": DANCE | CHARACTER,
     "model/posedance.json": MODEL,
