@@ -68,9 +68,9 @@ def input_digests(config: ClipConfig, names: Collection[str], known: Known = unk
 
 
 @once
-def file_beside(path: Path, suffix: str | None) -> Path | None:
-    """The file of the same name that ends in `suffix`, where it exists."""
-    other = None if suffix is None else beside(path, suffix)
+def file_beside(path: Path, name: str | None) -> Path | None:
+    """The file `beside` another that is named or ends so, where it exists."""
+    other = None if name is None else beside(path, name)
     return other if other is not None and is_there(other) else None
 
 
@@ -79,8 +79,14 @@ def is_there(path: Path) -> bool:
     return path.is_file() if url_of(path) is None else statement(path) is not None
 
 
-resolved = once(Path.resolve)
-"""The whole path without symbolic links."""
+@once
+def resolved(path: Path) -> Path:
+    """The whole path, its folder without symbolic links, its name as given.
+
+    A link's target may be named by a hash, as in the hub's cache: kind, name and what lies beside a file go
+    by the name of the link.
+    """
+    return path.resolve() if path.name in ("", "..") else path.parent.resolve() / path.name
 
 
 def at_home(path: Path) -> Path:

@@ -41,7 +41,7 @@ def open_container(path: str | os.PathLike[str]) -> InputContainer:
     try:
         # An absolute path is never taken for a URL, nor may a playlist lead elsewhere.
         options = {"protocol_whitelist": "file"}
-        return av.open(str(path.resolve()), container_options=options, metadata_errors="replace")
+        return av.open(str(path.absolute()), container_options=options, metadata_errors="replace")
     except (FFmpegError, OSError) as error:
         raise VideoError(
             f"{path} cannot be read as a video ({error.strerror}): it is of another kind, or cut off before"

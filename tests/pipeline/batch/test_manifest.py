@@ -15,6 +15,7 @@ from posedance.pipeline.batch.manifest import (
     tidy,
 )
 from posedance.pipeline.config import AnimateConfig
+from posedance.pipeline.job.inputs import file_beside, input_digests
 from posedance.stages.errors import ConfigError
 
 
@@ -203,3 +204,31 @@ def test_videos_of_a_folder_are_known_by_their_names_and_animations_by_their_fra
     found, others = driving_videos(tmp_path)
     assert [path.name for path in found] == ["camera.MTS", "dance.webp", "disc.vob", "old.wmv"]
     assert others == 2, "the text and the still picture"
+
+
+def test_links_to_files_named_by_hashes_go_by_their_own_names(inputs: Path) -> None:
+    blobs, snapshot = inputs / "blobs", inputs / "snapshot"
+    blobs.mkdir()
+    snapshot.mkdir()
+    poses = snapshot / "dance"
+    (blobs / "poses").mkdir()
+    (blobs / "poses" / "0001.json").touch()
+    poses.symlink_to(blobs / "poses")
+    names = ("walk.mp4", "wave.json", "anna.png", "anna.npz", "style.safetensors", "adapter_config.json")
+    for number, name in enumerate(names):
+        (blobs / f"{number:064x}").write_text(name)
+        (snapshot / name).symlink_to(Path("..", "blobs", f"{number:064x}"))
+    (inputs / "latest").symlink_to(snapshot)
+    rows = (
+        "driving,pose,reference,lora\n"
+        "latest/walk.mp4,,latest/anna.png,latest/style.safetensors\n"
+        "latest/../snapshot/walk.mp4,,latest/anna.png,latest/style.safetensors\n"
+        ",latest/wave.json,latest/anna.png,\n"
+        ",latest/dance,latest/anna.png,\n"
+    )
+    (first, video), (_, json_poses), (third, folder) = items_of(inputs, "m.csv", rows)
+    assert (first, third) == ("walk--anna", "dance--anna")
+    assert (video.driving, video.lora) == (snapshot / "walk.mp4", snapshot / "style.safetensors")
+    assert (json_poses.pose, folder.pose) == (snapshot / "wave.json", poses)
+    assert file_beside(video.reference, ".npz") == snapshot / "anna.npz"
+    assert len(input_digests(video, ["reference"])["reference"]) == 2
