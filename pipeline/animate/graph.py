@@ -131,7 +131,7 @@ GRAPH = (
         decided_by=decided.poses,
         make=pose_steps.poses,
         opens=opens_estimator,
-        version=2,
+        version=3,
         shared=True,
     ),
     Step(

@@ -151,7 +151,7 @@ def _by_number(path: Path) -> list[tuple[int, str]]:
 
 def _read_json(path: Path) -> Any:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_bytes())  # UTF-8 or UTF-16, with or without a byte order mark
     except (ValueError, RecursionError) as error:
         raise PoseError(f"{path.name} is not JSON ({error})") from error
 

@@ -20,6 +20,7 @@ from ..errors import PoseError
 from ..types import NUM_KEYPOINTS
 from . import skeleton
 from .base import Detections
+from .units import in_pixels
 
 DEFAULT_FPS = Fraction(30)
 """Frame rate of JSON that gives none: most tools have no field for it."""
@@ -72,20 +73,30 @@ ORDERS = {
 
 @dataclass(frozen=True, slots=True)
 class FramesOfPeople:
-    """What a layout holds: everybody in each frame, the video's size (width, height), its rate if told."""
+    """What a layout holds: everybody in each frame, the video's size (width, height), its rate if told.
+
+    `canvases` are the sizes of the frames' own pictures, where these have any.
+    """
 
     people: list[Detections]
     size: tuple[int, int]
     fps: Fraction | None = None
+    canvases: list[tuple[int, int]] | None = None
 
 
 def read_layout(data: Any, size: tuple[int, int] | None = None) -> FramesOfPeople:
-    """Parsed JSON in any of LAYOUTS; `size` is taken where the layout tells none. Raises PoseError."""
+    """Parsed JSON in any of LAYOUTS, in pixels; `size` is taken where it tells none. Raises PoseError."""
     if isinstance(data, list) and not data:
         raise PoseError("there are no frames in it")
     for fits, read in LAYOUTS:
         if fits(data):
-            return read(data, size)
+            found = read(data, size)
+            canvases = found.canvases or [found.size] * len(found.people)
+            return replace(found, people=in_pixels(found.people, canvases, found.size))
+    if isinstance(data, Mapping) and "annotations" in data:
+        raise PoseError("it is a COCO file, and its annotations have no image_id and keypoints")
+    if isinstance(data, Mapping) and "instance_info" in data:
+        raise PoseError("it is MMPose's, and there are no frames in it")
     raise PoseError(
         "its layout is not known: expected a list of frames with people (OpenPose, DWPose), of people with "
         "image_id and keypoints (AlphaPose, COCO), of frames with instances (MMPose), or an object with "
@@ -102,24 +113,41 @@ def _openpose(data: Any, size: tuple[int, int] | None) -> FramesOfPeople:
     frames = _checked(_frames(data))
     if not all(isinstance(frame, Mapping) for frame in frames):
         raise PoseError("expected a list of frames with people, canvas_width and canvas_height")
-    first = frames[0]
+    canvases = _canvases(frames, "canvas_width", "canvas_height", size)
     try:
-        if size is None or "canvas_width" in first:
-            size = (int(first["canvas_width"]), int(first["canvas_height"]))
-        given = first.get("fps")
+        given = frames[0].get("fps")
         fps = None if given is None else Fraction(given)
         if fps is not None and isinstance(given, float):
             fps = fps.limit_denominator(LARGEST_DENOMINATOR)
-    except KeyError as error:
-        raise PoseError(f"frame 0 has no {error.args[0]}: {TELL_SIZE}") from error
     except (TypeError, ValueError, OverflowError, ZeroDivisionError) as error:
-        raise PoseError(f"frame 0 has a size or an fps that is no number ({error})") from error
+        raise PoseError(f"frame 0 has an fps that is no number ({error})") from error
     _refuse_crowd(sum(len(f["people"]) for f in frames if isinstance(f.get("people"), list)))
     people = [_openpose_people(frame, number) for number, frame in enumerate(frames)]
-    found = np.concatenate([each.keypoints for each in people])
-    if len(found) and np.abs(found).max() <= 1:  # some DWPose tools write fractions of the canvas
-        people = [replace(each, keypoints=each.keypoints * np.array(size, np.float32)) for each in people]
-    return FramesOfPeople(people, size, fps)
+    return FramesOfPeople(people, canvases[0], fps, canvases)
+
+
+def _canvases(
+    frames: Sequence[Mapping[str, Any]], width: str, height: str, size: tuple[int, int] | None
+) -> list[tuple[int, int]]:
+    """The size of each frame's picture under these names; of frames without, the first that is told.
+
+    Where none is told it is `size`, else PoseError.
+    """
+    told: dict[int, tuple[int, int]] = {}
+    for number, frame in enumerate(frames):
+        if width in frame or height in frame:
+            try:
+                told[number] = (int(frame[width]), int(frame[height]))
+            except KeyError as error:
+                raise PoseError(f"frame {number} has no {error.args[0]}: {TELL_SIZE}") from error
+            except (TypeError, ValueError, OverflowError) as error:
+                raise PoseError(f"frame {number} has a size that is no number ({error})") from error
+            if min(told[number]) < 1:
+                raise PoseError(f"frame {number} has a picture of {told[number]}: its sides must be positive")
+    usual = next(iter(told.values()), size)
+    if usual is None:
+        raise PoseError(f"frame 0 has no {width}: {TELL_SIZE}")
+    return [told.get(number, usual) for number in range(len(frames))]
 
 
 def _openpose_people(frame: Mapping[str, Any], number: int) -> Detections:
@@ -169,7 +197,7 @@ def _results(data: Any, size: tuple[int, int] | None) -> FramesOfPeople:
     for number in _in_order(list(frames)):
         arrays = [_result(person, f"image {number}") for person in frames.get(number, [])]
         people.append(_stacked(arrays, f"image {number}"))
-    return FramesOfPeople(people, _told(size))
+    return FramesOfPeople(people, _told(size, "AlphaPose's or COCO's"))
 
 
 def _result(person: Mapping[str, Any], where: str) -> np.ndarray:
@@ -248,7 +276,7 @@ def _mmpose(data: Any, size: tuple[int, int] | None) -> FramesOfPeople:
                 raise PoseError(f"{where} has {len(points)} keypoints and {len(scores)} scores")
             arrays.append(_ordered(np.concatenate([points, scores], 1), where))
         people.append(_stacked(arrays, where))
-    return FramesOfPeople(people, _told(size))
+    return FramesOfPeople(people, _told(size, "MMPose's"))
 
 
 def _is_editor(data: Any) -> bool:
@@ -260,10 +288,7 @@ def _editor(data: Any, size: tuple[int, int] | None) -> FramesOfPeople:
     frames = _checked(_frames(data))
     if not all(_has(frame, "width", "height", "keypoints") for frame in frames):
         raise PoseError("not all of its frames have width, height and keypoints")
-    try:
-        size = (int(frames[0]["width"]), int(frames[0]["height"]))
-    except (TypeError, ValueError, OverflowError) as error:
-        raise PoseError(f"frame 0 has a size that is no number ({error})") from error
+    canvases = _canvases(frames, "width", "height", size)
     people = []
     for number, frame in enumerate(frames):
         where = f"frame {number}"
@@ -275,7 +300,7 @@ def _editor(data: Any, size: tuple[int, int] | None) -> FramesOfPeople:
         whole[:, skeleton.OPENPOSE_BODY, :2] = points.reshape(-1, 18, 2)
         whole[:, skeleton.OPENPOSE_BODY, 2] = 1
         people.append(_detections(*skeleton.from_openpose(whole[..., :2], whole[..., 2]), where))
-    return FramesOfPeople(people, size)
+    return FramesOfPeople(people, canvases[0], canvases=canvases)
 
 
 LAYOUTS: tuple[tuple[Callable[[Any], bool], Callable[..., FramesOfPeople]], ...] = (
@@ -309,9 +334,9 @@ def _refuse_crowd(people: int) -> None:
         raise PoseError(f"it has {people} people: at most {MAX_PEOPLE} are read, cut it in parts")
 
 
-def _told(size: tuple[int, int] | None) -> tuple[int, int]:
+def _told(size: tuple[int, int] | None, whose: str) -> tuple[int, int]:
     if size is None:
-        raise PoseError(f"its layout has no size of the picture: {TELL_SIZE}")
+        raise PoseError(f"it is {whose}, which has no size of the picture: {TELL_SIZE}")
     return size
 
 

@@ -57,7 +57,7 @@ def told_alphas(path: Path, ranks: Mapping[str, int], of_peft: bool) -> dict[str
         return {}
     try:
         config = LoraConfig(**{name: told[name] for name in STRENGTH if told.get(name) is not None})
-        patterns = config.alpha_pattern
+        patterns = config.alpha_pattern or {}
         alphas = {
             name: float(patterns.get(get_pattern_key(list(patterns), name), config.lora_alpha))
             for name in ranks

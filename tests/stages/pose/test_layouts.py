@@ -125,8 +125,17 @@ def test_each_layout_holds_the_same_dance(tmp_path: Path, name: str):
 @pytest.mark.parametrize("name", [name for name in LISTS if name not in TELL_THEIR_SIZE])
 def test_a_layout_without_a_size_asks_for_it(tmp_path: Path, name: str):
     (tmp_path / "a.json").write_text(json.dumps(LISTS[name][0]()))
-    with pytest.raises(PoseError, match=r"a\.json cannot be used: .*--pose-size WIDTHxHEIGHT"):
+    whose = {"o": "frame 0", "a": "AlphaPose's or COCO's", "c": "AlphaPose's or COCO's", "m": "MMPose's"}[
+        name[0]
+    ]
+    with pytest.raises(PoseError, match=rf"a\.json cannot be used: .*{whose}.*--pose-size WIDTHxHEIGHT"):
         load_poses(tmp_path / "a.json")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_a_byte_order_mark_is_no_fault(tmp_path: Path, encoding: str):
+    (tmp_path / "a.json").write_text(json.dumps(LISTS["editor"][0]()), encoding=encoding)
+    assert len(load_poses(tmp_path / "a.json")) == FRAMES
 
 
 @pytest.mark.parametrize("name", ["openpose", "mmpose pictures of 17", "editor"])
@@ -181,6 +190,9 @@ ONE = {"image_id": 1, **result(0, 17)}
         ([1, 2], "layout is not known"),
         ([[]], "layout is not known"),
         ("text", "layout is not known"),
+        ({"images": [], "annotations": []}, "it is a COCO file, and its annotations have no"),
+        ({"annotations": [{"image_id": 1, "bbox": [0, 0, 1, 1]}]}, "it is a COCO file, and its annotations"),
+        ({"meta_info": {}, "instance_info": []}, "it is MMPose's, and there are no frames"),
         ([ONE, {"image_id": 2}], "not all of its people"),
         ([{**ONE, "keypoints": ONE["keypoints"][:-3]}], "people of 16 points: expected 17, 26, 133, 136"),
         ([{**ONE, "keypoints": ONE["keypoints"][:-1]}], "no list of x, y, score"),
