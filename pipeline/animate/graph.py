@@ -109,7 +109,7 @@ GRAPH = (
         decided_by=decided.reference,
         make=pose_steps.reference,
         opens=opens_estimator,
-        version=2,
+        version=3,
         shared=True,
     ),
     Step(

@@ -59,9 +59,9 @@ class MediaPipeEstimator:
         if self._model is not None:
             self._followed = TaskPerson(self._model, self._device.startswith("cuda"))
         else:
-            from .mediapipe_people import People
+            from .mediapipe_people import Everybody
 
-            self._followed = People()
+            self._followed = Everybody()
 
     def start(self, *, static: bool = False) -> None:
         self._followed.start(static)

@@ -1,4 +1,4 @@
-"""Everybody in a video, with the models in mediapipe 0.10's wheel.
+"""Everybody in a video, or in pictures, with the models in mediapipe 0.10's wheel.
 
 MediaPipe's Holistic follows one person, whichever its detector scores best. So its graph is taken apart here:
 the detector, which does see several people, runs now and then, and each person has a copy of the rest
@@ -6,19 +6,14 @@ the detector, which does see several people, runs now and then, and each person 
 For one person the results are Holistic's.
 """
 
-import contextlib
 import math
-import os
-import sys
-import tempfile
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
-from ..threads import thread_limit
 from .base import Detections, detections
-from .mediapipe_layout import whole_body
+from .mediapipe_graph import BODY, DETECTOR, HANDS_AND_FACE, STILL_BODY, Graph
+from .mediapipe_layout import BODY_FROM_POSE, whole_body
 
 DETECT_EVERY = 5
 """Frames between two looks for people; while nobody is known, every frame is looked at."""
@@ -29,192 +24,237 @@ MAX_PEOPLE = 2
 SAME_PERSON = 0.1
 """Regions whose centres (the hips) are nearer than this part of their size belong to one person."""
 
+SAME_BODY = 0.1
+"""Bodies whose joints lie nearer than this part of the larger one's longer side on average are one person's.
+On real clips two followers of one person, begun 0.15 of the region apart, lay at most 0.04 apart."""
+
 REGION_SCALE = 1.25
 """Region over the circle that the detector draws around a person (MediaPipe's PoseDetectionToRoi)."""
 
-DETECTOR_GRAPH = """
-input_stream: "image"
-output_stream: "detections"
-node {
-  calculator: "PoseDetectionCpu"
-  input_stream: "IMAGE:image"
-  output_stream: "DETECTIONS:detections"
-}
-"""
+NEWCOMER = 2.0
+"""Who is new takes a known person's place only where the region is this many times as tall: a dancer who
+crouches is not given up for people who stand (assumed)."""
 
-PERSON_GRAPH = """
-input_stream: "image"
-input_stream: "region"
-output_stream: "pose"
-output_stream: "left_hand"
-output_stream: "right_hand"
-output_stream: "face"
-output_stream: "next_region"
-node {
-  calculator: "ImagePropertiesCalculator"
-  input_stream: "IMAGE:image"
-  output_stream: "SIZE:size"
-}
-node {
-  calculator: "PoseLandmarkByRoiCpu"
-  input_stream: "IMAGE:image"
-  input_stream: "ROI:region"
-  output_stream: "LANDMARKS:raw"
-  output_stream: "AUXILIARY_LANDMARKS:raw_auxiliary"
-  output_stream: "WORLD_LANDMARKS:raw_world"
-}
-node {
-  calculator: "PoseLandmarkFiltering"
-  input_stream: "IMAGE_SIZE:size"
-  input_stream: "NORM_LANDMARKS:raw"
-  input_stream: "AUX_NORM_LANDMARKS:raw_auxiliary"
-  input_stream: "WORLD_LANDMARKS:raw_world"
-  output_stream: "FILTERED_NORM_LANDMARKS:pose"
-  output_stream: "FILTERED_AUX_NORM_LANDMARKS:auxiliary"
-  output_stream: "FILTERED_WORLD_LANDMARKS:world"
-}
-node {
-  calculator: "PoseLandmarksToRoi"
-  input_stream: "LANDMARKS:auxiliary"
-  input_stream: "IMAGE_SIZE:size"
-  output_stream: "ROI:next_region"
-}
-node {
-  calculator: "HandLandmarksLeftAndRightCpu"
-  input_stream: "IMAGE:image"
-  input_stream: "POSE_LANDMARKS:pose"
-  output_stream: "LEFT_HAND_LANDMARKS:left_hand"
-  output_stream: "RIGHT_HAND_LANDMARKS:right_hand"
-}
-node {
-  calculator: "SplitNormalizedLandmarkListCalculator"
-  input_stream: "pose"
-  output_stream: "face_of_pose"
-  options { [mediapipe.SplitVectorCalculatorOptions.ext] { ranges { begin: 0 end: 11 } } }
-}
-node {
-  calculator: "FaceLandmarksFromPoseCpu"
-  input_stream: "IMAGE:image"
-  input_stream: "FACE_LANDMARKS_FROM_POSE:face_of_pose"
-  output_stream: "FACE_LANDMARKS:face"
-}
-"""
+TURNS = (1, 2, 3)
+"""Quarter turns in which a picture is looked at again: the detector knows people who stand or sit."""
 
-NOISE = (
-    b"absl::InitializeLog",
-    b"XNNPACK delegate",
-    b"inference_feedback_manager",
-    b"landmark_projection_calc",
-)
-"""What MediaPipe's C++ writes to stderr at each start whatever its log level."""
+WELL_SEEN = 0.7
+"""A body whose 17 joints have this mean visibility is not looked for in turned pictures."""
 
-
-class Graph:
-    """A MediaPipe graph, made at its first call; its start-up noise stays out of stderr.
-
-    Its nodes run on `thread_limit()` threads; by itself it takes one for each core.
-    """
-
-    def __init__(self, text: str) -> None:
-        self._text = text
-        self._running: Any = None
-
-    def __call__(self, **inputs: Any) -> Any:
-        """The outputs by name, None for each that is empty."""
-        if self._running is not None:
-            return self._running.process(inputs)
-        from mediapipe.framework import thread_pool_executor_pb2  # noqa: F401 (or num_threads is dropped)
-        from mediapipe.python.solution_base import SolutionBase
-
-        threads = thread_limit()
-        text = self._text if threads is None else f"num_threads: {threads}\n{self._text}"
-        with without_noise():
-            self._running = SolutionBase(graph_config=text)  # type: ignore[arg-type] (text is taken too)
-            return self._running.process(inputs)
-
-    def close(self) -> None:
-        if self._running is not None:
-            self._running.close()
-            self._running = None
+BETTER = 0.1
+"""A body in a turned picture is taken where its mean visibility is higher by this much: half a body that is
+cut off scores alike in every turn."""
 
 
 class Person:
-    """One followed person: a graph and the region (NormalizedRect) to look in next."""
+    """One followed person: two graphs and the region (NormalizedRect) to look in next."""
 
     def __init__(self, region: Any) -> None:
-        self.graph = Graph(PERSON_GRAPH)
         self.region = region
+        self._body = Graph(BODY)
+        self._parts = Graph(HANDS_AND_FACE)
 
-    def look(self, frame: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
-        """Keypoints [133, 2] in pixels and scores [133]; None when the person is gone."""
-        result = self.graph(image=frame, region=self.region)
+    def look(self, frame: np.ndarray) -> Any:
+        """The body's 33 landmarks; None when the person is gone."""
+        result = self._body(image=frame, region=self.region)
         self.region = result.next_region
-        if result.pose is None or self.region is None:
-            return None
-        pose = np.array([(point.x, point.y, point.visibility) for point in result.pose.landmark], np.float32)
-        left, right, face = _points(result.left_hand), _points(result.right_hand), _points(result.face)
-        return whole_body(pose, left, right, face, (frame.shape[1], frame.shape[0]))
+        return None if self.region is None else result.pose
+
+    def complete(self, frame: np.ndarray, pose: Any) -> tuple[np.ndarray, np.ndarray]:
+        """Keypoints [133, 2] in pixels and scores [133] of the body that was found in this frame."""
+        return _complete(self._parts, frame, pose)
+
+    def close(self) -> None:
+        self._body.close()
+        self._parts.close()
 
 
 class People:
-    """Follows the largest people through the frames of a video; `static` treats each frame by itself."""
+    """Follows people through the frames of a video: at most MAX_PEOPLE."""
 
     def __init__(self) -> None:
-        self._detector = Graph(DETECTOR_GRAPH)
+        self._detector = Graph(DETECTOR)
         self._people: list[Person] = []
         self._wait = 0
-        self._static = False
 
-    def start(self, static: bool) -> None:
+    def start(self) -> None:
+        """Forget the last video."""
         self._forget(self._people)
         self._wait = 0
-        self._static = static
 
     def look(self, frame: np.ndarray) -> Detections:
         """The people of the next frame, uint8 RGB [H, W, 3]."""
-        if self._static:
-            self._forget(self._people)
+        found = [person.complete(frame, pose) for person, pose in self._bodies(frame)]
+        return detections(found, frame.shape[1], frame.shape[0])
+
+    def close(self) -> None:
+        self.start()
+        self._detector.close()
+
+    def _bodies(self, frame: np.ndarray) -> list[tuple[Person, Any]]:
+        """Who is there, and their landmarks. Of two followers of one person the earlier one stays."""
         if not self._people or self._wait <= 0:
             self._meet(frame)
             self._wait = DETECT_EVERY
         self._wait -= 1
-        found, gone = [], []
+        found: list[tuple[Person, Any]] = []
+        gone: list[Person] = []
         for person in self._people:
-            seen = person.look(frame)
-            if seen is None:
+            pose = person.look(frame)
+            if pose is None:
+                self._wait = 0
+                gone.append(person)
+            elif any(same_body(_joints(pose, frame), _joints(other, frame)) for _, other in found):
                 gone.append(person)
             else:
-                found.append(seen)
-        if gone:
-            self._forget(gone)
-            self._wait = 0
-        return detections(found, frame.shape[1], frame.shape[0])
-
-    def close(self) -> None:
-        self._forget(self._people)
-        self._detector.close()
+                found.append((person, pose))
+        self._forget(gone)
+        return found
 
     def _meet(self, frame: np.ndarray) -> None:
-        """Find new people, keep the largest, drop who turned out to be one with somebody larger."""
-        regions = [_region(found, frame) for found in self._detector(image=frame).detections or ()]
-        candidates = [
-            (person.region, person)
-            for person in sorted(self._people, key=lambda person: -person.region.height)
+        """Find new people; where nobody is known and none stands upright, in turned frames too."""
+        regions = regions_of(self._detector, frame, 0)
+        for turns in TURNS:
+            if self._people or regions:
+                break
+            regions = regions_of(self._detector, frame, turns)
+        met = choose([person.region for person in self._people], regions, frame)
+        people = [
+            self._people[i] if i < len(self._people) else Person(regions[i - len(self._people)]) for i in met
         ]
-        candidates += [(region, None) for region in regions]
-        kept: list[tuple[Any, Person | None]] = []
-        for region, person in candidates:
-            if not any(_same_person(region, other, frame) for other, _ in kept):
-                kept.append((region, person))
-        kept = sorted(kept, key=lambda candidate: -candidate[0].height)[:MAX_PEOPLE]
-        people = [person or Person(region) for region, person in kept]
         self._forget([person for person in self._people if person not in people])
         self._people = people
 
     def _forget(self, people: list[Person]) -> None:
         for person in list(people):
-            person.graph.close()
+            person.close()
             self._people.remove(person)
+
+
+class Stills:
+    """Finds people in pictures that have nothing to do with each other. The graphs are kept between them."""
+
+    def __init__(self) -> None:
+        self._detector = Graph(DETECTOR)
+        self._body = Graph(STILL_BODY)
+        self._parts = Graph(HANDS_AND_FACE)
+
+    def look(self, picture: np.ndarray) -> Detections:
+        """The largest people of a picture, uint8 RGB [H, W, 3], upright, lying or head down."""
+        found = [_complete(self._parts, picture, pose, still=True) for pose in self._bodies(picture)]
+        return detections(found, picture.shape[1], picture.shape[0])
+
+    def close(self) -> None:
+        for graph in (self._detector, self._body, self._parts):
+            graph.close()
+
+    def _bodies(self, picture: np.ndarray) -> list[Any]:
+        """The landmarks of each: of the turn of the picture that shows somebody's joints best."""
+        best = self._turned(picture, 0)
+        for turns in TURNS:
+            if _visibility(best) >= WELL_SEEN:
+                break
+            poses = self._turned(picture, turns)
+            if _visibility(poses) > _visibility(best) + (BETTER if best else 0):
+                best = poses
+        return best
+
+    def _turned(self, picture: np.ndarray, turns: int) -> list[Any]:
+        regions = regions_of(self._detector, picture, turns)
+        chosen = [regions[i] for i in choose([], regions, picture)]
+        poses = [self._body(image=picture, region=region).raw for region in chosen]
+        kept: list[Any] = []
+        for pose in poses:
+            here = None if pose is None else _joints(pose, picture)
+            if here is not None and not any(same_body(here, _joints(other, picture)) for other in kept):
+                kept.append(pose)
+        return kept
+
+
+class Everybody:
+    """The people of a video's frames, or of pictures: what was made for either is kept."""
+
+    def __init__(self) -> None:
+        self._people, self._stills = People(), Stills()
+        self._static = False
+
+    def start(self, static: bool) -> None:
+        self._people.start()
+        self._static = static
+
+    def look(self, frame: np.ndarray) -> Detections:
+        return (self._stills if self._static else self._people).look(frame)
+
+    def close(self) -> None:
+        self._people.close()
+        self._stills.close()
+
+
+def choose(known: list[Any], new: list[Any], frame: np.ndarray) -> list[int]:
+    """Whom of the regions of `known` and `new` people to follow: indices into both, at most MAX_PEOPLE.
+
+    The larger come first, and known people before new ones that are not NEWCOMER times as tall. A region of
+    somebody who is there already does not count.
+    """
+    regions = [*known, *new]
+    order = sorted(range(len(known)), key=lambda i: -regions[i].height)
+    kept: list[int] = []
+    for i in [*order, *range(len(known), len(regions))]:
+        if not any(_same_person(regions[i], regions[j], frame) for j in kept):
+            kept.append(i)
+    size = {i: regions[i].height * (NEWCOMER if i < len(known) else 1) for i in kept}
+    return sorted(kept, key=lambda i: -size[i])[:MAX_PEOPLE]
+
+
+def regions_of(detector: Graph, frame: np.ndarray, turns: int) -> list[Any]:
+    """The squares in which to look for people, as the detector finds them in the frame that is turned."""
+    from mediapipe.framework.formats import rect_pb2
+
+    height, width = frame.shape[:2]
+    turned = np.ascontiguousarray(np.rot90(frame, turns))
+    regions = []
+    for found in detector(image=turned).detections or ():
+        hips, rim = (upright(point.x, point.y, turns) for point in found.location_data.relative_keypoints[:2])
+        dx, dy = (rim[0] - hips[0]) * width, (rim[1] - hips[1]) * height
+        side = 2 * math.hypot(dx, dy) * REGION_SCALE
+        regions.append(
+            rect_pb2.NormalizedRect(  # pyright: ignore[reportAttributeAccessIssue]
+                x_center=hips[0],
+                y_center=hips[1],
+                width=side / width,
+                height=side / height,
+                rotation=math.pi / 2 - math.atan2(-dy, dx),
+            )
+        )
+    return regions
+
+
+def upright(x: float, y: float, turns: int) -> tuple[float, float]:
+    """Where a point of a picture that was turned by np.rot90 lies in the picture before; as fractions."""
+    for _ in range(turns):
+        x, y = 1 - y, x
+    return x, y
+
+
+def same_body(a: np.ndarray, b: np.ndarray) -> bool:
+    """Whether joints [n, 2] of two bodies, in pixels, are one person's: see SAME_BODY."""
+    size = max(np.ptp(a, axis=0).max(), np.ptp(b, axis=0).max())
+    return bool(np.linalg.norm(a - b, axis=1).mean() < SAME_BODY * size)
+
+
+def _complete(
+    parts: Graph, frame: np.ndarray, pose: Any, *, still: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
+    """Keypoints [133, 2] and scores [133] of a body's landmarks, and the hands and face that `parts` finds.
+
+    With `still` nothing of this frame guides what is found in the next.
+    """
+    result = parts(image=frame, pose=pose)
+    if still:
+        parts(image=frame)  # a frame with nobody in it, on which no model runs
+    body = np.array([(point.x, point.y, point.visibility) for point in pose.landmark], np.float32)
+    left, right, face = _points(result.left_hand), _points(result.right_hand), _points(result.face)
+    return whole_body(body, left, right, face, (frame.shape[1], frame.shape[0]))
 
 
 def _points(landmarks: Any) -> np.ndarray | None:
@@ -222,42 +262,19 @@ def _points(landmarks: Any) -> np.ndarray | None:
     return None if landmarks is None else np.array([(p.x, p.y) for p in landmarks.landmark], np.float32)
 
 
-def _region(detection: Any, frame: np.ndarray) -> Any:
-    """The square to look for a person in: centred on the hips, upright along the body."""
-    from mediapipe.framework.formats import rect_pb2
+def _joints(pose: Any, frame: np.ndarray) -> np.ndarray:
+    """The 17 joints of COCO's body of 33 landmarks, in pixels [17, 2]."""
+    points = [(pose.landmark[i].x, pose.landmark[i].y) for i in BODY_FROM_POSE]
+    return np.array(points) * (frame.shape[1], frame.shape[0])
 
-    height, width = frame.shape[:2]
-    hips, rim = detection.location_data.relative_keypoints[:2]
-    dx, dy = (rim.x - hips.x) * width, (rim.y - hips.y) * height
-    side = 2 * math.hypot(dx, dy) * REGION_SCALE
-    return rect_pb2.NormalizedRect(  # pyright: ignore[reportAttributeAccessIssue]
-        x_center=hips.x,
-        y_center=hips.y,
-        width=side / width,
-        height=side / height,
-        rotation=math.pi / 2 - math.atan2(-dy, dx),
-    )
+
+def _visibility(poses: list[Any]) -> float:
+    """The mean visibility of the joints of who shows best, 0 to 1; 0 for nobody."""
+    seen = [np.mean([pose.landmark[i].visibility for i in BODY_FROM_POSE]) for pose in poses]
+    return float(max(seen, default=0))
 
 
 def _same_person(a: Any, b: Any, frame: np.ndarray) -> bool:
     height, width = frame.shape[:2]
     apart = math.hypot((a.x_center - b.x_center) * width, (a.y_center - b.y_center) * height)
     return apart < SAME_PERSON * max(a.height, b.height) * height
-
-
-@contextlib.contextmanager
-def without_noise() -> Iterator[None]:
-    """Hold back what is written to stderr, by C++ too, and write it when done, all but the lines of NOISE."""
-    sys.stderr.flush()
-    kept = os.dup(2)
-    with tempfile.TemporaryFile() as held:
-        os.dup2(held.fileno(), 2)
-        try:
-            yield
-        finally:
-            os.dup2(kept, 2)
-            os.close(kept)
-            held.seek(0)
-            for line in held:
-                if not any(noise in line for noise in NOISE):
-                    os.write(2, line)

@@ -1,10 +1,12 @@
-"""MediaPipe: its layout, its errors, and two people in one frame."""
+"""MediaPipe: its layout, its errors, two people in one frame, stills, and who is followed."""
 
+import json
 import os
 from collections.abc import Iterator
 from fractions import Fraction
 from importlib.machinery import ModuleSpec
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -15,8 +17,9 @@ from posedance.stages.media.picture import fit_cover, read_picture
 from posedance.stages.pose import mediapipe as backend
 from posedance.stages.pose.estimators import why_unusable
 from posedance.stages.pose.mediapipe import MediaPipeEstimator
+from posedance.stages.pose.mediapipe_graph import DETECTOR, Graph, without_noise
 from posedance.stages.pose.mediapipe_layout import BODY_FROM_POSE, FACE_FROM_MESH, whole_body
-from posedance.stages.pose.mediapipe_people import without_noise
+from posedance.stages.pose.mediapipe_people import People, Person, choose, regions_of, same_body, upright
 from posedance.stages.pose.skeleton import FACE, LEFT_HAND, RIGHT_HAND
 from posedance.stages.pose.track import estimate_poses
 
@@ -48,6 +51,86 @@ def test_layout_puts_each_part_in_its_place():
 
 def test_face_map_has_68_different_vertices():
     assert len(FACE_FROM_MESH) == len(set(FACE_FROM_MESH)) == 68
+
+
+def test_the_jaw_begins_beside_the_ears():
+    assert (FACE_FROM_MESH[1], FACE_FROM_MESH[15]) == (234, 454)
+
+
+def test_pictures_know_nothing_of_each_other(estimator: MediaPipeEstimator, samples: Path):
+    picture = fit_cover(read_picture(samples / "ref_01.jpeg"), 288, 512)
+    pictures = [picture, np.roll(picture, 3, axis=1), picture]
+    estimator.start(static=True)
+    first, shifted, again = estimator(pictures)
+    assert (first.scores[0, [0, *range(91, 133)]] > 0.5).all()
+    for a, b in ((first, again), (shifted, estimator([picture, pictures[1]])[1])):
+        assert np.array_equal(a.keypoints, b.keypoints) and np.array_equal(a.scores, b.scores)
+
+
+def test_a_person_head_down_is_found(estimator: MediaPipeEstimator, samples: Path):
+    """Somebody whom the detector finds in the turned picture alone."""
+    folder = samples / "coco_wholebody"
+    truth = json.loads((folder / "annotations.json").read_text())
+    one = next(person for person in truth["annotations"] if person["id"] == 230195)
+    name = next(image["file_name"] for image in truth["images"] if image["id"] == one["image_id"])
+    x, y, width, height = one["bbox"]
+    left, top = max(0, int(x - 0.2 * width)), max(0, int(y - 0.2 * height))
+    crop = read_picture(folder / name)[top : int(y + 1.2 * height), left : int(x + 1.2 * width)]
+    picture = cv2.resize(crop[::-1, ::-1], None, fx=3, fy=3, interpolation=cv2.INTER_CUBIC)
+    detector = Graph(DETECTOR)
+    assert not regions_of(detector, picture, 0)
+    for static in (True, False):
+        estimator.start(static=static)
+        people = estimator([picture])[0]
+        assert len(people) == 1
+        points = np.array(one["keypoints"]).reshape(-1, 3)[:17]
+        expected = picture.shape[1::-1] - 3 * (points[:, :2] - (left, top))
+        away = np.linalg.norm(people.keypoints[0, :17] - expected, axis=1)[points[:, 2] > 0]
+        assert (away < 0.1 * 3 * height).mean() > 0.7
+    detector.close()
+
+
+def test_points_of_turned_pictures_are_turned_back():
+    picture = np.zeros((30, 50), int)
+    picture[6, 40] = 1
+    for turns in range(4):
+        turned = np.rot90(picture, turns)
+        y, x = (int(place[0]) for place in np.nonzero(turned))
+        found = upright((x + 0.5) / turned.shape[1], (y + 0.5) / turned.shape[0], turns)
+        np.testing.assert_allclose(found, (40.5 / 50, 6.5 / 30))
+
+
+def test_one_person_is_followed_once(estimator: MediaPipeEstimator, samples: Path):
+    frame = fit_cover(read_picture(samples / "ref_01.jpeg"), 288, 512)
+    people = People()
+    people.start()
+    people.look(frame)
+    (one,) = people._people
+    region = type(one.region)()
+    region.CopyFrom(one.region)
+    region.x_center += 0.12 * region.width  # so far away that a new detection counts as somebody else
+    people._people.append(Person(region))
+    assert len(people.look(frame)) == 1
+    assert people._people == [one]
+    people.close()
+
+
+def test_bodies_are_one_where_their_joints_are():
+    body = np.random.default_rng(0).uniform((0, 0), (100, 300), (17, 2))
+    assert same_body(body, body + 20) and not same_body(body, body + np.array([80, 0]))
+
+
+def test_known_people_keep_their_place():
+    """A dancer who crouches beside two who stand; but not beside one who is far larger."""
+
+    def region(x: float, height: float) -> SimpleNamespace:
+        return SimpleNamespace(x_center=x, y_center=0.5, height=height)
+
+    frame = np.zeros((100, 100, 3), np.uint8)
+    dancer, other = region(0.5, 0.3), region(0.1, 0.5)
+    assert choose([dancer], [region(0.52, 0.3)], frame) == [0]
+    assert choose([dancer, other], [region(0.9, 0.5)], frame) == [1, 0]
+    assert choose([dancer, other], [region(0.9, 0.7)], frame) == [1, 2]
 
 
 @pytest.mark.parametrize("mirrored", [False, True])
