@@ -62,7 +62,8 @@ class EstimatorConfig(Config):
     min_score: Annotated[float, Field(ge=0, le=1)] = 0.3
     """A body is seen when the mean score of its joints reaches this (0 to 1)."""
     max_gap: Annotated[int, Field(ge=0), Rare] = 5
-    """Frames without a person that are filled by interpolation; longer gaps stay empty."""
+    """Frames for which the person, a joint or the face may be lost and is filled in, a hand for a second too;
+    longer gaps stay empty. 0 fills none."""
     detector: Annotated[Path | None, Rare] = None
     """ONNX file of the person detector, for dwpose and rtmw."""
     model: Annotated[Path | None, Rare] = None
@@ -145,6 +146,9 @@ class ClipConfig(Config):
     """Who dances, where the driving video or pose file shows several: 2 is the second from the left where so
     many are first seen, X,Y who is first seen at that point in pixels [default: the larger and most constant
     one]."""
+    smooth: Annotated[float, Field(ge=0, le=10)] = 1.0
+    """How strongly the trembling of a driving video's poses is filtered; outliers, blinking joints and short
+    gaps are mended too. 0 leaves all as it was found. A pose file is taken as it is in any case."""
     estimator: EstimatorConfig = EstimatorConfig()
     encode: Annotated[EncodeConfig, Rare] = EncodeConfig()
 

@@ -59,6 +59,7 @@ def poses(config: AnimateConfig) -> dict[str, Any]:
         "clip": [config.start, config.duration, config.stride, config.fps],
         "estimator": estimator(config.estimator),
         "max_gap": config.estimator.max_gap,
+        "smooth": config.smooth,
         "person": config.person,
     }
 

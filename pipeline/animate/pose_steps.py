@@ -91,6 +91,7 @@ def driving_poses(config: AnimateConfig, output: Path, tools: Tools) -> Facts:
             fps=output_rate(info, clip),
             min_score=options.min_score,
             max_gap=options.max_gap,
+            smooth=config.smooth,
             name=str(driving),
             person=person,
             on_frame=found_one,

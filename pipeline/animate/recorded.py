@@ -33,6 +33,7 @@ RECORDED: Mapping[str, tuple[str, ...]] = {
     "duration": (),
     "fps": (),
     "person": (),
+    "smooth": (),
     "precision": (),
     "estimator": ("name", "min_score", "max_gap"),
     "window": ("size", "overlap", "plan"),

@@ -60,7 +60,8 @@ QUALITY = 85
 WATCH_S = 1.0
 """Seconds between looks whether the server is there."""
 DECIDING = (
-    "driving", "reference", "start", "duration", "stride", "person", "align", "fit", "width", "height",
+    "driving", "reference", "start", "duration", "stride", "person", "smooth", "align", "fit", "width",
+    "height",
 )  # fmt: skip
 """Options on which previews depend."""
 
@@ -206,6 +207,7 @@ def fit(wanted: Wanted) -> dict[str, Any]:
         fps=output_rate(info, spread),
         min_score=config.estimator.min_score,
         max_gap=0,
+        smooth=0,
         name="the driving video",
         person=scaled(person_of(config), zoom),
     )
@@ -281,6 +283,7 @@ def animatic(wanted: Wanted) -> dict[str, Any]:
         fps=output_rate(info, clip),
         min_score=config.estimator.min_score,
         max_gap=config.estimator.max_gap,
+        smooth=config.smooth,
         name="the driving video",
         person=scaled(person_of(config), min(1, LOOKED_AT / max(info.width, info.height))),
     )

@@ -9,9 +9,9 @@ import numpy as np
 from ..errors import PoseError
 from ..types import NUM_KEYPOINTS, PoseSequence
 from .base import Detections, PoseEstimator
-from .gaps import fill_gaps
 from .report import PoseReport, report
 from .skeleton import BODY, VISIBLE
+from .steady import steady
 
 BATCH = 8
 """Frames that an estimator gets at once; no more than these are held."""
@@ -40,13 +40,15 @@ def estimate_poses(
     min_score: float,
     max_gap: int,
     name: str,
+    smooth: float = 1.0,
     person: Person | None = None,
     on_frame: Callable[[int], None] | None = None,
 ) -> tuple[PoseSequence, PoseReport]:
     """The poses of one person in a video's frames (uint8 RGB [H, W, 3]): `follow` tells which.
 
     People who score below `min_score` (see `person_score`) do not count. Gaps of up to `max_gap` frames are
-    interpolated, longer ones score 0. `estimator` is set up; `name` is the video's, for the error;
+    filled, longer ones score 0, and what trembles is filtered with the strength `smooth`: see `steady`.
+    `estimator` is set up; `name` is the video's, for the error;
     `on_frame(n)` is called after n frames are done. Frames are taken a few at a time. Raises PoseError when
     there is no frame, no person in any, or not the one that is named.
     """
@@ -72,12 +74,10 @@ def estimate_poses(
         keypoints, scores = follow(seen, person)
     except PoseError as error:
         raise PoseError(f"{name}: {error}") from None
-    before = scores.any(1)
-    fill_gaps(keypoints, scores, max_gap)
-    after = scores.any(1)
+    poses = steady(PoseSequence(keypoints, scores, size, fps), max_gap, smooth)
     people = max(len(people) for people in seen)
-    filled = int(after.sum() - before.sum())
-    return PoseSequence(keypoints, scores, size, fps), report(scores, filled, people)
+    filled = int(poses.scores.any(1).sum() - scores.any(1).sum())
+    return poses, report(poses.scores, filled, people)
 
 
 def estimate_picture(
