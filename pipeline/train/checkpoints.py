@@ -5,7 +5,8 @@ import logging
 import os
 import re
 import shutil
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 
 from ...stages.atomic import PARTIAL, partial_folder
 from ...stages.errors import ConfigError, OutputError, WeightsError
+from .sharded import like, whole
 
 logger = logging.getLogger(__name__)
 
@@ -90,30 +92,27 @@ def save_checkpoint(
     folder: Path,
     position: Position,
     identity: Mapping[str, Any],
+    main: bool = True,
 ) -> Path:
     """Write `checkpoint-STEP`, under another name until it is whole and on the disk.
 
-    What does not learn is not in it: it follows from the config. Raises OutputError where there is no room.
+    What does not learn is not in it: it follows from the config. Processes that are not the `main` one help
+    to gather what is cut over all, and write nothing. Raises OutputError where there is no room.
     """
     final = folder / f"checkpoint-{position.step:07d}"
     partial = partial_folder(final)
+    files: defaultdict[str, dict[str, Tensor]] = defaultdict(dict, optimizer={})
+    for file, name, tensor in learned(named, optimizer, averaged):
+        gathered = whole(tensor.detach())
+        if main:
+            files[file][name] = gathered.cpu().contiguous()
+    if not main:
+        return final
     shutil.rmtree(partial, ignore_errors=True)
     try:
         partial.mkdir()
-        for module in {name.partition(".")[0] for name, _ in named}:
-            prefix = f"{module}."
-            learned = {name.removeprefix(prefix): p for name, p in named if name.startswith(prefix)}
-            save_file(
-                {k: p.detach().contiguous() for k, p in learned.items()}, partial / f"{module}.safetensors"
-            )
-        names = [name for name, _ in named]
-        save_file(dict(zip(names, averaged.average, strict=True)), partial / "ema.safetensors")
-        tensors = {
-            f"{name}.{key}": torch.as_tensor(value).detach().cpu().contiguous().clone()
-            for name, p in named
-            for key, value in optimizer.state.get(p, {}).items()
-        }
-        save_file(tensors, partial / "optimizer.safetensors")
+        for file, tensors in files.items():
+            save_file(tensors, partial / f"{file}.safetensors")
         facts = {
             "step": position.step,
             "mean_loss": position.mean_loss,
@@ -132,6 +131,20 @@ def save_checkpoint(
             f"cannot write checkpoint {final}: {error}: free some space, then run the same command to go on"
         ) from error
     return final
+
+
+def learned(
+    named: list[tuple[str, nn.Parameter]], optimizer: torch.optim.Optimizer, averaged: Averaged
+) -> Iterator[tuple[str, str, Tensor]]:
+    """(file, name, tensor) of weights, averages and moments, in an order that all processes share."""
+    for name, parameter in named:
+        module, _, key = name.partition(".")
+        yield module, key, parameter
+    for (name, _), average in zip(named, averaged.average, strict=True):
+        yield "ema", name, average
+    for name, parameter in named:
+        for key, value in optimizer.state.get(parameter, {}).items():
+            yield "optimizer", f"{name}.{key}", torch.as_tensor(value).clone()
 
 
 def sync(path: Path) -> None:
@@ -223,8 +236,8 @@ def restore(
         states[name][kind] = value
     with torch.no_grad():
         for (name, parameter), mean in zip(named, averaged.average, strict=True):
-            parameter.copy_(found.weights[name])
-            mean.copy_(found.average[name])
+            parameter.copy_(like(found.weights[name], parameter))
+            mean.copy_(like(found.average[name], mean))
             optimizer.state[parameter] = optimizer_state(states[name], parameter, step)
     if found.facts.get("scaler"):
         scaler.load_state_dict(found.facts["scaler"])
@@ -238,7 +251,7 @@ def optimizer_state(kept: dict[str, Any], parameter: nn.Parameter, step: int) ->
     torch a tensor on the CPU.
     """
     count = kept.pop("step", torch.tensor(float(step)))
-    moments = {key: value.to(parameter.device) for key, value in kept.items()}
+    moments = {key: like(value, parameter) for key, value in kept.items()}
     return {"step": int(count) if "state1" in kept else count.float(), **moments}
 
 

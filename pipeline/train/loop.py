@@ -27,11 +27,21 @@ from ...stages.errors import ConfigError
 from ..interrupts import deferred_interrupts
 from ..job.job import hold_folder
 from ..progress import LOG_INTERVAL_S
+from . import sharded
 from .checkpoints import Averaged, Position, prune, restore, save_checkpoint
 from .checks import check_data, check_numbers
 from .log import LOG, Log, Means, read_log
 from .loop_config import LoopConfig
-from .optimizer import AUTOCAST, ema_decay_at, learning_rate_at, make_optimizer, sum_gradients, summed
+from .optimizer import (
+    AUTOCAST,
+    ema_decay_at,
+    everywhere,
+    learning_rate_at,
+    make_optimizer,
+    on_main,
+    sum_gradients,
+    summed,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -71,7 +81,6 @@ class Task(Protocol):
 
 
 SHARDING = {
-    "ACCELERATE_USE_FSDP": "FSDP",
     "ACCELERATE_USE_DEEPSPEED": "DeepSpeed",
     "ACCELERATE_USE_MEGATRON_LM": "Megatron-LM",
 }
@@ -81,13 +90,13 @@ SHARDING = {
 def processes() -> Accelerator:
     """This process among those that train together. What else asks accelerate for it must come later.
 
-    Raises ConfigError where accelerate is configured to cut the model in shards: nothing here would be cut.
+    Raises ConfigError where accelerate is configured to cut the model otherwise than by FSDP.
     """
     for variable, name in SHARDING.items():
         if os.environ.get(variable, "").lower() in ("true", "1", "yes"):
             raise ConfigError(
-                f"accelerate is configured for {name}, but each process of a training holds the whole model: "
-                "leave it out; gradient_checkpointing, lora_rank, loop.eight_bit and learn save memory"
+                f"accelerate is configured for {name}, which no training here heeds: use FSDP, or leave it "
+                "out; gradient_checkpointing, lora_rank, loop.eight_bit and learn save memory"
             )
     return Accelerator(kwargs_handlers=[InitProcessGroupKwargs(timeout=PATIENCE)])
 
@@ -110,18 +119,27 @@ def run_loop(
     identity: Mapping[str, Any],
     validate: Validate,
     rates: Mapping[str, float] | None = None,
+    large: nn.Module | None = None,
 ) -> Averaged:
     """Train `task` in `folder` until `config.steps`, from its last checkpoint if there is one.
 
     `identity` is what decides the run: a checkpoint of another one is refused. At Ctrl-C or SIGTERM all
     processes end the step that runs, and it is kept. `validate` is called each few steps and at the end,
     after the step is kept. `rates` say how many times the learning rate the parameters of a module take, by
-    its name; 1 for the others. Raises TrainingDivergedError when the loss stops being finite, ConfigError for
-    a folder of another run.
+    its name; 1 for the others. `large` is the network that accelerate's config may ask to cut over the
+    processes: then each of them validates, and what returns is cut. Raises TrainingDivergedError when the
+    loss stops being finite, ConfigError for a folder of another run.
     """
     accelerator = processes()
-    device = accelerator.device
+    device, several = accelerator.device, accelerator.num_processes
     task.to(device)
+    is_cut = sharded.is_asked() and several > 1
+    if is_cut:
+        if large is None:
+            raise ConfigError(
+                "accelerate is configured for FSDP, which cuts the UNet of `train` alone: leave it out"
+            )
+        sharded.cut(large, config, several)
     named = task.trainable()
     if not named:
         raise ConfigError("nothing learns: choose other parameter patterns")
@@ -140,19 +158,20 @@ def run_loop(
         f"learning {total:,} parameters in {len(parameters)} tensors, {config.steps - start} steps to go"
     )
     main = accelerator.is_main_process
-    if main and start and validation_due(start, config) and not was_validated(folder, start):
+    validates = main or is_cut
+    missed = start > 0 and validation_due(start, config) and not was_validated(folder, start)
+    if validates and (on_main(accelerator, missed) if is_cut else missed):
         with Log(folder, start, main) as log:
             log_validation(validate, averaged, start, log)
     if start >= config.steps:
         return averaged
-    micros = range(accelerator.process_index, config.accumulation, accelerator.num_processes)
-    if config.accumulation % accelerator.num_processes:
+    micros = range(accelerator.process_index, config.accumulation, several)
+    if config.accumulation % several:
         raise ConfigError(
-            f"{accelerator.num_processes} processes cannot share {config.accumulation} batches of a step: "
+            f"{several} processes cannot share {config.accumulation} batches of a step: "
             "make loop.accumulation a multiple"
         )
     batches = iter(task.batches(start, config.steps, micros))
-    alone = accelerator.num_processes == 1
     means, clips, lost, began = Means(), 0, 0, time.monotonic()
     with (
         Log(folder, start, main) as log,
@@ -164,7 +183,7 @@ def run_loop(
             mininterval=LOG_INTERVAL_S,
             disable=not main,
         ) as bar,
-        deferred_interrupts(0 if alone else ECHO_S) as stopped,
+        deferred_interrupts(0 if several == 1 else ECHO_S) as stopped,
     ):
         for step in range(start, config.steps):
             sums = torch.zeros(4, dtype=torch.float64)  # loss, clips, clips not read, processes told to stop
@@ -172,6 +191,8 @@ def run_loop(
                 read = next(batches)
                 batch = [sample for sample in read if not isinstance(sample, BadRecord)]
                 log.left_out([sample for sample in read if isinstance(sample, BadRecord)], step)
+                if is_cut and not everywhere(accelerator, bool(batch)):
+                    batch = []  # a cut network needs all processes
                 sums[1:3] += torch.tensor([len(batch), len(read) - len(batch)])
                 if not batch:
                     continue
@@ -188,7 +209,7 @@ def run_loop(
             check_data(int(read_now), clips, lost, step, folder)
             sum_gradients(accelerator, parameters)
             scaler.unscale_(optimizer)
-            norm = float(torch.nn.utils.clip_grad_norm_(parameters, config.clip))
+            norm = sharded.clip_gradients(parameters, config.clip)
             overflow = config.precision == "fp16" and not math.isfinite(norm)
             if not overflow or scaler.get_scale() < SMALLEST_SCALE:
                 check_numbers(loss_sum, norm, mean_loss, config.divergence, step, folder)
@@ -216,14 +237,15 @@ def run_loop(
                 }
                 bar.set_postfix(loss=f"{values['loss_mean']:.4f}")
                 log.write(done, values | means.take())
-            if main and (done % config.checkpoint_every == 0 or done == config.steps or ends):
+            if validates and (done % config.checkpoint_every == 0 or done == config.steps or ends):
                 position = Position(done, mean_loss)
-                save_checkpoint(named, optimizer, averaged, scaler, folder, position, identity)
+                save_checkpoint(named, optimizer, averaged, scaler, folder, position, identity, main)
+            if main and (done % config.checkpoint_every == 0 or done == config.steps or ends):
                 prune(folder, config.keep)
             if ends:
                 accelerator.wait_for_everyone()  # a process that leaves makes the launcher end the others
                 raise KeyboardInterrupt
-            if main and validation_due(done, config):
+            if validates and validation_due(done, config):
                 log_validation(validate, averaged, done, log)
     return averaged
 

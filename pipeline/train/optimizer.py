@@ -6,6 +6,7 @@ from typing import Any, cast
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 from ...stages.errors import ConfigError
 from .loop_config import LoopConfig
@@ -23,10 +24,10 @@ def make_optimizer(
 
     Each group's `rate` says how many times the learning rate its parameters take: those of `rates`, or 1.
     """
-    groups: dict[float, list[nn.Parameter]] = {}
+    groups: dict[tuple[float, bool], list[nn.Parameter]] = {}  # torch does not mix cut and whole ones
     for parameter, rate in zip(parameters, rates or [1.0] * len(parameters), strict=True):
-        groups.setdefault(rate, []).append(parameter)
-    given = [{"params": members, "rate": rate} for rate, members in groups.items()]
+        groups.setdefault((rate, isinstance(parameter, DTensor)), []).append(parameter)
+    given = [{"params": members, "rate": rate} for (rate, _), members in groups.items()]
     options: dict[str, Any] = {
         "lr": config.learning_rate,
         "betas": config.betas,
@@ -61,13 +62,30 @@ def summed(accelerator: Accelerator, values: Tensor) -> Tensor:
     return cast(Tensor, accelerator.reduce(values, reduction="sum"))
 
 
+def on_main(accelerator: Accelerator, value: bool) -> bool:
+    """What the main process says, for all of them."""
+    said = torch.tensor(float(value and accelerator.is_main_process), device=accelerator.device)
+    return bool(summed(accelerator, said) > 0)
+
+
+def everywhere(accelerator: Accelerator, value: bool) -> bool:
+    """Whether it is so in all processes."""
+    true = summed(accelerator, torch.tensor(float(value), device=accelerator.device))
+    return int(true) == accelerator.num_processes
+
+
 def sum_gradients(accelerator: Accelerator, parameters: list[nn.Parameter]) -> None:
     """Sum of the gradients over the processes, in messages of about BUCKET elements.
 
-    The loss of a step is a sum over its batches, so this is what one process would have.
+    The loss of a step is a sum over its batches, so this is what one process would have. Of a parameter that
+    is cut over the processes the backward pass has left their mean.
     """
     if accelerator.num_processes == 1:
         return
+    for parameter in parameters:
+        if isinstance(parameter, DTensor) and parameter.grad is not None:
+            parameter.grad.mul_(accelerator.num_processes)
+    parameters = [parameter for parameter in parameters if not isinstance(parameter, DTensor)]
     bucket: list[nn.Parameter] = []
     for i, parameter in enumerate(parameters):
         bucket.append(parameter)
