@@ -185,8 +185,9 @@ class AnimateConfig(ClipConfig):
     """How much of them is added: 0 is none."""
     preview_every: Annotated[int | None, Field(ge=1)] = None
     """Write preview.mp4, small and rough, into the output folder after every PREVIEW_EVERY-th step."""
-    align: Literal["robust", "published", "none"] = "robust"
-    """Fit the dancer's skeleton to the character's: `robust`, `published` (ControlNeXt's), or `none`."""
+    align: Literal["robust", "published", "wan", "none"] = "robust"
+    """Fit the dancer's skeleton to the character's: `robust` in one size, as published by ControlNeXt
+    (`published`) or Wan-Animate (`wan`), or `none`."""
     fit: Literal["crop", "pad"] = "crop"
     """How the picture gets its size: `crop` around the character, or `pad` with bars, cut off at the end."""
     upscale: Annotated[int | None, Field(ge=2, le=4)] = None

@@ -25,7 +25,8 @@ from .media.placement import Placement, centre_crop, letterbox
 from .media.sound import Sound, read_sound, write_sound
 from .media.video import Clip, DecodeReport, clip_start, count_frames, output_rate, probe, read_frames
 from .models import load_decoder, load_generator
-from .pose.align import Alignment, align, fit_alignment, placed_alignment
+from .pose.affine import Alignment, placed_alignment
+from .pose.align import Fit, align, fit_alignment
 from .pose.animatic import PaperFigure
 from .pose.base import Detections, PoseEstimator
 from .pose.crop import place_around_pose
@@ -47,6 +48,7 @@ __all__ = [
     "Defaults",
     "Detections",
     "DeviceMemoryError",
+    "Fit",
     "Generator",
     "OutputError",
     "PaperFigure",

@@ -23,7 +23,8 @@ from ...stages.media.frames import StoredFrames, write_frames
 from ...stages.media.picture import place, read_picture
 from ...stages.media.placement import Placement, centre_crop, letterbox
 from ...stages.media.video import clip_start, probe
-from ...stages.pose.align import fit_alignment, placed_alignment
+from ...stages.pose.affine import placed_alignment
+from ...stages.pose.align import fit_alignment
 from ...stages.pose.crop import in_frame, place_around_pose, share_inside
 from ...stages.pose.files import load_poses
 from ...stages.pose.render import draw_control_frames
@@ -154,7 +155,8 @@ def control(video: Video, tools: Tools) -> Facts:
         draw = partial(draw_control_frames, width=size.width, height=size.height, canvas=size.canvas)
         drawn = chain.from_iterable(draw(each, published=published) for each in (own, aligned))
         write_frames(video.output, counted(drawn, advance))
-    return {"notes": notes, "inside": inside}
+    limbs = {name: round(ratio, 3) for name, ratio in fit.limbs.items()}
+    return {"notes": notes, "inside": inside, "fitted": fit.method, "limbs": limbs}
 
 
 def latents(video: Video, tools: Tools) -> Facts:

@@ -19,7 +19,7 @@ from ...stages.errors import ConfigError, PoseError
 from ...stages.image.models import Task
 from ...stages.media.picture import place, read_picture, write_png
 from ...stages.media.placement import centre_crop
-from ...stages.pose.align import placed_alignment
+from ...stages.pose.affine import placed_alignment
 from ...stages.pose.base import PoseEstimator
 from ...stages.pose.choose import best_frame, first_frame, pose_error
 from ...stages.pose.crop import place_around_pose

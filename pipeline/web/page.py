@@ -87,7 +87,7 @@ def animate_tab(site: "Site") -> None:
                 fields["upscale"] = number("Enlarge by", "f-upscale", precision=0, minimum=2, maximum=4)
                 fields["guidance_scale"] = number("Guidance scale", "f-guidance_scale", minimum=0)
                 fields["align"] = gr.Radio(
-                    ["robust", "published", "none"],
+                    ["robust", "published", "wan", "none"],
                     value="robust",
                     label="Fit of the pose",
                     elem_id="f-align",

@@ -28,7 +28,8 @@ from ...stages.media.encode import AudioSource, VideoWriter
 from ...stages.media.picture import place, read_picture
 from ...stages.media.placement import centre_crop, letterbox
 from ...stages.media.video import Clip, clip_start, count_frames, output_rate, probe, read_frames
-from ...stages.pose.align import fit_alignment, placed_alignment
+from ...stages.pose.affine import placed_alignment
+from ...stages.pose.align import fit_alignment
 from ...stages.pose.animatic import PaperFigure
 from ...stages.pose.base import PoseEstimator
 from ...stages.pose.choose import best_frame

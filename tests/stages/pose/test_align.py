@@ -19,16 +19,14 @@ from posedance.stages.errors import PoseError
 from posedance.stages.media.picture import fit_cover
 from posedance.stages.media.placement import centre_crop
 from posedance.stages.pose import skeleton
-from posedance.stages.pose.align import (
-    ALIGNMENTS,
+from posedance.stages.pose.affine import (
     FITTED_JOINTS,
     Alignment,
-    align,
-    fit_alignment,
     least_squares,
     placed_alignment,
     weighted_median,
 )
+from posedance.stages.pose.align import ALIGNMENTS, align, fit_alignment
 from posedance.stages.types import PoseSequence
 
 FPS = Fraction(25)

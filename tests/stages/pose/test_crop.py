@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from posedance.stages.media.picture import place
 from posedance.stages.media.placement import Placement, centre_crop, letterbox
-from posedance.stages.pose.align import placed_alignment
+from posedance.stages.pose.affine import placed_alignment
 from posedance.stages.pose.crop import HEAD, MARGIN, place_around_pose, share_inside
 from posedance.stages.types import PoseSequence
 
