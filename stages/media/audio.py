@@ -13,7 +13,7 @@ from av.container import InputContainer, OutputContainer
 from av.error import FFmpegError
 from av.packet import Packet
 
-from .container import UNSEEKABLE_FORMATS, has_video, open_container, packets, scan
+from .container import UNSEEKABLE_FORMATS, has_video, open_container, packets, scan, sound_stream
 
 COPIED_CODECS = frozenset({"aac", "mp3", "ac3", "eac3", "alac", "opus", "flac"})
 """Codecs that mp4 holds and players play: their packets are copied as they are."""
@@ -64,7 +64,7 @@ class AudioTrack:
         self._packets: Iterator[Packet] = iter(())
         self._next: Packet | None = None
         container = stack.enter_context(open_container(source.path))
-        stream = next((s for s in container.streams.audio if s.codec_context is not None), None)
+        stream = sound_stream(container)
         if stream is None:
             return
         assert stream.time_base is not None

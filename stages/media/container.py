@@ -8,6 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 
 import av
+from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.error import FFmpegError
 from av.packet import Packet
@@ -71,6 +72,13 @@ def has_video(container: InputContainer) -> bool:
 
 def _moving_pictures(container: InputContainer) -> list[VideoStream]:
     return [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
+
+
+def sound_stream(container: InputContainer) -> AudioStream | None:
+    """The sound that players take: the first track that is marked as default, else the first."""
+    streams = [stream for stream in container.streams.audio if stream.codec_context is not None]
+    marked = [stream for stream in streams if stream.disposition & Disposition.default]
+    return next(iter([*marked, *streams]), None)
 
 
 def nothing_decodes(path: str | os.PathLike[str]) -> VideoError:
@@ -153,7 +161,7 @@ def _scan(path: str | os.PathLike[str], max_pixels: int | None) -> Scan:
                     discarded += 1
                 else:
                     kept.append((packet.pts, packet.duration or 0))
-        has_audio = any(sound.codec_context is not None for sound in container.streams.audio)
+        has_audio = sound_stream(container) is not None
         rates = [rate for rate in (stream.average_rate, stream.base_rate) if rate]
         nominal = stream.guessed_rate or RATE_OF_ONE_FRAME
         promised_end = Fraction((container.start_time or 0) + (container.duration or 0), av.time_base)

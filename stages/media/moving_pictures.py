@@ -14,6 +14,7 @@ from ..errors import PictureError
 from .container import Scan, check_size, nothing_decodes
 from .numbered import missing_numbers
 from .picture import picture_size, read_picture, to_rgb
+from .png_text import without_texts
 from .timeline import Timeline, make_timeline
 
 ANIMATIONS = ("GIF", "WEBP", "PNG")
@@ -66,7 +67,7 @@ def is_animated(path: Path) -> bool:
         if not file.read(4).startswith(ANIMATION_STARTS):
             return False
     try:
-        with Image.open(path, formats=ANIMATIONS) as image:
+        with Image.open(without_texts(path), formats=ANIMATIONS) as image:
             return getattr(image, "is_animated", False)
     except (*DAMAGE, Image.DecompressionBombError):
         return False
@@ -75,7 +76,7 @@ def is_animated(path: Path) -> bool:
 def scan_animation(path: Path, max_pixels: int) -> Scan:
     """The times of an animation's frames, by its own durations. VideoError where none can be read."""
     durations = []
-    with Image.open(path, formats=ANIMATIONS) as image:
+    with Image.open(without_texts(path), formats=ANIMATIONS) as image:
         check_size(path, *image.size, max_pixels)
         with suppress(*DAMAGE):
             for frame in ImageSequence.Iterator(image):
@@ -97,7 +98,7 @@ class Animation:
 
     def frames(self, target: int) -> Generator[tuple[int, VideoFrame], None, None]:
         """As FrameSource has it."""
-        with suppress(*DAMAGE), Image.open(self.path, formats=ANIMATIONS) as image:
+        with suppress(*DAMAGE), Image.open(without_texts(self.path), formats=ANIMATIONS) as image:
             for stamp, frame in zip(self.scan.timeline.pts, ImageSequence.Iterator(image), strict=False):
                 if stamp >= self.scan.timeline.pts[target]:
                     yield stamp, VideoFrame.from_ndarray(to_rgb(frame.copy(), str(self.path)), format="rgb24")

@@ -17,6 +17,7 @@ from ..atomic import atomic_path
 from ..errors import PictureError
 from .icc import to_srgb
 from .placement import Placement, centre_crop
+from .png_text import without_texts
 
 FORMATS = ("PNG", "JPEG", "WEBP", "AVIF", "BMP", "GIF", "TIFF", "PPM")
 """What is read, and HEIF. Pillow knows more, but some of those start other programs (EPS: Ghostscript)."""
@@ -39,6 +40,7 @@ def read_picture(path: str | os.PathLike[str], notes: list[str] | None = None) -
 
     The EXIF orientation is applied; transparent parts become white; grey, palette, CMYK and 16-bit pictures
     are converted, by their colour profile where they carry one; of an animation the first frame is taken.
+    Texts are passed over.
     Lines on what was passed over are added to `notes`. Raises PictureError for anything else, a truncated
     file and a decompression bomb (Pillow's limit on the number of pixels) included.
     """
@@ -67,7 +69,7 @@ def _opened(path: Path) -> Iterator[Image.Image]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path, formats=formats) as image:
+            with Image.open(without_texts(path), formats=formats) as image:
                 yield image
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
         limit = (Image.MAX_IMAGE_PIXELS or 0) // 1_000_000

@@ -11,7 +11,7 @@ from av.error import FFmpegError
 
 from ..atomic import atomic_path
 from .audio import AudioSource, origin_of
-from .container import open_container, packets
+from .container import open_container, packets, sound_stream
 
 LARGEST_16_BIT = 32767
 
@@ -31,7 +31,7 @@ def read_sound(source: AudioSource) -> Sound | None:
     decode are passed over. Raises VideoError for a file that cannot be read.
     """
     with open_container(source.path) as container:
-        stream = next((s for s in container.streams.audio if s.codec_context is not None), None)
+        stream = sound_stream(container)
         if stream is None:
             return None
         rate = stream.sample_rate
