@@ -5,8 +5,8 @@ Speeds are in heights of the person a second, with the camera's motion taken out
 
 import numpy as np
 
+from ...stages.pose.people import person_score
 from ...stages.pose.skeleton import BODY, FACE, LEFT_HAND, RIGHT_HAND, VISIBLE
-from ...stages.pose.track import person_score
 from .clip import DensePoses
 from .people import MIN_SCORE
 

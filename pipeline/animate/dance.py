@@ -6,7 +6,7 @@ from pathlib import Path
 from ...stages.errors import ConfigError
 from ...stages.media.numbered import PATTERN
 from ...stages.media.video import Clip, probe
-from ...stages.pose.track import Person
+from ...stages.pose.person import Person, person_of_text
 from ..config import AnimateConfig, ClipConfig
 from ..job.masking import masked
 from ..job.storage import is_file, is_folder, localize, url_of
@@ -44,13 +44,8 @@ def pose_size_of(config: AnimateConfig) -> tuple[int, int] | None:
 
 
 def person_of(config: ClipConfig) -> Person | None:
-    """The person that a config names: by number from the left, or by a point in pixels."""
-    if config.person is None:
-        return None
-    if "," not in config.person:
-        return int(config.person)
-    x, y = config.person.split(",")
-    return float(x), float(y)
+    """The person that a config names. Raises PoseError for a box without an inside."""
+    return person_of_text(config.person)
 
 
 def refuse_pictures_at_url(driving: Path | None) -> None:

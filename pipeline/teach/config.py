@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
-from pydantic import BeforeValidator, Field
+from pydantic import Field
 
-from ..config import PERSON, Config, number_as_text
+from ..config import Config, PersonText
 
 
 class TeachConfig(Config):
@@ -21,8 +21,8 @@ class TeachConfig(Config):
     """How long it may take: as many steps are learned as fit in."""
     stride: Annotated[int, Field(ge=1)] = 2
     """Use every STRIDE-th frame of the video: about 15 a second are right."""
-    person: Annotated[str | None, Field(pattern=PERSON), BeforeValidator(number_as_text)] = None
-    """Who it is, where the video shows several: 2 is the second from the left, X,Y who is first seen at that
-    point in pixels [default: the larger and most constant one]."""
+    person: PersonText | None = None
+    """Who it is, where the video shows several: largest, left, right, center, 2 (the second from the left),
+    X,Y or x0,y0,x1,y1 (who is first seen there, in pixels) [default: largest, and most constant]."""
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     """Decides the order of the clips and the noise."""

@@ -94,7 +94,9 @@ def animate_tab(site: "Site") -> None:
                 )
                 fields["fit"] = gr.Radio(["crop", "pad"], value="crop", label="Picture", elem_id="f-fit")
                 fields["person"] = gr.Textbox(
-                    label="Who dances (2, or X,Y; click above)", elem_id="f-person", max_lines=1
+                    label="Who dances (left, 2, X,Y ...; click above)",
+                    elem_id="f-person",
+                    max_lines=1,
                 )
         with gr.Column(scale=1, min_width=200):
             plan = gr.Button("Plan", elem_id="plan", size="lg")

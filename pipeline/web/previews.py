@@ -35,9 +35,11 @@ from ...stages.pose.base import PoseEstimator
 from ...stages.pose.choose import best_frame
 from ...stages.pose.crop import place_around_pose
 from ...stages.pose.files import load_poses, save_poses
+from ...stages.pose.people import person_score
+from ...stages.pose.person import scaled
 from ...stages.pose.render import draw_overlay
 from ...stages.pose.skeleton import BODY, VISIBLE
-from ...stages.pose.track import Person, estimate_picture, estimate_poses, person_score
+from ...stages.pose.track import estimate_picture, estimate_poses
 from ...stages.types import PoseSequence
 from ..animate.dance import clip_of, person_of
 from ..animate.tools import estimator_of
@@ -228,11 +230,6 @@ def fit(wanted: Wanted) -> dict[str, Any]:
         f"mean scores: body {found.body:.2f}, hands {found.hands:.2f}, face {found.face:.2f}",
         "files": [f"{wanted.key}-{name}.jpg" for name in ("fit", "moments", "people")],
     }
-
-
-def scaled(person: Person | None, zoom: float) -> Person | None:
-    """Who is named, in frames that are smaller by `zoom`."""
-    return (person[0] * zoom, person[1] * zoom) if isinstance(person, tuple) else person
 
 
 def people_in(frame: np.ndarray, estimator: PoseEstimator, min_score: float) -> list[list[float]]:

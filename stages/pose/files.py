@@ -18,7 +18,7 @@ from ..errors import PoseError
 from ..types import PoseSequence
 from . import skeleton
 from .layouts import DEFAULT_FPS, MAX_FRAMES, PARTS, read_layout
-from .track import Person, follow
+from .person import Person, follow
 
 KEYS = ("keypoints", "scores", "size", "fps")
 
@@ -178,5 +178,5 @@ def poses_of_layout(
 ) -> PoseSequence:
     """A sequence of one person from parsed JSON of a layout in `layouts`; the rest as in `load_poses`."""
     read = read_layout(data, size)
-    keypoints, scores = follow(read.people, person)
+    keypoints, scores = follow(read.people, person, read.size[0])
     return PoseSequence(keypoints, scores, read.size, read.fps or DEFAULT_FPS)

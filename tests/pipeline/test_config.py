@@ -39,12 +39,17 @@ def test_written_config_reads_back_equal(tmp_path: Path) -> None:
     assert resolve(AnimateConfig, AnimateConfig(), file) == config
 
 
-def test_a_person_is_a_number_or_a_point(tmp_path: Path) -> None:
+def test_a_person_is_a_word_a_number_a_point_or_a_box(tmp_path: Path) -> None:
     file = tmp_path / "job.yaml"
-    for text, person in (("2", 2), ("120,55.5", (120.0, 55.5))):
+    for text, person in (
+        ("2", 2),
+        ("120,55.5", (120.0, 55.5)),
+        ("left", "left"),
+        ("1,2,3,4.5", (1, 2, 3, 4.5)),
+    ):
         file.write_text(f"person: {text}\n")
         assert person_of(resolve(AnimateConfig, AnimateConfig(), file)) == person
-    for text in ("0", "left", "12,", "true"):
+    for text in ("0", "leftmost", "all", "12,", "true", "1,2,3", "5,5,5,9"):
         file.write_text(f"person: {text}\n")
         with pytest.raises(ConfigError, match=r"person"):
             resolve(AnimateConfig, AnimateConfig(), file)
