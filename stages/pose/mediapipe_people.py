@@ -13,6 +13,7 @@ import numpy as np
 
 from .base import Detections, detections
 from .mediapipe_graph import BODY, DETECTOR, HANDS_AND_FACE, STILL_BODY, Graph
+from .mediapipe_hands import KnownHands, SecondLook
 from .mediapipe_layout import BODY_FROM_POSE, whole_body
 
 DETECT_EVERY = 5
@@ -53,6 +54,7 @@ class Person:
         self.region = region
         self._body = Graph(BODY)
         self._parts = Graph(HANDS_AND_FACE)
+        self.hands = KnownHands()
 
     def look(self, frame: np.ndarray) -> Any:
         """The body's 33 landmarks; None when the person is gone."""
@@ -72,8 +74,9 @@ class Person:
 class People:
     """Follows people through the frames of a video: at most MAX_PEOPLE."""
 
-    def __init__(self) -> None:
+    def __init__(self, look_again: SecondLook) -> None:
         self._detector = Graph(DETECTOR)
+        self._look_again = look_again
         self._people: list[Person] = []
         self._wait = 0
 
@@ -84,7 +87,10 @@ class People:
 
     def look(self, frame: np.ndarray) -> Detections:
         """The people of the next frame, uint8 RGB [H, W, 3]."""
-        found = [person.complete(frame, pose) for person, pose in self._bodies(frame)]
+        bodies = self._bodies(frame)
+        found = [person.complete(frame, pose) for person, pose in bodies]
+        for (person, _), (keypoints, scores) in zip(bodies, found, strict=True):
+            self._look_again(frame, keypoints, scores, person.hands)
         return detections(found, frame.shape[1], frame.shape[0])
 
     def close(self) -> None:
@@ -134,14 +140,17 @@ class People:
 class Stills:
     """Finds people in pictures that have nothing to do with each other. The graphs are kept between them."""
 
-    def __init__(self) -> None:
+    def __init__(self, look_again: SecondLook) -> None:
         self._detector = Graph(DETECTOR)
+        self._look_again = look_again
         self._body = Graph(STILL_BODY)
         self._parts = Graph(HANDS_AND_FACE)
 
     def look(self, picture: np.ndarray) -> Detections:
         """The largest people of a picture, uint8 RGB [H, W, 3], upright, lying or head down."""
         found = [_complete(self._parts, picture, pose, still=True) for pose in self._bodies(picture)]
+        for keypoints, scores in found:
+            self._look_again(picture, keypoints, scores, KnownHands())
         return detections(found, picture.shape[1], picture.shape[0])
 
     def close(self) -> None:
@@ -175,7 +184,8 @@ class Everybody:
     """The people of a video's frames, or of pictures: what was made for either is kept."""
 
     def __init__(self) -> None:
-        self._people, self._stills = People(), Stills()
+        self._look_again = SecondLook()
+        self._people, self._stills = People(self._look_again), Stills(self._look_again)
         self._static = False
 
     def start(self, static: bool) -> None:
@@ -188,6 +198,7 @@ class Everybody:
     def close(self) -> None:
         self._people.close()
         self._stills.close()
+        self._look_again.close()
 
 
 def choose(known: list[Any], new: list[Any], frame: np.ndarray) -> list[int]:

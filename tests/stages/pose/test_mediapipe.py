@@ -1,4 +1,4 @@
-"""MediaPipe: its layout, its errors, two people in one frame, stills, and who is followed."""
+"""MediaPipe: its layout and errors, two people in a frame, stills, who is followed, and hands found again."""
 
 import json
 import os
@@ -14,12 +14,15 @@ import pytest
 
 from posedance.stages.errors import PoseError
 from posedance.stages.media.picture import fit_cover, read_picture
+from posedance.stages.media.video import Clip, read_frames
 from posedance.stages.pose import mediapipe as backend
 from posedance.stages.pose.estimators import why_unusable
 from posedance.stages.pose.mediapipe import MediaPipeEstimator
 from posedance.stages.pose.mediapipe_graph import DETECTOR, Graph, without_noise
+from posedance.stages.pose.mediapipe_hands import KnownHands, SecondLook
 from posedance.stages.pose.mediapipe_layout import BODY_FROM_POSE, FACE_FROM_MESH, whole_body
 from posedance.stages.pose.mediapipe_people import People, Person, choose, regions_of, same_body, upright
+from posedance.stages.pose.second_look import LEFT, Hand, Side, Square, arm_square, hand_square
 from posedance.stages.pose.skeleton import FACE, LEFT_HAND, RIGHT_HAND
 from posedance.stages.pose.track import estimate_poses
 
@@ -102,7 +105,7 @@ def test_points_of_turned_pictures_are_turned_back():
 
 def test_one_person_is_followed_once(estimator: MediaPipeEstimator, samples: Path):
     frame = fit_cover(read_picture(samples / "ref_01.jpeg"), 288, 512)
-    people = People()
+    people = People(SecondLook())
     people.start()
     people.look(frame)
     (one,) = people._people
@@ -131,6 +134,62 @@ def test_known_people_keep_their_place():
     assert choose([dancer], [region(0.52, 0.3)], frame) == [0]
     assert choose([dancer, other], [region(0.9, 0.5)], frame) == [1, 0]
     assert choose([dancer, other], [region(0.9, 0.7)], frame) == [1, 2]
+
+
+def test_a_second_look_finds_a_hand_again_and_never_the_other_one(
+    estimator: MediaPipeEstimator, samples: Path
+):
+    """Its hands are taken from a person who shows both; then left and right of the body are exchanged."""
+    picture = fit_cover(read_picture(samples / "ref_01.jpeg"), 288, 512)
+    estimator.start(static=True)
+    people = estimator([picture])[0]
+    keypoints, scores = people.keypoints[0], people.scores[0]
+    look = SecondLook()
+    for elbows in ((7, 8), (8, 7)):
+        body, seen = keypoints.copy(), scores.copy()
+        body[[7, 8, 9, 10]] = keypoints[[*elbows, *(i + 2 for i in elbows)]]
+        body[91:], seen[91:] = 0, 0
+        look(picture, body, seen, KnownHands())
+        if elbows == (7, 8):
+            assert (seen[91:] >= 0.5).all()
+            size = np.linalg.norm(keypoints[9] - keypoints[7])
+            assert (np.linalg.norm(body[91:] - keypoints[91:], axis=1) < 0.2 * size).all()
+        else:
+            assert not seen[91:].any()
+    look.close()
+
+
+def test_a_hand_that_holistic_misses_is_found(estimator: MediaPipeEstimator, samples: Path):
+    """A right hand that hangs at the side, seen edge on."""
+    frame = next(read_frames(samples / "driving_02.mp4", Clip(start=Fraction(38, 30))))
+    estimator.start(static=True)
+    people = estimator([frame])[0]
+    hand, wrist, elbow = people.keypoints[0, RIGHT_HAND], *people.keypoints[0, [10, 8]]
+    assert (people.scores[0, RIGHT_HAND] >= 0.5).all()
+    forearm = np.linalg.norm(wrist - elbow)
+    assert np.linalg.norm(hand[0] - wrist) < 0.3 * forearm
+    assert (hand[[8, 12, 16, 20], 1] > wrist[1] + 0.3 * forearm).all()  # fingers point down
+
+
+def test_a_hand_is_looked_for_where_it_was(monkeypatch: pytest.MonkeyPatch):
+    """Where the hand was a frame ago, moved with the wrist, is where the look begins."""
+    keypoints, scores = np.zeros((133, 2), np.float32), np.zeros(133, np.float32)
+    keypoints[[7, 9]], scores[[7, 9]] = ((100, 100), (100, 200)), 1
+    hand = np.random.default_rng(0).uniform(-20, 20, (21, 2)).astype(np.float32) + np.array([90, 210])
+    hand[0] = (95, 205)
+    known = KnownHands()
+    known.last[9] = hand, np.array([90, 190], np.float32)
+    asked: list[Square] = []
+
+    def absent(self: SecondLook, frame: np.ndarray, square: Square, side: Side) -> Hand:
+        asked.append(square)
+        return Hand(hand, 0.0, 1.0)
+
+    monkeypatch.setattr(SecondLook, "_look", absent)
+    monkeypatch.setattr(SecondLook, "_palm_squares", lambda *_: [])
+    SecondLook()(np.zeros((300, 300, 3), np.uint8), keypoints, scores, known)
+    assert asked == [hand_square(hand + 10), arm_square(keypoints, scores, LEFT)]
+    assert not known.last
 
 
 @pytest.mark.parametrize("mirrored", [False, True])

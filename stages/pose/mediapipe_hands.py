@@ -1,0 +1,232 @@
+"""MediaPipe's own models of hands, for hands that its Holistic did not find.
+
+A hand that was found a frame ago is looked for where it was, moved with the wrist; else along the forearm;
+else wherever the palm detector sees one in a crop around the wrist.
+"""
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import cv2
+import numpy as np
+
+from .mediapipe_graph import Graph
+from .second_look import (
+    LEFT,
+    RIGHT,
+    Hand,
+    Side,
+    Square,
+    arm_square,
+    crop_square,
+    fits,
+    hand_square,
+    is_missing,
+    refuse_strangers,
+)
+
+PRESENT = 0.5
+"""A hand is there where the model is so sure (MediaPipe's own threshold in its graphs of hands)."""
+
+HOPEFUL = 0.05
+"""Where the model is so sure in a first square, it looks once more, in the square around what it found."""
+
+CROP_PIXELS = 320
+"""Side of the crop in which palms are detected."""
+
+PALM_SIDE, PALM_SHIFT = 2.6, 0.5
+"""The square of a hand over the box of its palm: how many times as large, and how many boxes towards the
+fingers (MediaPipe's PalmDetectionDetectionToRoi)."""
+
+PALM_GRAPH = """
+input_stream: "image"
+output_stream: "detections"
+node {
+  calculator: "PalmDetectionCpu"
+  input_stream: "IMAGE:image"
+  output_stream: "DETECTIONS:detections"
+}
+"""
+
+HAND_GRAPH = """
+input_stream: "image"
+input_stream: "region"
+output_stream: "points"
+output_stream: "presence"
+output_stream: "right"
+node {
+  calculator: "ImageToTensorCalculator"
+  input_stream: "IMAGE:image"
+  input_stream: "NORM_RECT:region"
+  output_stream: "TENSORS:picture"
+  output_stream: "LETTERBOX_PADDING:padding"
+  options {
+    [mediapipe.ImageToTensorCalculatorOptions.ext] {
+      output_tensor_width: 224
+      output_tensor_height: 224
+      keep_aspect_ratio: true
+      output_tensor_float_range { min: 0.0 max: 1.0 }
+    }
+  }
+}
+node {
+  calculator: "InferenceCalculator"
+  input_stream: "TENSORS:picture"
+  output_stream: "TENSORS:found"
+  options {
+    [mediapipe.InferenceCalculatorOptions.ext] {
+      model_path: "mediapipe/modules/hand_landmark/hand_landmark_full.tflite"
+      delegate { xnnpack {} }
+    }
+  }
+}
+node {
+  calculator: "SplitTensorVectorCalculator"
+  input_stream: "found"
+  output_stream: "found_points"
+  output_stream: "found_presence"
+  output_stream: "found_right"
+  options {
+    [mediapipe.SplitVectorCalculatorOptions.ext] {
+      ranges { begin: 0 end: 1 }
+      ranges { begin: 1 end: 2 }
+      ranges { begin: 2 end: 3 }
+    }
+  }
+}
+node {
+  calculator: "TensorsToFloatsCalculator"
+  input_stream: "TENSORS:found_presence"
+  output_stream: "FLOAT:presence"
+}
+node {
+  calculator: "TensorsToFloatsCalculator"
+  input_stream: "TENSORS:found_right"
+  output_stream: "FLOAT:right"
+}
+node {
+  calculator: "TensorsToLandmarksCalculator"
+  input_stream: "TENSORS:found_points"
+  output_stream: "NORM_LANDMARKS:in_tensor"
+  options {
+    [mediapipe.TensorsToLandmarksCalculatorOptions.ext] {
+      num_landmarks: 21
+      input_image_width: 224
+      input_image_height: 224
+      normalize_z: 0.4
+    }
+  }
+}
+node {
+  calculator: "LandmarkLetterboxRemovalCalculator"
+  input_stream: "LANDMARKS:in_tensor"
+  input_stream: "LETTERBOX_PADDING:padding"
+  output_stream: "LANDMARKS:in_region"
+}
+node {
+  calculator: "LandmarkProjectionCalculator"
+  input_stream: "NORM_LANDMARKS:in_region"
+  input_stream: "NORM_RECT:region"
+  output_stream: "NORM_LANDMARKS:points"
+}
+"""
+"""MediaPipe's HandLandmarkCpu, but that it tells how sure it is instead of giving nothing below PRESENT."""
+
+
+class KnownHands:
+    """Where the hands of one person were in the last frame: points and wrist of each side, in pixels."""
+
+    def __init__(self) -> None:
+        self.last: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+
+
+class SecondLook:
+    """Completes the hands of a body. Holds nothing of one frame: what was known is the caller's."""
+
+    def __init__(self) -> None:
+        self._hand, self._palms = Graph(HAND_GRAPH), Graph(PALM_GRAPH)
+
+    def __call__(
+        self, frame: np.ndarray, keypoints: np.ndarray, scores: np.ndarray, known: KnownHands
+    ) -> None:
+        """Look again for hands in a frame, uint8 RGB [H, W, 3]; keypoints [133, 2], scores [133], in place.
+
+        A hand that is found now scores the mean of its model's and its wrist's.
+        """
+        refuse_strangers(keypoints, scores)
+        for side in (LEFT, RIGHT):
+            last = known.last.pop(side.wrist, None)
+            if is_missing(keypoints, scores, side):
+                moved = None if last is None else last[0] + keypoints[side.wrist] - last[1]
+                for hand in self._candidates(frame, keypoints, scores, side, moved):
+                    if hand.score >= PRESENT and fits(hand, keypoints, scores, side, moved):
+                        keypoints[side.hand] = hand.points
+                        scores[side.hand] = (hand.score + scores[side.wrist]) / 2
+                        break
+        refuse_strangers(keypoints, scores)
+        for side in (LEFT, RIGHT):
+            if scores[side.hand].any():
+                known.last[side.wrist] = keypoints[side.hand].copy(), keypoints[side.wrist].copy()
+
+    def close(self) -> None:
+        self._hand.close()
+        self._palms.close()
+
+    def _candidates(
+        self,
+        frame: np.ndarray,
+        keypoints: np.ndarray,
+        scores: np.ndarray,
+        side: Side,
+        moved: np.ndarray | None,
+    ) -> Iterator[Hand]:
+        """What may be the hand, the likeliest place first."""
+        if moved is not None:
+            yield from self._twice(frame, hand_square(moved), side)
+        yield from self._twice(frame, arm_square(keypoints, scores, side), side)
+        for square in self._palm_squares(frame, crop_square(keypoints, scores, side)):
+            yield from self._twice(frame, square, side)
+
+    def _twice(self, frame: np.ndarray, square: Square, side: Side) -> Iterator[Hand]:
+        """The hand in a square, and where there may be one, that in the square around it."""
+        hand = self._look(frame, square, side)
+        yield hand
+        if hand.score >= HOPEFUL:
+            yield self._look(frame, hand_square(hand.points), side)
+
+    def _look(self, frame: np.ndarray, square: Square, side: Side) -> Hand:
+        from mediapipe.framework.formats import rect_pb2
+
+        height, width = frame.shape[:2]
+        region = rect_pb2.NormalizedRect(  # pyright: ignore[reportAttributeAccessIssue]
+            x_center=square.x / width,
+            y_center=square.y / height,
+            width=square.side / width,
+            height=square.side / height,
+            rotation=square.rotation,
+        )
+        found = self._hand(image=frame, region=region)
+        points = np.array([(p.x * width, p.y * height) for p in found.points.landmark], np.float32)
+        return Hand(points, found.presence, found.right if side is RIGHT else 1 - found.right)
+
+    def _palm_squares(self, frame: np.ndarray, crop: Square) -> list[Square]:
+        """The squares of the hands whose palms are detected in a crop."""
+        zoom = CROP_PIXELS / crop.side
+        left, top = crop.x - crop.side / 2, crop.y - crop.side / 2
+        matrix = np.array([[zoom, 0, -left * zoom], [0, zoom, -top * zoom]])
+        picture = cv2.warpAffine(frame, matrix, (CROP_PIXELS, CROP_PIXELS))
+        return [
+            _palm_square(palm, left, top, crop.side) for palm in self._palms(image=picture).detections or ()
+        ]
+
+
+def _palm_square(palm: Any, left: float, top: float, side: float) -> Square:
+    """The square of a hand whose palm was detected in a crop of the frame, in the frame's pixels."""
+    box, points = palm.location_data.relative_bounding_box, palm.location_data.relative_keypoints
+    dx, dy = points[2].x - points[0].x, points[2].y - points[0].y
+    rotation = math.pi / 2 - math.atan2(-dy, dx)
+    size = max(box.width, box.height)
+    x = box.xmin + box.width / 2 + PALM_SHIFT * box.height * math.sin(rotation)
+    y = box.ymin + box.height / 2 - PALM_SHIFT * box.height * math.cos(rotation)
+    return Square(left + x * side, top + y * side, PALM_SIDE * size * side, rotation)
