@@ -27,7 +27,7 @@ from .media.video import Clip, DecodeReport, clip_start, count_frames, output_ra
 from .models import load_decoder, load_generator
 from .pose.affine import Alignment, placed_alignment
 from .pose.align import Fit, align, fit_alignment
-from .pose.animatic import PaperFigure
+from .pose.animatic.figure import PaperFigure
 from .pose.base import Detections, PoseEstimator
 from .pose.crop import place_around_pose
 from .pose.estimators import make_estimator

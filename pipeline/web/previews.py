@@ -30,7 +30,7 @@ from ...stages.media.placement import centre_crop, letterbox
 from ...stages.media.video import Clip, clip_start, count_frames, output_rate, probe, read_frames
 from ...stages.pose.affine import placed_alignment
 from ...stages.pose.align import fit_alignment
-from ...stages.pose.animatic import PaperFigure
+from ...stages.pose.animatic.figure import PaperFigure
 from ...stages.pose.base import PoseEstimator
 from ...stages.pose.choose import best_frame
 from ...stages.pose.crop import place_around_pose
