@@ -13,39 +13,15 @@ from typing import Annotated, Any, Literal, TypeGuard, TypeVar
 
 import yaml
 from cyclopts import Parameter
-from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, Field, ValidationError
 
-from ..stages.errors import ConfigError, PoseError
+from ..stages.errors import ConfigError
 from ..stages.generate import WindowPlan
-from ..stages.pose.person import person_of_text
 from ..stages.types import LARGEST_FRAME
 from .character.options import CharacterOptions
-from .config_base import Config, FrameRate, Hidden, Rare, Seconds
+from .config_base import Config, FrameRate, Hidden, PersonOrAll, PersonText, Rare, Seconds
 from .plain_yaml import load_yaml
 from .upscale.options import UpscaleOptions
-
-PERSON = r"^(largest|center|left|right|[1-9]\d{0,2}|\d+(\.\d+)?(,\d+(\.\d+)?){1,3})$"
-"""A word, a number from 1 on, a point X,Y or a box x0,y0,x1,y1."""
-
-
-def number_as_text(value: object) -> object:
-    """What YAML and JSON read as a number, as the command line gives it."""
-    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
-
-
-def _is_person(text: str) -> str:
-    """A text that names a person. Raises ValueError for three numbers, or a box without an inside."""
-    try:
-        person_of_text(text)
-    except PoseError as error:
-        raise ValueError(str(error)) from None
-    return text
-
-
-PersonText = Annotated[
-    str, BeforeValidator(number_as_text), Field(pattern=PERSON), AfterValidator(_is_person)
-]
-"""How an option names one of several people."""
 
 
 def _text_as_number(value: object) -> object:
@@ -158,10 +134,10 @@ class ClipConfig(Config):
     """Seconds to skip at the beginning of the driving video."""
     duration: Annotated[Seconds | None, Field(gt=0)] = None
     """Seconds to use of the driving video [default: all]."""
-    person: PersonText | None = None
-    """Who dances, where the driving video or pose file shows several: largest, left, right or center (most of
-    the time), 2 (the second from the left where so many are first seen), X,Y or x0,y0,x1,y1 (who is first
-    seen there, in pixels) [default: largest, and most constant]."""
+    person: PersonOrAll | None = None
+    """Whose poses are found, where the driving video shows several: all (a file for each), largest, left,
+    right or center (most of the time), 2 (the second from the left where so many are first seen), X,Y or
+    x0,y0,x1,y1 (who is first seen there, in pixels) [default: largest, and most constant]."""
     smooth: Annotated[float, Field(ge=0, le=10)] = 1.0
     """How strongly the trembling of a driving video's poses is filtered; outliers, blinking joints and short
     gaps are mended too. 0 leaves all as it was found. A pose file is taken as it is in any case."""
@@ -172,6 +148,10 @@ class ClipConfig(Config):
 class AnimateConfig(ClipConfig):
     """Everything that decides what `animate` makes."""
 
+    person: PersonText | None = None
+    """Who dances, where the driving video or pose file shows several: largest, left, right or center (most of
+    the time), 2 (the second from the left where so many are first seen), X,Y or x0,y0,x1,y1 (who is first
+    seen there, in pixels) [default: largest, and most constant]."""
     reference: Path | None = None
     """Picture of the character. Its keypoints are read from NAME.npz beside it when that exists."""
     character_prompt: str | None = None

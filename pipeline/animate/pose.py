@@ -6,10 +6,12 @@ from pathlib import Path
 from ...stages.errors import ConfigError
 from ...stages.pose.files import load_poses, save_poses
 from ..config import AnimateConfig, ClipConfig, EncodeConfig, write_yaml
+from ..config_base import ALL
 from ..job.job import open_job, write_text
 from ..job.output import refuse_video
 from . import decided
 from .dance import clip_of
+from .everybody import PEOPLE, pose_everybody
 from .graph import STEPS, Step, run, step_keys
 from .report import write_overlay
 from .steps import driving_audio
@@ -18,7 +20,10 @@ from .video import Facts, Video
 
 
 def pose(config: ClipConfig) -> list[Path]:
-    """Write the poses of a driving video (.npz and .json) and a video that shows them; returns the paths."""
+    """Write the poses of a driving video (.npz and .json) and a video that shows them; returns the paths.
+
+    Of all people, where the config asks for them: a file (.npz) each.
+    """
     if config.driving is None:
         raise ConfigError("--driving is missing: name a video")
     refuse_video(config.output)
@@ -26,10 +31,15 @@ def pose(config: ClipConfig) -> list[Path]:
         if getattr(config.encode, name) != EncodeConfig.model_fields[name].default:
             option = name.replace("_", "-")
             raise ConfigError(f"--encode.{option} is of what animate makes: leave it out with pose")
-    video = AnimateConfig.model_validate(dict(config))
+    everybody = config.person == ALL
+    config_of_one = config.model_copy(update={"person": None}) if everybody else config
+    video = AnimateConfig.model_validate(dict(config_of_one))
     keys = step_keys(video, POSE_GRAPH)
     with open_job(config.output) as job, closing(Tools()) as tools:
         write_text(job.folder / "config.yaml", write_yaml(config))
+        if everybody:
+            return pose_everybody(video, job, tools)
+        job.drop(PEOPLE)
         for step in POSE_GRAPH:
             run(job, step, video, keys, tools)
     return [path for step in POSE_GRAPH for path in step.files(config.output, video)]

@@ -6,7 +6,7 @@ from typing import Annotated
 from cyclopts import Parameter
 from pydantic import Field
 
-from ..config import Config, PersonText
+from ..config_base import Config, PersonText
 
 
 class TeachConfig(Config):

@@ -17,6 +17,12 @@ Person = Place | Word
 """How one of several people is named: by a number from 1 on, from the left; by a point, or a box x0, y0, x1,
 y1, in pixels; or by a word for who is it for most of the time."""
 
+HOW_TO_NAME = (
+    f"give {', '.join(get_args(Word))}, a number from the left, a point X,Y or a box x0,y0,x1,y1 with "
+    "x0 < x1 and y0 < y1"
+)
+"""What to do about a text that names no person."""
+
 BOX_MARGIN = 0.1
 """Room around the joints in which a point still names a person, in the longer sides of their box."""
 
@@ -49,10 +55,7 @@ def person_of_text(text: str | None) -> Person | None:
     if len(numbers) == 2:
         return numbers
     if len(numbers) != 4 or numbers[0] >= numbers[2] or numbers[1] >= numbers[3]:
-        raise PoseError(
-            f"--person {text}: give {', '.join(get_args(Word))}, a number from the left, a point X,Y or a "
-            "box x0,y0,x1,y1 with x0 < x1 and y0 < y1"
-        )
+        raise PoseError(f"{text} names nobody: {HOW_TO_NAME}")
     return numbers
 
 
@@ -91,7 +94,8 @@ def follow_all(people: Sequence[Detections]) -> tuple[list[tuple[np.ndarray, np.
     """
     people = [without_doubles(here) for here in people]
     everybody = everyone(people)
-    kept = [track for track in everybody if len(track) >= min(FEW * len(people), FEW_FRAMES)]
+    enough = min(FEW * len(people), FEW_FRAMES)
+    kept = [track for track in everybody if len(track) >= enough] or everybody[:1]
     kept.sort(key=lambda track: _middle(people, track))
     return [poses_of(people, track) for track in kept], len(everybody) - len(kept)
 

@@ -256,3 +256,23 @@ def draw_overlay(frame: np.ndarray, keypoints: np.ndarray, scores: np.ndarray) -
         small = i >= skeleton.OPENPOSE_FACE.start
         cv2.circle(picture, where[i], thin if small else thick, (255, 255, 255), -1, cv2.LINE_AA)
     return picture
+
+
+def draw_number(picture: np.ndarray, keypoints: np.ndarray, scores: np.ndarray, number: int) -> None:
+    """Write a person's number above the visible body joints, in place: uint8 RGB [H, W, 3].
+
+    `keypoints` [133, 2] in pixels of the picture, `scores` [133]; nothing where no joint is visible.
+    """
+    joints = keypoints[skeleton.BODY][scores[skeleton.BODY] > VISIBLE]
+    if not len(joints):
+        return
+    height, width = picture.shape[:2]
+    size = min(height, width) / 400
+    (wide, high), _ = cv2.getTextSize(str(number), cv2.FONT_HERSHEY_SIMPLEX, size, 1)
+    x = np.clip(joints[:, 0].mean() - wide / 2, 0, max(width - wide, 0))
+    y = np.clip(joints[:, 1].min() - high, high, height)
+    for colour, thick in (((0, 0, 0), 6 * size), ((255, 255, 255), 2 * size)):
+        place, width_px = (round(float(x)), round(float(y))), max(round(thick), 1)
+        cv2.putText(
+            picture, str(number), place, cv2.FONT_HERSHEY_SIMPLEX, size, colour, width_px, cv2.LINE_AA
+        )
