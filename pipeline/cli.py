@@ -105,11 +105,18 @@ def pose(
     options: Annotated[ClipConfig, Parameter(name="*")] = ClipConfig(),  # noqa: B008 (immutable)
     config: ConfigFile = None,
 ) -> None:
-    """Find the poses of a driving video: writes poses.npz, poses.json and a video that shows them."""
-    from .animate.pose import pose as find_poses
+    """Find the poses of a driving video: writes poses.npz, poses.json and a video that shows them.
 
-    for path in find_poses(resolve(ClipConfig, options, config)):
+    Ends with what was found, in figures, and whether that is good enough for `animate`.
+    """
+    from .animate.pose import pose as find_poses
+    from .animate.pose import verdict
+
+    resolved = resolve(ClipConfig, options, config)
+    for path in find_poses(resolved):
         print(path)
+    if told := verdict(resolved):
+        print(told)
 
 
 @app.command

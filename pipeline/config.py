@@ -18,6 +18,7 @@ from pydantic import BaseModel, BeforeValidator, Field, ValidationError
 from ..stages.errors import ConfigError
 from ..stages.generate import WindowPlan
 from ..stages.types import LARGEST_FRAME
+from .animate.accept import AcceptConfig
 from .character.options import CharacterOptions
 from .config_base import Config, FrameRate, Hidden, PersonOrAll, PersonText, Rare, Seconds
 from .plain_yaml import load_yaml
@@ -142,6 +143,7 @@ class ClipConfig(Config):
     """How strongly the trembling of a driving video's poses is filtered; outliers, blinking joints and short
     gaps are mended too. 0 leaves all as it was found. A pose file is taken as it is in any case."""
     estimator: EstimatorConfig = EstimatorConfig()
+    accept: Annotated[AcceptConfig, Rare] = AcceptConfig()
     encode: Annotated[EncodeConfig, Rare] = EncodeConfig()
 
 
@@ -181,6 +183,8 @@ class AnimateConfig(ClipConfig):
     """How much of them is added: 0 is none."""
     preview_every: Annotated[int | None, Field(ge=1)] = None
     """Write preview.mp4, small and rough, into the output folder after every PREVIEW_EVERY-th step."""
+    accept_poses: bool = False
+    """Go on with poses that fall short of the limits (--accept.*), which `pose` and this command tell."""
     align: Literal["robust", "published", "wan", "none"] = "robust"
     """Fit the dancer's skeleton to the character's: `robust` in one size, as published by ControlNeXt
     (`published`) or Wan-Animate (`wan`), or `none`."""

@@ -8,6 +8,7 @@ from ..character.painting import paint_reference
 from ..job.job import Job
 from ..upscale.enlarge import enlarge_video, paint_here
 from . import decided
+from .pose_steps import accepted_poses
 from .recorded import record_of
 from .steps import driving_audio, load_size
 from .tools import Tools
@@ -18,7 +19,11 @@ PAINTED = ".work/painted"
 
 
 def character(video: Video, tools: Tools) -> Facts:
-    """Paint who is asked for in the dancer's pose, at the size of the video -> picture, sheet, record."""
+    """Paint who is asked for in the dancer's pose, at the size of the video -> picture, sheet, record.
+
+    Refuses poses that are too poor: `control` says what it takes all the same.
+    """
+    accepted_poses(video)
     size = load_size(video.read("size"))
     wanted = decided.character_wanted(video.config, size.width, size.height)
     return paint_reference(Job(video.folder), wanted, load_poses(video.read("poses")), tools)

@@ -10,9 +10,11 @@ from ..config_base import ALL
 from ..job.job import open_job, write_text
 from ..job.output import refuse_video
 from . import decided
+from .accept import table
 from .dance import clip_of
 from .everybody import PEOPLE, pose_everybody
 from .graph import STEPS, Step, run, step_keys
+from .pose_steps import load_report
 from .report import write_overlay
 from .steps import driving_audio
 from .tools import Tools
@@ -33,7 +35,7 @@ def pose(config: ClipConfig) -> list[Path]:
             raise ConfigError(f"--encode.{option} is of what animate makes: leave it out with pose")
     everybody = config.person == ALL
     config_of_one = config.model_copy(update={"person": None}) if everybody else config
-    video = AnimateConfig.model_validate(dict(config_of_one))
+    video = AnimateConfig.model_validate({**dict(config_of_one), "accept_poses": True})  # it only tells
     keys = step_keys(video, POSE_GRAPH)
     with open_job(config.output) as job, closing(Tools()) as tools:
         write_text(job.folder / "config.yaml", write_yaml(config))
@@ -43,6 +45,16 @@ def pose(config: ClipConfig) -> list[Path]:
         for step in POSE_GRAPH:
             run(job, step, video, keys, tools)
     return [path for step in POSE_GRAPH for path in step.files(config.output, video)]
+
+
+def verdict(config: ClipConfig) -> str:
+    """The figures of the poses that `pose` found, as a table with their limits and a verdict.
+
+    Of all people there is none: `pose` has told how many frames show each.
+    """
+    if config.person == ALL:
+        return ""
+    return table(load_report(config.output / STEPS["poses"].writes[1]), config.accept)
 
 
 def as_json(video: Video, tools: Tools) -> Facts:

@@ -1,6 +1,8 @@
 """The steps that find poses: the character's in its picture, the dancer's in the driving video."""
 
+import json
 from collections.abc import Iterator
+from dataclasses import asdict
 from fractions import Fraction
 from pathlib import Path
 
@@ -11,13 +13,15 @@ from ...stages.media.picture import read_picture
 from ...stages.media.video import DecodeReport, count_frames, output_rate, probe, read_frames
 from ...stages.pose.files import load_poses, save_poses
 from ...stages.pose.person import Person
-from ...stages.pose.report import PoseReport
+from ...stages.pose.report import PoseReport, report_of_file
 from ...stages.pose.shown import hidden_parts, listed
 from ...stages.pose.track import estimate_picture, estimate_poses
 from ...stages.types import NUM_KEYPOINTS, PoseSequence
 from ..config import AnimateConfig
 from ..job.inputs import file_beside
+from ..job.job import write_text
 from ..progress import stage
+from .accept import refuse_poor_poses, short_line
 from .dance import clip_of, person_of, pose_size_of
 from .tools import Tools
 from .video import Facts, Video
@@ -45,7 +49,7 @@ def reference(video: Video, tools: Tools) -> Facts:
     with tools.estimator(options) as estimator:
         try:
             poses, found = estimate_picture(image, estimator, min_score=options.min_score, name=str(picture))
-            if found.people > 1:
+            if found.people is not None and found.people > 1:
                 notes.append(f"{found.people} people in {picture}: the largest is animated")
         except PoseError:
             if video.config.align != "none":
@@ -58,11 +62,26 @@ def reference(video: Video, tools: Tools) -> Facts:
 
 
 def poses(video: Video, tools: Tools) -> Facts:
-    """The dance -> pose file: the poses of the driving video, or the pose file that the user names."""
+    """The dance -> pose file, and its figures as JSON: of the driving video, or the user's own pose file."""
+    config, (output, figures) = video.config, video.writes
+    facts = driving_poses(config, output, tools) if config.pose is None else copy_poses(config, output)
+    write_text(figures, json.dumps(facts["found"], indent=1) + "\n")
+    return facts
+
+
+def accepted_poses(video: Video) -> list[str]:
+    """Notes on the poses of a video that reads them, where they fall short and are accepted all the same.
+
+    Raises PoseError where they are not: what follows would be made in vain.
+    """
     config = video.config
-    if config.pose is not None:
-        return copy_poses(config, video.output)
-    return driving_poses(config, video.output, tools)
+    found = load_report(video.reads["poses"][1])
+    return refuse_poor_poses(found, config.accept, str(config.pose or config.driving), config.accept_poses)
+
+
+def load_report(path: Path) -> PoseReport:
+    """The figures that step `poses` wrote."""
+    return PoseReport(**json.loads(path.read_text(encoding="utf-8")))
 
 
 def copy_poses(config: AnimateConfig, output: Path) -> Facts:
@@ -70,9 +89,9 @@ def copy_poses(config: AnimateConfig, output: Path) -> Facts:
     assert config.pose is not None
     poses = load_poses(config.pose, pose_size_of(config), person_of(config))
     save_poses(output, poses)
-    missing = int((~poses.scores.any(1)).sum())
-    notes = [f"no person in {missing} of {len(poses)} frames of {config.pose}"] if missing else []
-    return {"notes": [*notes, *shown_notes(poses, config.pose)]}
+    found = report_of_file(poses)
+    notes = [*pose_notes(found), *shown_notes(poses, config.pose)]
+    return {"notes": notes, "found": asdict(found)}
 
 
 def driving_poses(config: AnimateConfig, output: Path, tools: Tools) -> Facts:
@@ -99,7 +118,7 @@ def driving_poses(config: AnimateConfig, output: Path, tools: Tools) -> Facts:
         )
     save_poses(output, poses)
     notes = [*decoding_notes(decoding), *pose_notes(found, person), *shown_notes(poses, driving)]
-    return {"notes": notes}
+    return {"notes": notes, "found": asdict(found)}
 
 
 def decoding_notes(report: DecodeReport) -> Iterator[str]:
@@ -114,7 +133,7 @@ def decoding_notes(report: DecodeReport) -> Iterator[str]:
 
 def pose_notes(report: PoseReport, person: Person | None = None) -> Iterator[str]:
     """What a user should know of the poses that were found."""
-    if report.people > 1 and person is None:
+    if report.people is not None and report.people > 1 and person is None:
         yield (
             f"up to {report.people} people seen at once: the larger and most constant one is followed; "
             "--person names another"
@@ -124,10 +143,7 @@ def pose_notes(report: PoseReport, person: Person | None = None) -> Iterator[str
             f"no person in {report.missing + report.filled} of {report.frames} frames: "
             f"{report.filled} filled from their neighbours, {report.missing} left empty"
         )
-    yield (
-        f"{report.frames} frames, mean scores: body {report.body:.2f}, hands {report.hands:.2f}, "
-        f"face {report.face:.2f}"
-    )
+    yield short_line(report)
 
 
 def shown_notes(poses: PoseSequence, source: Path) -> Iterator[str]:

@@ -38,6 +38,7 @@ from ..progress import stage
 from .checkpoint import CHECKPOINT, load_checkpoint
 from .dance import clip_of
 from .decided import weights_of
+from .pose_steps import accepted_poses
 from .preview import Preview
 from .recorded import record_of
 from .report import write_comparison
@@ -132,14 +133,16 @@ def control(video: Video, tools: Tools) -> Facts:
     """Align the driver to the character and draw the control frames -> frame store.
 
     Frame 0 is the reference's own pose, the driver's follow. A character without a pose of its own is taken
-    to stand in the driver's first. Refuses a dancer of whom the frames would show too little.
+    to stand in the driver's first. Refuses poses that are too poor, and a dancer of whom the frames would
+    show too little.
     """
+    accepted = accepted_poses(video)
     size = load_size(video.read("size"))
     driver, own = load_poses(video.read("poses")), load_poses(video.read("reference"))
     own = placed_alignment(load_placement(video.read("placement"))).apply(own)
     fit = fit_alignment(driver, own, video.config.align)
     aligned = fit.apply(driver)
-    notes = [fit.note] if fit.note else []
+    notes = [*accepted, *([fit.note] if fit.note else [])]
     inside = share_inside(aligned)
     if inside < LEAST_INSIDE:
         raise PoseError(

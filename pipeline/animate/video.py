@@ -27,15 +27,13 @@ class Video:
     """The files that it is to write."""
 
     def read(self, step: str) -> Path:
-        """The file of a step that it reads and that has one."""
-        (path,) = self.reads[step]
-        return path
+        """The file of a step that it reads, of several the first."""
+        return self.reads[step][0]
 
     @property
     def output(self) -> Path:
-        """The file that it is to write, of a step that has one."""
-        (path,) = self.writes
-        return path
+        """The file that it is to write, of several the first."""
+        return self.writes[0]
 
     @property
     def reference(self) -> Path:

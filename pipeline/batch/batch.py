@@ -36,7 +36,7 @@ from ..workers.resources import Shares, describe, share_out
 from ..workers.scheduler import Scheduler
 from .index import write_index
 from .log import Log
-from .plan import Plan, find_items, forget_from, plan_items, shard_of, tasks_of
+from .plan import Plan, accept_of, find_items, forget_from, plan_items, shard_of, tasks_of
 from .publishing import Publisher
 from .stages import StepStage, cancel_mark, shared_folder
 from .status import BEATS, EVENTS, items_path, quarantine_path, state_of, states_of
@@ -156,6 +156,7 @@ def run_tasks(root: Path, plan: Plan, config: BatchConfig, log: "Log", url: str 
         if not path.exists():
             record = {
                 "keys": keys[task.item],
+                "accept": accept_of(task.work.config),
                 "stage": failed[0],
                 "error": outcome.error,
                 "attempts": tries,

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from ...stages.errors import ConfigError
 from ..animate.animate import with_usable_model
@@ -29,7 +29,7 @@ from ..progress import stage
 from ..workers.executor import Task
 from .manifest import Item, crossed, files_named, make_items, read_manifest
 from .stages import PATIENCE_S, Work, pool_of, shared_folder, shared_name
-from .status import quarantine_path, state_of
+from .status import quarantine_path, read_json, state_of
 
 
 class Named(Protocol):
@@ -111,13 +111,25 @@ def plan_items(root: Path, items: Sequence[Item], config: BatchConfig, url: str 
         if done:
             plan.done.append(item)
             quarantine_path(root, item.name).unlink(missing_ok=True)
-        elif state_of(root, item.name, keys).status == "quarantined" and not config.retry_quarantined:
+        elif not config.retry_quarantined and is_given_up(root, item, keys):
             plan.quarantined.append(item)
         elif config.limit is not None and len(plan.todo) >= config.limit:
             plan.later.append(item)
         else:
             plan.todo.append(item)
     return plan
+
+
+def is_given_up(root: Path, item: Item, keys: dict[str, Key]) -> bool:
+    """Whether an item was given up before, with the same inputs, options, and limits of its poses."""
+    if state_of(root, item.name, keys).status != "quarantined":
+        return False
+    return read_json(quarantine_path(root, item.name)).get("accept") == accept_of(item.config)
+
+
+def accept_of(config: AnimateConfig) -> dict[str, Any]:
+    """What decides whether poses are good enough, as plain data: it is in no key."""
+    return config.model_dump(mode="json", include={"accept", "accept_poses"})
 
 
 def look_at(items: Sequence[Item], look: Callable[[Item], R], *, at_once: bool) -> list[tuple[Item, R]]:

@@ -23,7 +23,8 @@ Kind = Literal["video", "batch", "curation"]
 SERVED = frozenset(
     {
         "result.mp4", "result.mkv", "comparison.mp4", "contact_sheet.png", "preview.mp4", "poses.npz",
-        "config.yaml", "environment.json", "overlay.mp4", "upscaled.mp4", "reference.png", "sheet.png",
+        "pose_report.json", "config.yaml", "environment.json", "overlay.mp4", "upscaled.mp4", "reference.png",
+        "sheet.png",
     }
 )  # fmt: skip
 """The files of a job that are shown or downloaded; no other is."""
@@ -260,8 +261,8 @@ def panels_of(folder: Path) -> dict[str, Any] | None:
 
 
 def quality_line(notes: list[dict[str, str]]) -> str:
-    """How surely the dancer was seen: what the step of poses said."""
-    return next((note["text"] for note in notes if "mean scores" in note["text"]), "")
+    """How well the dancer was seen: what the step of poses said."""
+    return next((note["text"] for note in notes if "body joints found" in note["text"]), "")
 
 
 def stages_told(progress: Any) -> Iterator[dict[str, Any]]:

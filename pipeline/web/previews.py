@@ -41,6 +41,7 @@ from ...stages.pose.render import draw_overlay
 from ...stages.pose.skeleton import BODY, VISIBLE
 from ...stages.pose.track import estimate_picture, estimate_poses
 from ...stages.types import PoseSequence
+from ..animate.accept import share
 from ..animate.dance import clip_of, person_of
 from ..animate.tools import estimator_of
 from ..config import AnimateConfig
@@ -227,7 +228,7 @@ def fit(wanted: Wanted) -> dict[str, Any]:
         "size": [info.width, info.height],
         "notes": [*notes, *([alignment.note] if alignment.note else [])],
         "seen": f"a person in {found.frames - found.missing} of {found.frames} frames that were looked at; "
-        f"mean scores: body {found.body:.2f}, hands {found.hands:.2f}, face {found.face:.2f}",
+        f"body joints found {share(found.body)}, hands {share(found.hands)}, face {share(found.face)}",
         "files": [f"{wanted.key}-{name}.jpg" for name in ("fit", "moments", "people")],
     }
 

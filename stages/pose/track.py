@@ -103,8 +103,7 @@ def _finished(
 ) -> tuple[PoseSequence, PoseReport]:
     """One person's poses with short gaps filled and without trembling, and what was found."""
     poses = steady(found, max_gap, smooth)
-    filled = int(poses.scores.any(1).sum() - found.scores.any(1).sum())
-    return poses, report(poses.scores, filled, people)
+    return poses, report(found.scores, poses, people)
 
 
 def estimate_picture(
@@ -125,7 +124,8 @@ def estimate_picture(
         )
     keypoints, scores = follow([seen])
     size = (image.shape[1], image.shape[0])
-    return PoseSequence(keypoints, scores, size, Fraction(1)), report(scores, 0, len(seen))
+    poses = PoseSequence(keypoints, scores, size, Fraction(1))
+    return poses, report(scores, poses, len(seen))
 
 
 def _above(people: Detections, min_score: float) -> Detections:

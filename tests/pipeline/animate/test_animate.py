@@ -110,7 +110,7 @@ def test_a_job_folder_holds_everything(dance: Path, tmp_path: Path) -> None:
     output = tmp_path / "out"
     written = animate(config(dance, output))
     assert [path.name for path in written] == [
-        "result.mp4", "comparison.mp4", "contact_sheet.png", "poses.npz"
+        "result.mp4", "comparison.mp4", "contact_sheet.png", "poses.npz", "pose_report.json"
     ]  # fmt: skip
     assert all(path.is_file() for path in written)
     assert {"config.yaml", "environment.json"} <= {path.name for path in output.iterdir()}
@@ -332,16 +332,17 @@ def test_a_dancer_who_would_not_be_seen_is_refused_before_the_model_runs(tmp_pat
     away = PoseSequence(dance.keypoints + np.array([dance.size[0], 0]), dance.scores, dance.size, dance.fps)
     save_poses(tmp_path / "poses.npz", away)
     with pytest.raises(PoseError, match=r"64x96 shows 0% of the dancer's joints, which --align none fits"):
-        animate(config(tmp_path, tmp_path / "out", align="none"))
+        animate(config(tmp_path, tmp_path / "out", align="none", accept_poses=True))
     assert not (tmp_path / "out" / ".work" / "latents.safetensors").exists()
 
 
 def test_what_a_cut_dancer_does_not_show_is_said_in_one_line(dance: Path, tmp_path: Path) -> None:
     whole = load_poses(dance / "poses.npz")
-    assert copy_poses(config(dance, tmp_path), tmp_path / "poses.npz")["notes"] == []
+    (figures,) = copy_poses(config(dance, tmp_path), tmp_path / "poses.npz")["notes"]
+    assert figures.startswith("20 frames, body joints found ")
     scores = whole.scores.copy()
     scores[:, 13:17] = 0
     save_poses(tmp_path / "cut.npz", replace(whole, scores=scores))
     facts = copy_poses(config(dance, tmp_path, pose=tmp_path / "cut.npz"), tmp_path / "poses.npz")
-    (note,) = facts["notes"]
+    _, note = facts["notes"]
     assert "does not show the dancer's knees and feet" in note and "\n" not in note

@@ -77,7 +77,7 @@ def test_one_person_comes_back_as_detected():
     assert poses.size == SIZE and poses.fps == 25 and len(poses) == 20
     np.testing.assert_allclose(poses.keypoints[7], SHAPE * 100 + (17, 20), atol=1e-4)
     assert (report.frames, report.missing, report.filled, report.people) == (20, 0, 0, 1)
-    assert report.body == pytest.approx(0.9) and report.hands == pytest.approx(0.9)
+    assert report.body == 1 and report.hands == 1 and report.left_hand_filled == 1
 
 
 @pytest.mark.parametrize("order", [1, -1])
