@@ -1,5 +1,6 @@
 """Poses that are not good enough stop a video before its model works, unless they are accepted."""
 
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,7 +9,10 @@ from helpers import add_dance, add_picture, made_at, small_batch
 
 from posedance.pipeline.animate.accept import LIMITS, AcceptConfig, refuse_poor_poses, short_line, table
 from posedance.pipeline.animate.animate import animate
+from posedance.pipeline.animate.picture_steps import character
 from posedance.pipeline.animate.pose_steps import load_report
+from posedance.pipeline.animate.tools import Tools
+from posedance.pipeline.animate.video import Video
 from posedance.pipeline.batch.batch import batch
 from posedance.pipeline.batch.status import states_of
 from posedance.pipeline.config import AnimateConfig
@@ -90,6 +94,9 @@ def test_animate_stops_before_its_model_works_and_goes_on_from_the_poses_it_foun
     assert {step for step in before if before[step] != after[step]} == set() and "result" in after
     animate(config)  # what was accepted is done
     assert made_at(tmp_path) == after
+    reads = {"poses": (tmp_path / "poses.npz", tmp_path / "pose_report.json")}
+    with closing(Tools()) as tools, pytest.raises(PoseError, match="not good enough"):
+        character(Video(tmp_path, config, "key", reads, ()), tools)
 
 
 def test_a_batch_gives_up_what_falls_short_until_it_is_accepted(poor: Path, tmp_path: Path) -> None:
