@@ -166,7 +166,11 @@ def pose(
     *,
     options: Annotated[EvaluatePoseConfig, Parameter(name="*")] = EvaluatePoseConfig(),  # noqa: B008 (immutable)
 ) -> None:
-    """Let a pose estimator find drawn dancers, whose every keypoint is known."""
+    """Let the pose estimators that run here, or the one named, find people whose every keypoint is known.
+
+    These are drawn dancers, measured as found and made steady; or, with --annotations and --images, people of
+    real pictures.
+    """
     evaluate_pose(options)
 
 

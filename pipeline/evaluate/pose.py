@@ -1,7 +1,12 @@
-"""Measure a pose estimator on drawn dancers, whose every keypoint is known: `run.py evaluate pose`."""
+"""Measure pose estimators where every keypoint is known: `run.py evaluate pose`.
 
+On drawn dancers, as found and made steady; or on real pictures with annotations.
+"""
+
+import logging
 from collections.abc import Iterator
 from fractions import Fraction
+from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
@@ -9,36 +14,44 @@ from pydantic import Field
 
 from ...datasets.clips import HELD_OUT
 from ...datasets.puppets.render import make_character, make_motion, render
+from ...stages.errors import ConfigError
+from ...stages.pose.base import PoseEstimator
+from ...stages.pose.estimators import ESTIMATORS
+from ...stages.pose.steady import body_height, steady
 from ...stages.pose.track import estimate_poses
 from ...stages.types import PoseSequence
-from ..animate.tools import opened
+from ..animate.tools import estimator_of, opened
 from ..config import EstimatorConfig, JsonFile
 from ..config_base import Config
 from ..progress import stage
-from .figures import log_figures, write_figures
+from .figures import write_figures
+from .pose_figures import Case, Figures, figures_of, of_stills
+from .pose_pictures import look_at, read_people
+
+logger = logging.getLogger(__name__)
 
 FPS = Fraction(30)
-GROUPS = {
-    "body": (slice(0, 17),),
-    "feet": (slice(17, 23),),
-    "face": (slice(23, 91),),
-    "hands": (slice(91, 112), slice(112, 133)),
-}
-"""Places among the 133 keypoints; each hand counts by itself."""
-SEEN = 1.0
-"""Score of a true keypoint that nothing covers."""
-HALF = 0.5
+FOUND, STEADY = "found", "steady"
+"""Poses as an estimator finds them, and made steady."""
+OWN = {"name", "model", "detector"}
+"""Options of one estimator: where one is given, the others are not measured."""
 
 
 class EvaluatePoseConfig(Config):
     """What is measured."""
 
     estimator: EstimatorConfig = EstimatorConfig()
+    annotations: Path | None = None
+    """COCO-WholeBody's annotations (.json) of real pictures, to be measured in place of drawn dancers."""
+    images: Path | None = None
+    """Folder of their pictures."""
+    smooth: Annotated[float, Field(gt=0, le=10)] = 1.0
+    """How strongly poses are made steady."""
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     """Decides characters and motions."""
     clips: Annotated[int, Field(ge=1)] = 8
     """Characters, each with one motion."""
-    frames: Annotated[int, Field(ge=1)] = 30
+    frames: Annotated[int, Field(ge=1)] = 60
     """Frames of each clip, 30 a second."""
     width: Annotated[int, Field(ge=64)] = 576
     """Width in pixels."""
@@ -49,29 +62,93 @@ class EvaluatePoseConfig(Config):
 
 
 def evaluate_pose(config: EvaluatePoseConfig) -> dict[str, Any]:
-    """Figures of an estimator; says them as a table, writes JSON if asked."""
-    found, truths = [], []
-    with opened(config.estimator) as estimator, stage("evaluate", config.clips, "clip") as done:
-        for number in range(config.clips):
-            truth: list[tuple[np.ndarray, np.ndarray]] = []
-            poses, _ = estimate_poses(
-                drawn_frames(config, number, truth),
-                estimator,
-                fps=FPS,
-                min_score=config.estimator.min_score,
-                max_gap=config.estimator.max_gap,
-                name=f"clip {number}",
+    """Figures of the estimator that is named, or of each that runs here; a table, and JSON if asked.
+
+    For each estimator those of what it finds, and of drawn dancers also of that made steady: see
+    `figures_of`. Raises ConfigError where one of annotations and images is missing, PoseError for such that
+    cannot be read and for an estimator that cannot run.
+    """
+    chosen, unusable = estimators(config.estimator)
+    figures: dict[str, Any] = {"smooth": config.smooth}
+    if config.annotations is not None or config.images is not None:
+        if config.annotations is None or config.images is None:
+            raise ConfigError(
+                "--annotations and --images go together: give the file and the pictures' folder"
             )
-            found.append(poses)
-            keypoints, scores = (np.stack(values) for values in zip(*truth, strict=True))
-            truths.append(PoseSequence(keypoints, scores, poses.size, FPS))
-            done(1)
-    figures = measure_poses(found, truths)
-    figures |= {"estimator": config.estimator.name, "seed": config.seed, "clips": config.clips}
-    figures |= {"frames": config.frames, "width": config.width, "height": config.height}
-    log_figures(figures)
+        people, left_out = read_people(config.annotations, config.images)
+        figures = {"people": len(people), "people_left_out": left_out, "estimators": {}}
+        for one in chosen:
+            with opened(one) as estimator, stage(f"evaluate {one.name}", len(people), "person") as done:
+                cases = []
+                for person in people:
+                    cases.append(look_at(person, estimator))
+                    done(1)
+            figures["estimators"][one.name] = {FOUND: of_stills(figures_of(cases))}
+    else:
+        names = ("smooth", "seed", "clips", "frames", "width", "height")
+        figures = {name: getattr(config, name) for name in names} | {"estimators": {}}
+        for one in chosen:
+            with opened(one) as estimator:
+                figures["estimators"][one.name] = on_drawn_dancers(config, one, estimator)
+    figures["unusable"] = unusable
+    for line in table_of(figures):
+        logger.info(line)
     write_figures(config.json_file, figures)
     return figures
+
+
+def estimators(named: EstimatorConfig) -> tuple[list[EstimatorConfig], dict[str, str]]:
+    """Those to measure, and why the others cannot run here."""
+    if named.model_fields_set & OWN:
+        return [named], {}
+    every = [named.model_copy(update={"name": name}) for name in ESTIMATORS]
+    reasons = {one.name: estimator_of(one).missing() for one in every}
+    usable = [one for one in every if reasons[one.name] is None]
+    return usable or [named], {name: reason for name, reason in reasons.items() if reason is not None}
+
+
+def on_drawn_dancers(
+    config: EvaluatePoseConfig, options: EstimatorConfig, estimator: PoseEstimator
+) -> dict[str, Figures]:
+    """The figures of what an estimator finds of drawn dancers, and of the same made steady."""
+    found, better = [], []
+    with stage(f"evaluate {options.name}", config.clips, "clip") as done:
+        for number in range(config.clips):
+            known: list[tuple[np.ndarray, np.ndarray]] = []
+            raw, _ = estimate_poses(
+                drawn_frames(config, number, known),
+                estimator,
+                fps=FPS,
+                min_score=options.min_score,
+                max_gap=0,
+                smooth=0,
+                name=f"clip {number}",
+            )
+            keypoints, scores = (np.stack(values) for values in zip(*known, strict=True))
+            truth = PoseSequence(keypoints, scores, raw.size, FPS)
+            height, compared = body_height(truth), raw.scores > 0
+            found.append(Case(raw, truth, height, compared))
+            better.append(Case(steady(raw, options.max_gap, config.smooth), truth, height, compared))
+            done(1)
+    return {FOUND: figures_of(found), STEADY: figures_of(better)}
+
+
+def table_of(figures: dict[str, Any]) -> Iterator[str]:
+    """The figures as lines: a row for each, a column for each estimator as found and made steady."""
+    columns = {
+        f"{name} {kind}": values
+        for name, kinds in figures["estimators"].items()
+        for kind, values in kinds.items()
+    }
+    for name, value in figures.items():
+        if name not in ("estimators", "unusable"):
+            yield f"{name:<26}{value:>18g}"
+    yield f"{'':<26}" + "".join(f"{name:>18}" for name in columns)
+    for name in next(iter(columns.values())):
+        values = [column[name] for column in columns.values()]
+        yield f"{name:<26}" + "".join(f"{'-' if v is None else format(v, '.3f'):>18}" for v in values)
+    for name, reason in figures["unusable"].items():
+        yield f"not measured: {name}, {reason}"
 
 
 def drawn_frames(
@@ -85,30 +162,3 @@ def drawn_frames(
         drawn = render(*drawing, frame, config.width, config.height)
         truth.append((drawn.keypoints, drawn.scores))
         yield drawn.image
-
-
-def measure_poses(found: list[PoseSequence], truths: list[PoseSequence]) -> dict[str, Any]:
-    """For each group: in what part of the frames that show it it was found, and the error in % of height.
-
-    A frame shows a group where at least half of its keypoints are in the picture and not covered; it is found
-    there when at least half of these have a score. Distances are medians over the keypoints that are seen and
-    found.
-    """
-    shown: dict[str, list[bool]] = {name: [] for name in GROUPS}
-    errors: dict[str, list[np.ndarray]] = {name: [] for name in GROUPS}
-    for poses, truth in zip(found, truths, strict=True):
-        seen, scored = truth.scores >= SEEN, poses.scores > 0
-        distances = np.linalg.norm(poses.keypoints - truth.keypoints, axis=-1) / truth.size[1]
-        for name, members in GROUPS.items():
-            for member in members:
-                visible, both = seen[:, member], seen[:, member] & scored[:, member]
-                frames = visible.mean(1) >= HALF
-                shown[name] += (both.sum(1) >= HALF * visible.sum(1))[frames].tolist()
-                errors[name].append(distances[:, member][both])
-    figures: dict[str, Any] = {}
-    for name in GROUPS:
-        off = np.concatenate(errors[name])
-        figures[f"{name}_shown"] = len(shown[name])
-        figures[f"{name}_found_percent"] = 100 * float(np.mean(shown[name])) if shown[name] else float("nan")
-        figures[f"{name}_error_percent"] = 100 * float(np.median(off)) if len(off) else float("nan")
-    return figures
