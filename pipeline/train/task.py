@@ -61,7 +61,7 @@ class VideoTask:
 
     @property
     def device(self) -> torch.device:
-        return self.parts.unet.device
+        return next(self.parts.unet.parameters()).device  # the model's own property looks at every module
 
     def to(self, device: torch.device) -> None:
         for network in (*self.modules.values(), *self.parts.networks().values()):

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 from helpers import add_dance, add_picture
 
+from posedance.pipeline.train import encoder, plan, vae, validation
+from posedance.pipeline.train.activations import activation_bytes
 from posedance.pipeline.train.config import TrainConfig
 from posedance.pipeline.train.data import DataConfig
 from posedance.pipeline.train.encoder import EncoderConfig, train_encoder
@@ -28,16 +30,37 @@ def ray_here() -> Iterator[Any]:
     ray.shutdown()
 
 
+@pytest.fixture(scope="session", autouse=True)
+def small_trainings() -> Iterator[None]:
+    """Trainings validate on two clips, and what a model's pass needs is counted once for each model."""
+    counted: dict[str, tuple[int, int]] = {}
+
+    def count_once(task: Any) -> tuple[int, int]:
+        settings = task.config.model_dump(mode="json", exclude={"output", "latents"})
+        settings |= {"loop": task.config.loop.precision}
+        settings["data"] = {name: settings["data"][name] for name in ("width", "height", "frames")}
+        key = json.dumps(settings)
+        if key not in counted:
+            counted[key] = activation_bytes(task)
+        return counted[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plan, "activation_bytes", count_once)
+        for module in (encoder, vae, validation):
+            patch.setattr(module, "VALIDATION_CLIPS", 2)
+        yield
+
+
 @pytest.fixture(scope="session")
 def base(tmp_path_factory):
     """A VAE and an image encoder, trained for two steps, and the cache of the clips."""
     folder = tmp_path_factory.mktemp("base")
     data = small_data(folder)
     loop = LoopConfig(steps=2, learning_rate=1e-4, warmup=1)
-    vae = train_vae(
+    codec = train_vae(
         VaeConfig(output=folder / "vae", latent_channels=4, batch=1, frames=2, data=data, loop=loop)
     )
-    encoder = train_encoder(
+    reader = train_encoder(
         EncoderConfig(
             output=folder / "encoder",
             image_size=32,
@@ -50,7 +73,7 @@ def base(tmp_path_factory):
             loop=loop,
         )
     )
-    return folder, vae, encoder
+    return folder, codec, reader
 
 
 def small_data(folder: Path) -> DataConfig:

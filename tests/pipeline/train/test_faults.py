@@ -199,16 +199,16 @@ def test_a_kill_while_a_checkpoint_is_written_leaves_the_last_one(base, config, 
 
 
 @pytest.mark.slow
-def test_60_steps_with_stops_equal_60_without(base, config, tmp_path, losses):
-    loop = {"steps": 60, "log_every": 1, "checkpoint_every": 12, "cooldown": 15}
+def test_24_steps_with_stops_equal_24_without(base, config, tmp_path, losses):
+    loop = {"steps": 24, "log_every": 1, "checkpoint_every": 5, "cooldown": 6}
     whole = config(base, tmp_path / "whole", batch=1, cache_latents=True, loop=loop)
     train(whole)
     stopped = whole.model_copy(update={"output": tmp_path / "stopped"})
-    for stop in (12, 36, 60):
-        part = stopped.loop.model_copy(update={"steps": stop, "cooldown": max(0, stop - 45)})
+    for stop in (5, 14, 24):
+        part = stopped.loop.model_copy(update={"steps": stop, "cooldown": max(0, stop - 18)})
         train(stopped.model_copy(update={"loop": part}))
     assert losses(tmp_path / "stopped") == pytest.approx(losses(tmp_path / "whole"), abs=1e-6)
-    last = "checkpoint-0000060/ema.safetensors"
+    last = "checkpoint-0000024/ema.safetensors"
     resumed, through = load_file(tmp_path / "stopped" / last), load_file(tmp_path / "whole" / last)
     assert all(torch.allclose(resumed[name], through[name], atol=1e-6) for name in through)
 
@@ -230,38 +230,3 @@ def test_a_validation_that_fails_leaves_its_step_and_is_made_up_for(base, config
     run_loop(VideoTask(settings), settings.loop, tmp_path, {}, figures)
     run_loop(VideoTask(settings), settings.loop, tmp_path, {}, figures)
     assert seen == [2, 4]
-
-
-LAUNCHED = """
-import os, sys, torch
-torch.set_num_threads(1)
-from posedance.pipeline.train.config import TrainConfig
-from posedance.pipeline.train.train import train
-train(TrainConfig.model_validate_json(open(sys.argv[1]).read()))
-"""
-
-
-@pytest.mark.slow
-def test_sigterm_to_several_processes_keeps_the_step(base, config, tmp_path, losses):
-    """The launcher is told to end, as a cluster does; its processes end their step together and keep it."""
-    loop = {"accumulation": 2, "log_every": 1, "steps": 5000, "checkpoint_every": 5000}
-    settings = config(base, tmp_path / "run", batch=1, cache_latents=True, loop=loop)
-    (tmp_path / "config.json").write_text(settings.model_dump_json())
-    (tmp_path / "run.py").write_text(LAUNCHED)
-    launch = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
-    launch += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
-    launch += [str(tmp_path / "run.py"), str(tmp_path / "config.json")]
-    cpus = os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
-    run = subprocess.Popen(launch, cwd=tmp_path, env=cpus, stderr=subprocess.PIPE, text=True)
-    try:
-        log = tmp_path / "run" / "log.jsonl"
-        while not (log.exists() and len(log.read_text().splitlines()) > 3):
-            assert run.poll() is None, run.communicate()[1][-2000:]
-            time.sleep(0.05)
-        run.send_signal(signal.SIGTERM)
-        run.communicate(timeout=120)
-    finally:
-        run.kill()
-        run.wait()
-    (kept,) = checkpoints(tmp_path / "run")
-    assert int(kept.name[-7:]) == len(losses(tmp_path / "run")) < 5000

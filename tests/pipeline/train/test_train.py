@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -219,8 +220,6 @@ torch.set_num_threads(1)
 from posedance.pipeline.train.config import TrainConfig
 from posedance.pipeline.train.train import train
 train(TrainConfig.model_validate_json(open(sys.argv[1]).read()))
-from accelerate import PartialState
-print("one of", PartialState().num_processes)
 """
 
 
@@ -234,8 +233,12 @@ def alone(base, config, tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_two_processes_learn_what_one_does(alone, tmp_path, losses):
-    shared = alone.model_copy(update={"output": tmp_path / "shared"})
+def test_two_processes_learn_what_one_does_and_keep_their_step_at_sigterm(alone, tmp_path, losses):
+    """The launcher is told to end, as a cluster does; its processes end their step together and keep it.
+
+    They share the steps: of two that were each alone, the second would find the folder in use.
+    """
+    shared = with_steps(alone, 100_000).model_copy(update={"output": tmp_path / "shared"})
     (tmp_path / "config.json").write_text(shared.model_dump_json())
     (tmp_path / "run.py").write_text(PROCESS)
     launch = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
@@ -243,12 +246,21 @@ def test_two_processes_learn_what_one_does(alone, tmp_path, losses):
     launch += ["--mixed_precision", "no", "--dynamo_backend", "no"]
     launch += [str(tmp_path / "run.py"), str(tmp_path / "config.json")]
     cpus = os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}  # its --cpu starts one process
-    done = subprocess.run(
-        launch, cwd=tmp_path, env=cpus, capture_output=True, text=True, timeout=240, check=False
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    assert done.stdout.count("one of 2") == 2
-    assert losses(tmp_path / "shared") == pytest.approx(losses(alone.output), abs=1e-5)
+    run = subprocess.Popen(launch, cwd=tmp_path, env=cpus, stderr=subprocess.PIPE, text=True)
+    log = tmp_path / "shared" / "log.jsonl"
+    try:
+        while not (log.exists() and len(log.read_text().splitlines()) > STEPS):
+            assert run.poll() is None, run.communicate()[1][-2000:]
+            time.sleep(0.05)
+        run.send_signal(signal.SIGTERM)
+        run.communicate(timeout=120)
+    finally:
+        run.kill()
+        run.wait()
+    (kept,) = checkpoints(tmp_path / "shared")
+    seen = losses(tmp_path / "shared")
+    assert STEPS < int(kept.name[-7:]) == len(seen) < 100_000
+    assert seen[:STEPS] == pytest.approx(losses(alone.output), abs=1e-5)
 
 
 @pytest.mark.slow
