@@ -1,7 +1,8 @@
 """Frames that a thread reads before they are needed, and that stay as bytes where there is room."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
 
 import numpy as np
 
@@ -61,3 +62,25 @@ class FramesAhead:
             self._kept[index] = frame
             self.kept_bytes += frame.nbytes
         return frame
+
+
+def batches_ahead(frames: Iterable[np.ndarray], most: int, most_bytes: int) -> Iterator[list[np.ndarray]]:
+    """Frames in their order, as many at once as `most` and `most_bytes` allow, and at least one.
+
+    While a batch is worked on, a thread reads the next one; what that raises is raised where its batch would
+    come.
+    """
+    iterator = iter(frames)
+
+    def read() -> list[np.ndarray]:
+        batch = list(islice(iterator, 1))
+        if batch:
+            count = min(most, most_bytes // batch[0].nbytes)
+            batch += islice(iterator, max(0, count - 1))
+        return batch
+
+    with ThreadPoolExecutor(1, "read-frames") as reader:
+        following = reader.submit(read)
+        while batch := following.result():
+            following = reader.submit(read)
+            yield batch

@@ -1,7 +1,7 @@
-"""MediaPipe's graphs with the models in the wheel of 0.10: the detector, a body in a region, hands and face.
+"""MediaPipe's graphs with the models in the wheel of 0.10: the detector, a body in a region, a face.
 
-Holistic's own graph, cut in two where the body's landmarks go on to hands and face: so that the body of the
-next frame can be found beside them. Beside each other or one after the other, the results are the same.
+Holistic's own graph, cut where the body's landmarks go on to the face and to the hands (mediapipe_hands.py):
+so that the body of the next frame can be found beside them.
 """
 
 import contextlib
@@ -72,19 +72,10 @@ node {{
 """
 """A body that is followed: smoothed over time, with the region to look in next."""
 
-HANDS_AND_FACE = """
+FACE = """
 input_stream: "image"
 input_stream: "pose"
-output_stream: "left_hand"
-output_stream: "right_hand"
 output_stream: "face"
-node {
-  calculator: "HandLandmarksLeftAndRightCpu"
-  input_stream: "IMAGE:image"
-  input_stream: "POSE_LANDMARKS:pose"
-  output_stream: "LEFT_HAND_LANDMARKS:left_hand"
-  output_stream: "RIGHT_HAND_LANDMARKS:right_hand"
-}
 node {
   calculator: "SplitNormalizedLandmarkListCalculator"
   input_stream: "pose"
@@ -98,7 +89,7 @@ node {
   output_stream: "FACE_LANDMARKS:face"
 }
 """
-"""Both hands and the face mesh of a body, guided by where they were in the last picture."""
+"""The face mesh of a body, guided by where it was in the last picture."""
 
 NOISE = (
     b"absl::InitializeLog",

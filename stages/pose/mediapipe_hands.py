@@ -1,11 +1,12 @@
-"""MediaPipe's own models of hands, for hands that its Holistic did not find.
+"""MediaPipe's hands: found as Holistic finds them, and looked for again where that finds none.
 
-A hand that was found a frame ago is looked for where it was, moved with the wrist; else along the forearm;
-else wherever the palm detector sees one in a crop around the wrist.
+Where a hand was a frame ago, moved with the wrist, comes first, and mostly suffices: that saves Holistic's
+own look for where a hand is (by the body's wrist, index and little finger), which comes next. The second look
+is along the forearm, and wherever the palm detector sees a hand in a crop around the wrist.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import cv2
@@ -19,18 +20,20 @@ from .second_look import (
     Side,
     Square,
     arm_square,
+    at_wrist,
     crop_square,
     fits,
     hand_square,
     is_missing,
-    refuse_strangers,
+    refuse_twins,
 )
 
 PRESENT = 0.5
 """A hand is there where the model is so sure (MediaPipe's own threshold in its graphs of hands)."""
 
-HOPEFUL = 0.05
-"""Where the model is so sure in a first square, it looks once more, in the square around what it found."""
+HOPEFUL = (0.1, 0.8)
+"""Where the model is so sure in a first square, it looks once more, in the square around what it found. On
+two real clips hardly a hand was found so below, and above none that did not fit at once."""
 
 CROP_PIXELS = 320
 """Side of the crop in which palms are detected."""
@@ -38,6 +41,36 @@ CROP_PIXELS = 320
 PALM_SIDE, PALM_SHIFT = 2.6, 0.5
 """The square of a hand over the box of its palm: how many times as large, and how many boxes towards the
 fingers (MediaPipe's PalmDetectionDetectionToRoi)."""
+
+WRIST_VISIBLE = 0.1
+"""A hand is looked for where its wrist is so visible (Holistic's own threshold)."""
+
+PLACE_GRAPH = """
+input_stream: "image"
+input_stream: "hand"
+output_stream: "region"
+node {
+  calculator: "ImagePropertiesCalculator"
+  input_stream: "IMAGE:image"
+  output_stream: "SIZE:size"
+}
+node {
+  calculator: "HandLandmarksFromPoseToRecropRoi"
+  input_stream: "HAND_LANDMARKS_FROM_POSE:hand"
+  input_stream: "IMAGE_SIZE:size"
+  output_stream: "ROI:around"
+}
+node {
+  calculator: "HandRecropByRoiCpu"
+  input_stream: "IMAGE:image"
+  input_stream: "ROI:around"
+  output_stream: "HAND_ROI_FROM_RECROP:region"
+}
+"""
+"""Where a hand is, by the body's wrist, little finger and index finger: Holistic's own way."""
+
+HAND_OF_POSE = {LEFT.wrist: (15, 17, 19), RIGHT.wrist: (16, 18, 20)}
+"""BlazePose's landmarks of wrist, little finger and index finger, by the wrist's keypoint."""
 
 PALM_GRAPH = """
 input_stream: "image"
@@ -141,61 +174,81 @@ class KnownHands:
         self.last: dict[int, tuple[np.ndarray, np.ndarray]] = {}
 
 
-class SecondLook:
-    """Completes the hands of a body. Holds nothing of one frame: what was known is the caller's."""
+class Hands:
+    """Finds the hands of bodies. Holds nothing of one frame: what was known is the caller's."""
 
     def __init__(self) -> None:
-        self._hand, self._palms = Graph(HAND_GRAPH), Graph(PALM_GRAPH)
+        self._place, self._hand, self._palms = Graph(PLACE_GRAPH), Graph(HAND_GRAPH), Graph(PALM_GRAPH)
 
     def __call__(
-        self, frame: np.ndarray, keypoints: np.ndarray, scores: np.ndarray, known: KnownHands
+        self, frame: np.ndarray, pose: Any, keypoints: np.ndarray, scores: np.ndarray, known: KnownHands
     ) -> None:
-        """Look again for hands in a frame, uint8 RGB [H, W, 3]; keypoints [133, 2], scores [133], in place.
+        """Find the hands in a frame, uint8 RGB [H, W, 3], of a body: into keypoints [133, 2], scores [133].
 
-        A hand that is found now scores the mean of its model's and its wrist's.
+        `pose` is the body's 33 landmarks. A hand scores the mean of its model's and its wrist's.
         """
-        refuse_strangers(keypoints, scores)
         for side in (LEFT, RIGHT):
             last = known.last.pop(side.wrist, None)
-            if is_missing(keypoints, scores, side):
-                moved = None if last is None else last[0] + keypoints[side.wrist] - last[1]
-                for hand in self._candidates(frame, keypoints, scores, side, moved):
-                    if hand.score >= PRESENT and fits(hand, keypoints, scores, side, moved):
-                        keypoints[side.hand] = hand.points
-                        scores[side.hand] = (hand.score + scores[side.wrist]) / 2
-                        break
-        refuse_strangers(keypoints, scores)
+            if scores[side.wrist] < WRIST_VISIBLE:
+                continue
+            moved = None if last is None else last[0] + keypoints[side.wrist] - last[1]
+            for hand in self._candidates(frame, pose, keypoints, scores, side, moved):
+                keypoints[side.hand] = hand.points
+                scores[side.hand] = (hand.score + scores[side.wrist]) / 2
+                break
+        refuse_twins(keypoints, scores)
         for side in (LEFT, RIGHT):
             if scores[side.hand].any():
                 known.last[side.wrist] = keypoints[side.hand].copy(), keypoints[side.wrist].copy()
 
     def close(self) -> None:
-        self._hand.close()
-        self._palms.close()
+        for graph in (self._place, self._hand, self._palms):
+            graph.close()
 
     def _candidates(
         self,
         frame: np.ndarray,
+        pose: Any,
         keypoints: np.ndarray,
         scores: np.ndarray,
         side: Side,
         moved: np.ndarray | None,
     ) -> Iterator[Hand]:
-        """What may be the hand, the likeliest place first."""
+        """The hands that fit this arm, in the order in which they are looked for."""
+
+        def fitting(squares: Iterable[Square]) -> Iterator[Hand]:
+            for square in squares:
+                for hand in self._twice(frame, square, side):
+                    if hand.score >= PRESENT and fits(hand, keypoints, scores, side, moved):
+                        yield hand
+
         if moved is not None:
-            yield from self._twice(frame, hand_square(moved), side)
-        yield from self._twice(frame, arm_square(keypoints, scores, side), side)
-        for square in self._palm_squares(frame, crop_square(keypoints, scores, side)):
-            yield from self._twice(frame, square, side)
+            yield from fitting([hand_square(moved)])
+        first = self._look_in(frame, self._region_of_pose(frame, pose, side), side)
+        if first.score >= PRESENT and at_wrist(first.points, keypoints, scores, side):
+            yield first
+        if is_missing(keypoints, scores, side):
+            yield from fitting([arm_square(keypoints, scores, side)])
+            yield from fitting(self._palm_squares(frame, crop_square(keypoints, scores, side)))
 
     def _twice(self, frame: np.ndarray, square: Square, side: Side) -> Iterator[Hand]:
         """The hand in a square, and where there may be one, that in the square around it."""
         hand = self._look(frame, square, side)
         yield hand
-        if hand.score >= HOPEFUL:
+        if HOPEFUL[0] <= hand.score < HOPEFUL[1]:
             yield self._look(frame, hand_square(hand.points), side)
 
+    def _region_of_pose(self, frame: np.ndarray, pose: Any, side: Side) -> Any:
+        """Holistic's square for a hand, as a NormalizedRect."""
+        from mediapipe.framework.formats import landmark_pb2
+
+        hand = landmark_pb2.NormalizedLandmarkList(  # pyright: ignore[reportAttributeAccessIssue]
+            landmark=[pose.landmark[i] for i in HAND_OF_POSE[side.wrist]]
+        )
+        return self._place(image=frame, hand=hand).region
+
     def _look(self, frame: np.ndarray, square: Square, side: Side) -> Hand:
+        """The hand that the model sees in a square."""
         from mediapipe.framework.formats import rect_pb2
 
         height, width = frame.shape[:2]
@@ -206,6 +259,10 @@ class SecondLook:
             height=square.side / height,
             rotation=square.rotation,
         )
+        return self._look_in(frame, region, side)
+
+    def _look_in(self, frame: np.ndarray, region: Any, side: Side) -> Hand:
+        height, width = frame.shape[:2]
         found = self._hand(image=frame, region=region)
         points = np.array([(p.x * width, p.y * height) for p in found.points.landmark], np.float32)
         return Hand(points, found.presence, found.right if side is RIGHT else 1 - found.right)

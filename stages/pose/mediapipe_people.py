@@ -2,21 +2,23 @@
 
 MediaPipe's Holistic follows one person, whichever its detector scores best. So its graph is taken apart here:
 the detector, which does see several people, runs now and then, and each person has a copy of the rest
-(BlazePose in a region, then both hands and the face mesh), fed with the region that its last result gave.
-For one person the results are Holistic's.
+(BlazePose in a region, then the face mesh and both hands), fed with the region that its last result gave.
+Body and face of one person are Holistic's.
 """
 
 import math
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 
 from .base import Detections, detections
-from .mediapipe_graph import BODY, DETECTOR, HANDS_AND_FACE, STILL_BODY, Graph
-from .mediapipe_hands import KnownHands, SecondLook
+from .mediapipe_graph import BODY, DETECTOR, FACE, STILL_BODY, Graph
+from .mediapipe_hands import Hands, KnownHands
 from .mediapipe_layout import BODY_FROM_POSE, whole_body
 
-DETECT_EVERY = 5
+DETECT_EVERY = 10
 """Frames between two looks for people; while nobody is known, every frame is looked at."""
 
 MAX_PEOPLE = 2
@@ -53,7 +55,7 @@ class Person:
     def __init__(self, region: Any) -> None:
         self.region = region
         self._body = Graph(BODY)
-        self._parts = Graph(HANDS_AND_FACE)
+        self.face = Graph(FACE)
         self.hands = KnownHands()
 
     def look(self, frame: np.ndarray) -> Any:
@@ -62,48 +64,65 @@ class Person:
         self.region = result.next_region
         return None if self.region is None else result.pose
 
-    def complete(self, frame: np.ndarray, pose: Any) -> tuple[np.ndarray, np.ndarray]:
-        """Keypoints [133, 2] in pixels and scores [133] of the body that was found in this frame."""
-        return _complete(self._parts, frame, pose)
-
     def close(self) -> None:
         self._body.close()
-        self._parts.close()
+        self.face.close()
+
+
+Bodies = list[tuple[Person, Any]]
+"""Who is in a frame, and the 33 landmarks of each."""
 
 
 class People:
     """Follows people through the frames of a video: at most MAX_PEOPLE."""
 
-    def __init__(self, look_again: SecondLook) -> None:
+    def __init__(self, hands: Hands) -> None:
         self._detector = Graph(DETECTOR)
-        self._look_again = look_again
+        self._hands = hands
         self._people: list[Person] = []
+        self._gone: list[Person] = []
         self._wait = 0
 
     def start(self) -> None:
         """Forget the last video."""
         self._forget(self._people)
+        self._close_gone()
         self._wait = 0
 
-    def look(self, frame: np.ndarray) -> Detections:
-        """The people of the next frame, uint8 RGB [H, W, 3]."""
-        bodies = self._bodies(frame)
-        found = [person.complete(frame, pose) for person, pose in bodies]
-        for (person, _), (keypoints, scores) in zip(bodies, found, strict=True):
-            self._look_again(frame, keypoints, scores, person.hands)
+    def look(self, frames: Sequence[np.ndarray]) -> list[Detections]:
+        """The people of the next frames, uint8 RGB [H, W, 3] each.
+
+        While one thread finds the bodies of a frame, a second finds the faces of the frame before, and a
+        third its hands. Each takes the frames in their order, so the results do not depend on it.
+        """
+        found: list[Future[Detections]] = []
+        with ThreadPoolExecutor(1, "faces") as faces, ThreadPoolExecutor(1, "hands") as hands:
+            for frame in frames:
+                bodies = self._bodies(frame)
+                with_faces = faces.submit(_with_faces, frame, bodies)
+                found.append(hands.submit(self._with_hands, frame, bodies, with_faces))
+        self._close_gone()
+        return [one.result() for one in found]
+
+    def _with_hands(
+        self, frame: np.ndarray, bodies: Bodies, with_faces: Future[list[tuple[np.ndarray, np.ndarray]]]
+    ) -> Detections:
+        found = with_faces.result()
+        for (person, pose), (keypoints, scores) in zip(bodies, found, strict=True):
+            self._hands(frame, pose, keypoints, scores, person.hands)
         return detections(found, frame.shape[1], frame.shape[0])
 
     def close(self) -> None:
         self.start()
         self._detector.close()
 
-    def _bodies(self, frame: np.ndarray) -> list[tuple[Person, Any]]:
+    def _bodies(self, frame: np.ndarray) -> Bodies:
         """Who is there, and their landmarks. Of two followers of one person the earlier one stays."""
         if not self._people or self._wait <= 0:
             self._meet(frame)
             self._wait = DETECT_EVERY
         self._wait -= 1
-        found: list[tuple[Person, Any]] = []
+        found: Bodies = []
         gone: list[Person] = []
         for person in self._people:
             pose = person.look(frame)
@@ -132,29 +151,37 @@ class People:
         self._people = people
 
     def _forget(self, people: list[Person]) -> None:
-        for person in list(people):
+        """Follow them no longer. Their last frames may still be looked at: they are closed later."""
+        self._gone += people
+        self._people = [person for person in self._people if person not in people]
+
+    def _close_gone(self) -> None:
+        for person in self._gone:
             person.close()
-            self._people.remove(person)
+        self._gone = []
 
 
 class Stills:
     """Finds people in pictures that have nothing to do with each other. The graphs are kept between them."""
 
-    def __init__(self, look_again: SecondLook) -> None:
+    def __init__(self, hands: Hands) -> None:
         self._detector = Graph(DETECTOR)
-        self._look_again = look_again
+        self._hands = hands
         self._body = Graph(STILL_BODY)
-        self._parts = Graph(HANDS_AND_FACE)
+        self._face = Graph(FACE)
 
     def look(self, picture: np.ndarray) -> Detections:
         """The largest people of a picture, uint8 RGB [H, W, 3], upright, lying or head down."""
-        found = [_complete(self._parts, picture, pose, still=True) for pose in self._bodies(picture)]
-        for keypoints, scores in found:
-            self._look_again(picture, keypoints, scores, KnownHands())
+        found = []
+        for pose in self._bodies(picture):
+            keypoints, scores = _with_face(self._face, picture, pose)
+            self._face(image=picture)  # a picture without a body, so that this face guides no later search
+            self._hands(picture, pose, keypoints, scores, KnownHands())
+            found.append((keypoints, scores))
         return detections(found, picture.shape[1], picture.shape[0])
 
     def close(self) -> None:
-        for graph in (self._detector, self._body, self._parts):
+        for graph in (self._detector, self._body, self._face):
             graph.close()
 
     def _bodies(self, picture: np.ndarray) -> list[Any]:
@@ -184,21 +211,21 @@ class Everybody:
     """The people of a video's frames, or of pictures: what was made for either is kept."""
 
     def __init__(self) -> None:
-        self._look_again = SecondLook()
-        self._people, self._stills = People(self._look_again), Stills(self._look_again)
+        self._hands = Hands()
+        self._people, self._stills = People(self._hands), Stills(self._hands)
         self._static = False
 
     def start(self, static: bool) -> None:
         self._people.start()
         self._static = static
 
-    def look(self, frame: np.ndarray) -> Detections:
-        return (self._stills if self._static else self._people).look(frame)
+    def look(self, frames: Sequence[np.ndarray]) -> list[Detections]:
+        return [self._stills.look(frame) for frame in frames] if self._static else self._people.look(frames)
 
     def close(self) -> None:
         self._people.close()
         self._stills.close()
-        self._look_again.close()
+        self._hands.close()
 
 
 def choose(known: list[Any], new: list[Any], frame: np.ndarray) -> list[int]:
@@ -253,24 +280,16 @@ def same_body(a: np.ndarray, b: np.ndarray) -> bool:
     return bool(np.linalg.norm(a - b, axis=1).mean() < SAME_BODY * size)
 
 
-def _complete(
-    parts: Graph, frame: np.ndarray, pose: Any, *, still: bool = False
-) -> tuple[np.ndarray, np.ndarray]:
-    """Keypoints [133, 2] and scores [133] of a body's landmarks, and the hands and face that `parts` finds.
+def _with_faces(frame: np.ndarray, bodies: Bodies) -> list[tuple[np.ndarray, np.ndarray]]:
+    return [_with_face(person.face, frame, pose) for person, pose in bodies]
 
-    With `still` nothing of this frame guides what is found in the next.
-    """
-    result = parts(image=frame, pose=pose)
-    if still:
-        parts(image=frame)  # a frame with nobody in it, on which no model runs
+
+def _with_face(graph: Graph, frame: np.ndarray, pose: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Keypoints [133, 2] and scores [133] of a body's landmarks, and of its face where the graph finds it."""
+    face = graph(image=frame, pose=pose).face
+    mesh = None if face is None else np.array([(p.x, p.y) for p in face.landmark], np.float32)
     body = np.array([(point.x, point.y, point.visibility) for point in pose.landmark], np.float32)
-    left, right, face = _points(result.left_hand), _points(result.right_hand), _points(result.face)
-    return whole_body(body, left, right, face, (frame.shape[1], frame.shape[0]))
-
-
-def _points(landmarks: Any) -> np.ndarray | None:
-    """A landmark list as fractions [n, 2]."""
-    return None if landmarks is None else np.array([(p.x, p.y) for p in landmarks.landmark], np.float32)
+    return whole_body(body, None, None, mesh, (frame.shape[1], frame.shape[0]))
 
 
 def _joints(pose: Any, frame: np.ndarray) -> np.ndarray:

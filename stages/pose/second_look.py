@@ -156,11 +156,8 @@ def at_wrist(points: np.ndarray, keypoints: np.ndarray, scores: np.ndarray, side
     return length == 0 or scores[side.wrist] <= VISIBLE or away < ROOT_REACH * length
 
 
-def refuse_strangers(keypoints: np.ndarray, scores: np.ndarray) -> None:
-    """Drop hands that are not at their wrist, and of one hand found twice the worse one; in place."""
-    for side in (LEFT, RIGHT):
-        if scores[side.hand].any() and not at_wrist(keypoints[side.hand], keypoints, scores, side):
-            keypoints[side.hand], scores[side.hand] = 0, 0
+def refuse_twins(keypoints: np.ndarray, scores: np.ndarray) -> None:
+    """Of one hand that was found for both arms, drop that of the arm whose wrist is farther; in place."""
     if scores[LEFT_HAND].any() and scores[RIGHT_HAND].any():
         left, right = keypoints[LEFT_HAND], keypoints[RIGHT_HAND]
         size = max(hand_square(left).side, hand_square(right).side)

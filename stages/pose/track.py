@@ -2,11 +2,11 @@
 
 from collections.abc import Callable, Iterable
 from fractions import Fraction
-from itertools import islice
 
 import numpy as np
 
 from ..errors import PoseError
+from ..media.read_ahead import batches_ahead
 from ..types import PoseSequence
 from .base import Detections, PoseEstimator
 from .people import person_score, without_doubles
@@ -14,8 +14,9 @@ from .person import Person, follow, follow_all
 from .report import PoseReport, report
 from .steady import steady
 
-BATCH = 8
-"""Frames that an estimator gets at once; no more than these are held."""
+BATCH, BATCH_BYTES = 32, 128 * 2**20
+"""Frames that an estimator gets at once, and the bytes that they may take; twice that is held. At the end of
+each batch its threads wait for each other."""
 
 
 def estimate_poses(
@@ -80,8 +81,7 @@ def _find(
     estimator.start()
     found: list[Detections] = []
     size = (0, 0)
-    iterator = iter(frames)
-    while batch := list(islice(iterator, BATCH)):
+    for batch in batches_ahead(frames, BATCH, BATCH_BYTES):
         size = (batch[0].shape[1], batch[0].shape[0])
         for people in estimator(batch):
             found.append(people)

@@ -1,4 +1,4 @@
-"""Frames on disk come back as they were."""
+"""Frames on disk come back as they were, and frames are read before they are needed."""
 
 import threading
 import zipfile
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from posedance.stages.media.frames import StoredFrames, write_frames
-from posedance.stages.media.read_ahead import FramesAhead
+from posedance.stages.media.read_ahead import FramesAhead, batches_ahead
 
 
 def test_frames_come_back_identical(tmp_path: Path) -> None:
@@ -83,3 +83,32 @@ def test_a_frame_that_cannot_be_read_ahead_is_an_error_where_it_is_needed(tmp_pa
     np.testing.assert_array_equal(ahead([0])[0], frames[0])
     with pytest.raises(zipfile.BadZipFile, match="00000001"):
         ahead([1])
+
+
+def test_batches_are_read_while_the_one_before_is_worked_on() -> None:
+    """As many frames as may be and as fit; the next batch is being read when the first is given."""
+    reading = threading.Event()
+
+    def frames():
+        for index in range(7):
+            if index == 3:
+                reading.set()
+            yield np.full((2, 2, 3), index, np.uint8)
+
+    batches = batches_ahead(frames(), 3, 1000)
+    first = next(batches)
+    assert [int(frame[0, 0, 0]) for frame in first] == [0, 1, 2] and reading.wait(5)
+    assert [len(batch) for batch in batches] == [3, 1]
+    assert [len(batch) for batch in batches_ahead(frames(), 3, 24)] == [2, 2, 2, 1]
+    assert [len(batch) for batch in batches_ahead(frames(), 3, 1)] == [1] * 7
+
+
+def test_what_a_batch_cannot_read_is_an_error_in_its_place() -> None:
+    def frames():
+        yield from np.zeros((2, 2, 2, 3), np.uint8)
+        raise OSError("damaged")
+
+    batches = batches_ahead(frames(), 2, 1000)
+    assert len(next(batches)) == 2
+    with pytest.raises(OSError, match="damaged"):
+        next(batches)

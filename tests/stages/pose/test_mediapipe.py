@@ -19,9 +19,17 @@ from posedance.stages.pose import mediapipe as backend
 from posedance.stages.pose.estimators import why_unusable
 from posedance.stages.pose.mediapipe import MediaPipeEstimator
 from posedance.stages.pose.mediapipe_graph import DETECTOR, Graph, without_noise
-from posedance.stages.pose.mediapipe_hands import KnownHands, SecondLook
+from posedance.stages.pose.mediapipe_hands import Hands, KnownHands
 from posedance.stages.pose.mediapipe_layout import BODY_FROM_POSE, FACE_FROM_MESH, whole_body
-from posedance.stages.pose.mediapipe_people import People, Person, choose, regions_of, same_body, upright
+from posedance.stages.pose.mediapipe_people import (
+    People,
+    Person,
+    Stills,
+    choose,
+    regions_of,
+    same_body,
+    upright,
+)
 from posedance.stages.pose.second_look import LEFT, Hand, Side, Square, arm_square, hand_square
 from posedance.stages.pose.skeleton import FACE, LEFT_HAND, RIGHT_HAND
 from posedance.stages.pose.track import estimate_poses
@@ -105,15 +113,15 @@ def test_points_of_turned_pictures_are_turned_back():
 
 def test_one_person_is_followed_once(estimator: MediaPipeEstimator, samples: Path):
     frame = fit_cover(read_picture(samples / "ref_01.jpeg"), 288, 512)
-    people = People(SecondLook())
+    people = People(Hands())
     people.start()
-    people.look(frame)
+    people.look([frame])
     (one,) = people._people
     region = type(one.region)()
     region.CopyFrom(one.region)
     region.x_center += 0.12 * region.width  # so far away that a new detection counts as somebody else
     people._people.append(Person(region))
-    assert len(people.look(frame)) == 1
+    assert len(people.look([frame])[0]) == 1
     assert people._people == [one]
     people.close()
 
@@ -136,27 +144,24 @@ def test_known_people_keep_their_place():
     assert choose([dancer, other], [region(0.9, 0.7)], frame) == [1, 2]
 
 
-def test_a_second_look_finds_a_hand_again_and_never_the_other_one(
-    estimator: MediaPipeEstimator, samples: Path
-):
-    """Its hands are taken from a person who shows both; then left and right of the body are exchanged."""
+def test_hands_are_found_at_their_own_wrists_alone(samples: Path):
+    """Of a person who shows both hands; then left and right of the body are exchanged."""
+    if reason := why_unusable("mediapipe"):
+        pytest.skip(reason)
     picture = fit_cover(read_picture(samples / "ref_01.jpeg"), 288, 512)
-    estimator.start(static=True)
-    people = estimator([picture])[0]
-    keypoints, scores = people.keypoints[0], people.scores[0]
-    look = SecondLook()
-    for elbows in ((7, 8), (8, 7)):
-        body, seen = keypoints.copy(), scores.copy()
-        body[[7, 8, 9, 10]] = keypoints[[*elbows, *(i + 2 for i in elbows)]]
-        body[91:], seen[91:] = 0, 0
-        look(picture, body, seen, KnownHands())
-        if elbows == (7, 8):
-            assert (seen[91:] >= 0.5).all()
-            size = np.linalg.norm(keypoints[9] - keypoints[7])
-            assert (np.linalg.norm(body[91:] - keypoints[91:], axis=1) < 0.2 * size).all()
-        else:
-            assert not seen[91:].any()
-    look.close()
+    hands = Hands()
+    stills = Stills(hands)
+    found = stills.look(picture)
+    keypoints, scores = found.keypoints[0], found.scores[0]
+    assert (scores[91:] >= 0.5).all()
+    (pose,) = stills._bodies(picture)
+    body, seen = keypoints.copy(), scores.copy()
+    body[[7, 8, 9, 10]] = keypoints[[8, 7, 10, 9]]
+    body[91:], seen[91:] = 0, 0
+    hands(picture, pose, body, seen, KnownHands())
+    assert not seen[91:].any() and not body[91:].any()
+    stills.close()
+    hands.close()
 
 
 def test_a_hand_that_holistic_misses_is_found(estimator: MediaPipeEstimator, samples: Path):
@@ -172,24 +177,38 @@ def test_a_hand_that_holistic_misses_is_found(estimator: MediaPipeEstimator, sam
 
 
 def test_a_hand_is_looked_for_where_it_was(monkeypatch: pytest.MonkeyPatch):
-    """Where the hand was a frame ago, moved with the wrist, is where the look begins."""
+    """Where the hand was a frame ago, moved with the wrist; then by the body, then along the forearm."""
     keypoints, scores = np.zeros((133, 2), np.float32), np.zeros(133, np.float32)
     keypoints[[7, 9]], scores[[7, 9]] = ((100, 100), (100, 200)), 1
     hand = np.random.default_rng(0).uniform(-20, 20, (21, 2)).astype(np.float32) + np.array([90, 210])
     hand[0] = (95, 205)
     known = KnownHands()
     known.last[9] = hand, np.array([90, 190], np.float32)
-    asked: list[Square] = []
+    asked: list[Square | str] = []
 
-    def absent(self: SecondLook, frame: np.ndarray, square: Square, side: Side) -> Hand:
-        asked.append(square)
+    def absent(self: Hands, frame: np.ndarray, where: Square | str, side: Side) -> Hand:
+        asked.append(where)
         return Hand(hand, 0.0, 1.0)
 
-    monkeypatch.setattr(SecondLook, "_look", absent)
-    monkeypatch.setattr(SecondLook, "_palm_squares", lambda *_: [])
-    SecondLook()(np.zeros((300, 300, 3), np.uint8), keypoints, scores, known)
-    assert asked == [hand_square(hand + 10), arm_square(keypoints, scores, LEFT)]
+    monkeypatch.setattr(Hands, "_look", absent)
+    monkeypatch.setattr(Hands, "_look_in", absent)
+    monkeypatch.setattr(Hands, "_region_of_pose", lambda *_: "by the body")
+    monkeypatch.setattr(Hands, "_palm_squares", lambda *_: [])
+    Hands()(np.zeros((300, 300, 3), np.uint8), None, keypoints, scores, known)
+    assert asked == [hand_square(hand + 10), "by the body", arm_square(keypoints, scores, LEFT)]
     assert not known.last
+
+
+def test_frames_give_the_same_alone_and_together(estimator: MediaPipeEstimator, samples: Path):
+    """Whatever thread is ahead of which: hands, faces and bodies of different frames are found at once."""
+    picture = fit_cover(read_picture(samples / "ref_01.jpeg"), 288, 512)
+    frames = [np.roll(picture, 3 * step, axis=1) for step in range(5)]
+    estimator.start()
+    alone = [estimator([frame])[0] for frame in frames]
+    estimator.start()
+    for a, b in zip(alone, estimator(frames), strict=True):
+        assert (a.scores[0, 91:] >= 0.5).all()
+        assert np.array_equal(a.keypoints, b.keypoints) and np.array_equal(a.scores, b.scores)
 
 
 @pytest.mark.parametrize("mirrored", [False, True])

@@ -13,7 +13,7 @@ from posedance.stages.pose.second_look import (
     forearm_length,
     hand_square,
     is_missing,
-    refuse_strangers,
+    refuse_twins,
 )
 from posedance.stages.pose.skeleton import LEFT_HAND, RIGHT_HAND
 
@@ -109,17 +109,14 @@ def test_a_hand_does_not_change_its_size_at_once():
     assert not fits(tiny, keypoints, scores, LEFT)
 
 
-def test_hands_away_from_their_wrist_and_one_hand_found_twice_are_refused():
+def test_one_hand_that_is_found_for_both_arms_is_of_the_nearer_wrist():
     keypoints, scores = body()
-    keypoints[LEFT_HAND], keypoints[RIGHT_HAND] = hanging(450, 310), hanging(450, 312)
+    keypoints[[8, 10]] = (440, 205), (460, 303)
     scores[91:] = 0.8
-    refuse_strangers(keypoints, scores)
+    keypoints[LEFT_HAND], keypoints[RIGHT_HAND] = hanging(450, 310), hanging(451, 311)
+    refuse_twins(keypoints, scores)
     assert (scores[LEFT_HAND] == np.float32(0.8)).all()
     assert not scores[RIGHT_HAND].any() and not keypoints[RIGHT_HAND].any()
-    keypoints[[8, 10]] = (440, 205), (460, 303)
-    keypoints[RIGHT_HAND], scores[RIGHT_HAND] = hanging(451, 311), 0.8  # nearer to the left wrist
-    refuse_strangers(keypoints, scores)
-    assert scores[LEFT_HAND].any() and not scores[RIGHT_HAND].any()
     keypoints[RIGHT_HAND], scores[RIGHT_HAND] = hanging(480, 311), 0.8
-    refuse_strangers(keypoints, scores)
+    refuse_twins(keypoints, scores)
     assert scores[LEFT_HAND].any() and scores[RIGHT_HAND].any()
