@@ -4,8 +4,9 @@ import re
 from pathlib import Path
 
 from ...stages.errors import ConfigError
+from ...stages.media.audio import AudioSource
 from ...stages.media.numbered import PATTERN
-from ...stages.media.video import Clip, probe
+from ...stages.media.video import Clip, clip_start, probe
 from ...stages.pose.person import Person, person_of_text
 from ..config import AnimateConfig, ClipConfig
 from ..job.masking import masked
@@ -15,6 +16,14 @@ from ..job.storage import is_file, is_folder, localize, url_of
 def clip_of(config: ClipConfig) -> Clip:
     """The part of the driving video that a config asks for."""
     return Clip(config.start, config.duration, config.stride, config.fps, config.max_pixels)
+
+
+def driving_audio(config: ClipConfig) -> AudioSource | None:
+    """The driving video's sound from where the clip starts, unless it is not wanted or there is none."""
+    if config.driving is None or not config.encode.audio:
+        return None
+    info = probe(config.driving, clip_of(config))
+    return AudioSource(config.driving, clip_start(info, clip_of(config))) if info.has_audio else None
 
 
 WIDTH_X_HEIGHT = re.compile(r"[1-9]\d{0,4}x[1-9]\d{0,4}")

@@ -18,11 +18,10 @@ from ..job.inputs import input_digests, with_local_inputs
 from ..job.job import Job, key_of
 from ..progress import stage
 from . import decided
-from .dance import clip_of
+from .dance import clip_of, driving_audio
 from .graph import STEPS
 from .pose_steps import decoding_notes
 from .report import write_panels
-from .steps import driving_audio
 from .tools import Tools
 from .video import Facts
 

@@ -8,9 +8,10 @@ from ..character.painting import paint_reference
 from ..job.job import Job
 from ..upscale.enlarge import enlarge_video, paint_here
 from . import decided
+from .dance import driving_audio
 from .pose_steps import accepted_poses
 from .recorded import record_of
-from .steps import driving_audio, load_size
+from .steps import load_size
 from .tools import Tools
 from .video import Facts, Video
 

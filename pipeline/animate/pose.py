@@ -11,12 +11,11 @@ from ..job.job import open_job, write_text
 from ..job.output import refuse_video
 from . import decided
 from .accept import table
-from .dance import clip_of
+from .dance import clip_of, driving_audio
 from .everybody import PEOPLE, pose_everybody
 from .graph import STEPS, Step, run, step_keys
 from .pose_steps import load_report
 from .report import write_overlay
-from .steps import driving_audio
 from .tools import Tools
 from .video import Facts, Video
 

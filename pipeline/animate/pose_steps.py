@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from ...stages.errors import PoseError
+from ...stages.media.audio import try_sound
 from ...stages.media.picture import read_picture
 from ...stages.media.video import DecodeReport, count_frames, output_rate, probe, read_frames
 from ...stages.pose.files import load_poses, save_poses
@@ -22,7 +23,7 @@ from ..job.inputs import file_beside
 from ..job.job import write_text
 from ..progress import stage
 from .accept import refuse_poor_poses, short_line
-from .dance import clip_of, person_of, pose_size_of
+from .dance import clip_of, driving_audio, person_of, pose_size_of
 from .tools import Tools
 from .video import Facts, Video
 
@@ -98,6 +99,8 @@ def driving_poses(config: AnimateConfig, output: Path, tools: Tools) -> Facts:
     """Poses of the driving video -> pose file `output`."""
     driving, clip, options, person = config.driving, clip_of(config), config.estimator, person_of(config)
     assert driving is not None
+    if (sound := driving_audio(config)) is not None:
+        try_sound(sound, lossless=config.encode.lossless)  # it is written last, after the long work
     info, decoding = probe(driving, clip), DecodeReport()
     frames = read_frames(driving, clip, decoding)
 

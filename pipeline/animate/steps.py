@@ -18,11 +18,10 @@ import numpy as np
 
 from ...stages.errors import PoseError
 from ...stages.generate import Settings
-from ...stages.media.encode import AudioSource, VideoWriter
+from ...stages.media.encode import VideoWriter
 from ...stages.media.frames import StoredFrames, write_frames
 from ...stages.media.picture import place, read_picture
 from ...stages.media.placement import Placement, centre_crop, letterbox
-from ...stages.media.video import clip_start, probe
 from ...stages.pose.affine import placed_alignment
 from ...stages.pose.align import fit_alignment
 from ...stages.pose.crop import in_frame, place_around_pose, share_inside
@@ -30,13 +29,12 @@ from ...stages.pose.files import load_poses
 from ...stages.pose.render import draw_control_frames
 from ...stages.types import PoseSequence
 from ...stages.windows import plan
-from ..config import ClipConfig
 from ..doctor import environment
 from ..interrupts import end_here
 from ..job.job import write_text
 from ..progress import stage
 from .checkpoint import CHECKPOINT, load_checkpoint
-from .dance import clip_of
+from .dance import clip_of, driving_audio
 from .decided import weights_of
 from .pose_steps import accepted_poses
 from .preview import Preview
@@ -239,14 +237,6 @@ def result(video: Video, tools: Tools) -> Facts:
             writer.write(np.ascontiguousarray(frame[top:bottom, left:right]))
             advance(1)
     return {}
-
-
-def driving_audio(config: ClipConfig) -> AudioSource | None:
-    """The driving video's sound from where the clip starts, unless it is not wanted or there is none."""
-    if config.driving is None or not config.encode.audio:
-        return None
-    info = probe(config.driving, clip_of(config))
-    return AudioSource(config.driving, clip_start(info, clip_of(config))) if info.has_audio else None
 
 
 def comparison(video: Video, tools: Tools) -> Facts:

@@ -6,13 +6,16 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from fractions import Fraction
+from io import BytesIO
 
+import av
 from av.audio.resampler import AudioResampler
 from av.audio.stream import AudioStream
 from av.container import InputContainer, OutputContainer
-from av.error import FFmpegError
+from av.error import ArgumentError, FFmpegError, InvalidDataError
 from av.packet import Packet
 
+from ..errors import VideoError
 from .container import UNSEEKABLE_FORMATS, has_video, open_container, packets, scan, sound_stream
 
 COPIED_CODECS = frozenset({"aac", "mp3", "ac3", "eac3", "alac", "opus", "flac"})
@@ -22,6 +25,9 @@ AAC_RATE = 48000
 """Sample rate of the AAC where the source's is none of AAC's."""
 AAC_BIT_RATE = 192_000
 FLAC_CHANNELS = 8
+
+ENDLESS = Fraction(10**9)
+"""Seconds that no sound lasts."""
 
 SEEK_MARGIN = Fraction(1)
 """Seconds before the cut that are sought: more than a packet, so that the one before the cut is read."""
@@ -60,6 +66,7 @@ class AudioTrack:
         self, output: OutputContainer, source: AudioSource, stack: ExitStack, *, lossless: bool = False
     ) -> None:
         self._output = output
+        self._path = source.path
         self._limit = source.duration
         self._packets: Iterator[Packet] = iter(())
         self._next: Packet | None = None
@@ -84,14 +91,33 @@ class AudioTrack:
             self._packets = _encoded(container, stream, coded, offset)
 
     def mux_until(self, time: Fraction) -> None:
-        """Write the packets that end by `time` seconds of the output (or by the source's duration)."""
+        """Write the packets that end by `time` seconds of the output (or by the source's duration).
+
+        Raises VideoError for a packet that the file cannot hold: that is the source's fault.
+        """
         time = time if self._limit is None else min(time, self._limit)
         while True:
             self._next = self._next or next(self._packets, None)
             if self._next is None or _end(self._next) > time:
                 return
-            self._output.mux(self._next)
+            try:
+                self._output.mux(self._next)
+            except (InvalidDataError, ArgumentError) as error:
+                raise VideoError(
+                    f"the sound of {self._path} cannot be written ({error.strerror}): convert it, or leave "
+                    "it out with --encode.no-audio"
+                ) from error
             self._next = None
+
+
+def try_sound(source: AudioSource, *, lossless: bool = False) -> None:
+    """Write the sound into memory, to know before long work whether it can be. VideoError where not."""
+    with ExitStack() as stack:
+        kind = "matroska" if lossless else "mp4"
+        output = stack.enter_context(av.open(BytesIO(), "w", format=kind))
+        track = AudioTrack(output, source, stack, lossless=lossless)
+        output.start_encoding()
+        track.mux_until(ENDLESS)
 
 
 def _end(packet: Packet) -> Fraction:
@@ -101,16 +127,10 @@ def _end(packet: Packet) -> Fraction:
 def _copied(
     container: InputContainer, stream: AudioStream, target: AudioStream, offset: Fraction
 ) -> Iterator[Packet]:
-    """Packets from the one before time 0 on, their times less `offset` seconds."""
+    """Packets from the one before time 0 on, their times less `offset` seconds, which increase."""
     tick = Fraction(1, stream.sample_rate)  # the source's own may be as coarse as a packet
     before: Packet | None = None
-    for packet in packets(container, stream):
-        if packet.size == 0 or packet.pts is None:
-            continue
-        time, duration = packet.pts * packet.time_base - offset, (packet.duration or 0) * packet.time_base
-        packet.stream, packet.time_base = target, tick
-        packet.pts = packet.dts = round(time / tick)
-        packet.duration = round(duration / tick)
+    for packet in _one_after_another(_moved(container, stream, target, offset, tick)):
         if _end(packet) <= 0:
             before = packet
             continue
@@ -118,6 +138,54 @@ def _copied(
             yield before
             before = None
         yield packet
+
+
+def _moved(
+    container: InputContainer, stream: AudioStream, target: AudioStream, offset: Fraction, tick: Fraction
+) -> Iterator[Packet]:
+    """The packets that have a time, in ticks from `offset` seconds on."""
+    for packet in packets(container, stream):
+        if packet.size == 0 or packet.pts is None:
+            continue
+        time, duration = packet.pts * packet.time_base - offset, (packet.duration or 0) * packet.time_base
+        packet.stream, packet.time_base = target, tick
+        packet.pts = packet.dts = round(time / tick)
+        packet.duration = round(duration / tick)
+        yield packet
+
+
+def _one_after_another(source: Iterator[Packet]) -> Iterator[Packet]:
+    """Packets whose times increase: of two that share a time, the second fills a gap beside them or goes.
+
+    So do packets of joined files that overlap by more than half. What comes later keeps its time.
+    """
+    held: Packet | None = None
+    spare: list[Packet] = []
+    last = usual = None  # the time of the packet before `held`, and the shortest distance of two
+    for packet in source:
+        if held is None:
+            held = packet
+            continue
+        assert held.pts is not None and packet.pts is not None
+        step = packet.pts - held.pts
+        length = min(each for each in (held.duration or 1, usual) if each is not None)
+        if step < 1 or 2 * step < length:
+            if last is None or 2 * (held.pts - last) < 3 * length:
+                spare.append(packet)
+                continue
+            held.pts = held.dts = held.pts - length
+        else:
+            usual = step if usual is None else min(usual, step)
+        yield held
+        last = held.pts
+        for other in spare:
+            if 2 * (packet.pts - last) < 3 * length:
+                break
+            other.pts = other.dts = last = last + length
+            yield other
+        held, spare = packet, []
+    if held is not None:
+        yield held
 
 
 def _encoded(
