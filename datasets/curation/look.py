@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 
 from ...stages.media import video
+from ...stages.media.one_size import scaled_down
 from ...stages.types import LARGEST_FRAME, VideoInfo
 from .clip import Box, Clip, Frames
 
@@ -50,13 +51,13 @@ def read_clip(
 def shrink(picture: np.ndarray, longest_side: int) -> np.ndarray:
     """A picture [H, W, 3] with the longer side at most so long, by the mean of the pixels under each."""
     height, width = picture.shape[:2]
-    width, height = video.scaled_down((width, height), longest_side)
+    width, height = scaled_down((width, height), longest_side)
     return cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
 
 
 def scaled(box: Box, info: VideoInfo, scale: float) -> Box:
     """The box in a picture of the source scaled by `scale`: no pixel of what lies outside."""
-    full = video.scaled_down((info.width, info.height), round(max(info.width, info.height) * scale))
+    full = scaled_down((info.width, info.height), round(max(info.width, info.height) * scale))
     across, down = full[0] / info.width, full[1] / info.height
     low = int(np.ceil(box.x0 * across - 1e-6)), int(np.ceil(box.y0 * down - 1e-6))
     high = int(box.x1 * across + 1e-6), int(box.y1 * down + 1e-6)

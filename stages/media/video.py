@@ -15,12 +15,11 @@ from fractions import Fraction
 
 import numpy as np
 from av.video.frame import VideoFrame
-from av.video.reformatter import VideoReformatter
 
 from ..errors import ConfigError
 from ..types import LARGEST_FRAME, VideoInfo
 from .container import nothing_decodes
-from .rgb import square_size, to_rgb, upright
+from .one_size import OneSize, upright_size
 from .sources import FrameSource, open_source
 
 
@@ -74,7 +73,8 @@ class DecodeReport:
 
     `decoded` frames were read, `damaged` of them with errors that the decoder concealed. `lost` frames are
     in the file, or promised by its header, and could not be decoded: known once the last frame is read.
-    `notes` are lines on what the file says of itself that was passed over.
+    `notes` are lines on what
+    the file says of itself that was passed over, and on frames of another size.
     """
 
     decoded: int = 0
@@ -100,9 +100,7 @@ def probe(path: str | os.PathLike[str], clip: Clip | None = None) -> VideoInfo:
         first = next(frames, None)
     if first is None:
         raise nothing_decodes(path)
-    frame = first[1]
-    width, height = square_size(frame.width, frame.height, found.aspect)
-    height, width = upright(np.empty((height, width)), frame).shape
+    width, height = upright_size(first[1], found.aspect)
     duration = timeline.num_frames / timeline.rate
     return VideoInfo(width, height, timeline.rate, timeline.num_frames, duration, found.has_audio)
 
@@ -135,8 +133,8 @@ def read_frames(
 
     Few frames are held at a time, and the file is closed also when the consumer stops early. A long gap
     between frames repeats the one before it; a frame that does not decode is replaced in the same way, so
-    that the others keep their times. How colours and pixels that are not square are treated: rgb.py. The
-    arrays are the caller's own.
+    that the others keep their times. All have the size of the first: a frame of another shape lies between
+    bars. How colours and pixels that are not square are treated: rgb.py. The arrays are the caller's own.
 
     Raises VideoError as `probe` does and ConfigError where `clip` starts past the end, both at the call;
     VideoError while running where nothing of the clip decodes.
@@ -154,14 +152,6 @@ def read_frames(
     if clip.duration is not None:
         missing = min(missing, max(0, first + _length(timeline.rate, clip.duration) - timeline.num_frames))
     return _read(path, source, range(first, stop, clip.stride), stop, missing, report, longest_side)
-
-
-def scaled_down(size: tuple[int, int], longest_side: int | None) -> tuple[int, int]:
-    """Width and height with the longer side at most that; as they are for None."""
-    if longest_side is None or max(size) <= longest_side:
-        return size
-    width, height = (max(1, round(side * longest_side / max(size))) for side in size)
-    return width, height
 
 
 def _length(rate: Fraction, duration: Fraction) -> int:
@@ -194,9 +184,9 @@ def _read(
     timeline, aspect = source.scan.timeline, source.scan.aspect
     target = bisect_right(timeline.pts, wanted.start, key=timeline.slot) - 1  # on screen at the start
     expected = bisect_right(timeline.pts, stop - 1, key=timeline.slot) - target
-    decoded, upcoming, end, slot, size = 0, wanted.start, stop, 0, (0, 0)
+    decoded, upcoming, end, slot = 0, wanted.start, stop, 0
     held: VideoFrame | None = None
-    reformatter = VideoReformatter()
+    shown = OneSize(aspect, longest_side)
     with closing(source.frames(target)) as frames:
         for pts, frame in frames:
             slot = timeline.slot(pts)
@@ -206,11 +196,9 @@ def _read(
                 decoded += 1
                 report.decoded += 1
                 report.damaged += frame.is_corrupt
-            if held is None:
-                held = frame
-                size = scaled_down(square_size(frame.width, frame.height, aspect), longest_side)
+            held = held or frame
             for _ in range(upcoming, slot, wanted.step):
-                yield to_rgb(held, size, reformatter)
+                yield shown.rgb(held)
                 upcoming += wanted.step
             held = frame
         else:  # the file ended: its last frame is held, but nothing is made up for a tail that was lost
@@ -219,5 +207,6 @@ def _read(
     if held is None:
         raise nothing_decodes(path)
     for _ in range(upcoming, end, wanted.step):
-        yield to_rgb(held, size, reformatter)
+        yield shown.rgb(held)
+    report.notes.extend(f"{path}: {note}" for note in shown.notes)
     report.lost += max(0, expected - decoded) + missing
