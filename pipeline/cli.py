@@ -18,7 +18,7 @@ from ..stages.allocator import keep_freed_memory
 from ..stages.errors import PosedanceError
 from ..stages.threads import heed_usable_cpus
 from .character.config import CharacterConfig
-from .config import AnimateConfig, BatchConfig, ClipConfig, ConfigFile, JsonFile, StepName, explain, resolve
+from .config import AnimateConfig, BatchConfig, ConfigFile, JsonFile, PoseConfig, StepName, explain, resolve
 from .job.masking import masked
 from .job.system_errors import told
 from .progress import show_log
@@ -102,17 +102,19 @@ def animate(
 @app.command
 def pose(
     *,
-    options: Annotated[ClipConfig, Parameter(name="*")] = ClipConfig(),  # noqa: B008 (immutable)
+    options: Annotated[PoseConfig, Parameter(name="*")] = PoseConfig(),  # noqa: B008 (immutable)
     config: ConfigFile = None,
 ) -> None:
     """Find the poses of a driving video: writes poses.npz, poses.json and a video that shows them.
 
-    Ends with what was found, in figures, and whether that is good enough for `animate`.
+    With --reference, also the skeleton fitted to the character, and animatic.mp4: the character itself, cut
+    out and bent along it, in seconds, before a model is paid for. Ends with what was found, in figures, and
+    whether that is good enough for `animate`.
     """
     from .animate.pose import pose as find_poses
     from .animate.pose import verdict
 
-    resolved = resolve(ClipConfig, options, config)
+    resolved = resolve(PoseConfig, options, config)
     for path in find_poses(resolved):
         print(path)
     if told := verdict(resolved):

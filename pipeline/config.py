@@ -147,15 +147,23 @@ class ClipConfig(Config):
     encode: Annotated[EncodeConfig, Rare] = EncodeConfig()
 
 
-class AnimateConfig(ClipConfig):
+class PoseConfig(ClipConfig):
+    """What `pose` finds, and what it shows of it."""
+
+    reference: Path | None = None
+    """Picture of the character. Its keypoints are read from NAME.npz beside it when that exists."""
+    align: Literal["robust", "published", "wan", "none"] = "robust"
+    """Fit the dancer's skeleton to the character's: `robust` in one size, as published by ControlNeXt
+    (`published`) or Wan-Animate (`wan`), or `none`."""
+
+
+class AnimateConfig(PoseConfig):
     """Everything that decides what `animate` makes."""
 
     person: PersonText | None = None
     """Who dances, where the driving video or pose file shows several: largest, left, right or center (most of
     the time), 2 (the second from the left where so many are first seen), X,Y or x0,y0,x1,y1 (who is first
     seen there, in pixels) [default: largest, and most constant]."""
-    reference: Path | None = None
-    """Picture of the character. Its keypoints are read from NAME.npz beside it when that exists."""
     character_prompt: str | None = None
     """Who is to dance, in words, instead of a picture: one is painted in the dancer's pose."""
     pose: Path | None = None
@@ -185,9 +193,6 @@ class AnimateConfig(ClipConfig):
     """Write preview.mp4, small and rough, into the output folder after every PREVIEW_EVERY-th step."""
     accept_poses: bool = False
     """Go on with poses that fall short of the limits (--accept.*), which `pose` and this command tell."""
-    align: Literal["robust", "published", "wan", "none"] = "robust"
-    """Fit the dancer's skeleton to the character's: `robust` in one size, as published by ControlNeXt
-    (`published`) or Wan-Animate (`wan`), or `none`."""
     fit: Literal["crop", "pad"] = "crop"
     """How the picture gets its size: `crop` around the character, or `pad` with bars, cut off at the end."""
     upscale: Annotated[int | None, Field(ge=2, le=4)] = None

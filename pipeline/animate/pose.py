@@ -1,19 +1,23 @@
 """`pose`: only the pose step of `animate`, on a driving video."""
 
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 from ...stages.errors import ConfigError
+from ...stages.media.picture import read_picture
 from ...stages.pose.files import load_poses, save_poses
 from ..config import AnimateConfig, ClipConfig, EncodeConfig, write_yaml
 from ..config_base import ALL
 from ..job.job import open_job, write_text
 from ..job.output import refuse_video
+from ..job.storage import localize
 from . import decided
 from .accept import table
 from .dance import clip_of, driving_audio
 from .everybody import PEOPLE, pose_everybody
 from .graph import STEPS, Step, run, step_keys
+from .paper import animatic, decided_by
 from .pose_steps import load_report
 from .report import write_overlay
 from .tools import Tools
@@ -24,6 +28,7 @@ def pose(config: ClipConfig) -> list[Path]:
     """Write the poses of a driving video (.npz and .json) and a video that shows them; returns the paths.
 
     Of all people, where the config asks for them: a file (.npz) each.
+    With a reference image, also what becomes of them there: the fitted skeleton, and the figure of paper.
     """
     if config.driving is None:
         raise ConfigError("--driving is missing: name a video")
@@ -35,15 +40,25 @@ def pose(config: ClipConfig) -> list[Path]:
     everybody = config.person == ALL
     config_of_one = config.model_copy(update={"person": None}) if everybody else config
     video = AnimateConfig.model_validate({**dict(config_of_one), "accept_poses": True})  # it only tells
-    keys = step_keys(video, POSE_GRAPH)
+    if video.reference is None and video.align != AnimateConfig.model_fields["align"].default:
+        raise ConfigError(f"--align {video.align} without --reference: name the character that is to dance")
+    if video.reference is not None and everybody:
+        raise ConfigError("--reference with --person all: name the one person who is to dance in its place")
+    if video.reference is not None:
+        read_picture(localize(video.reference))
+    graph = [step for step in POSE_GRAPH if step.asked(video)]
+    keys = step_keys(video, graph)
     with open_job(config.output) as job, closing(Tools()) as tools:
         write_text(job.folder / "config.yaml", write_yaml(config))
         if everybody:
             return pose_everybody(video, job, tools)
         job.drop(PEOPLE)
         for step in POSE_GRAPH:
+            if step not in graph and step.is_result:
+                job.drop(step.name)
+        for step in graph:
             run(job, step, video, keys, tools)
-    return [path for step in POSE_GRAPH for path in step.files(config.output, video)]
+    return [path for step in graph if step.is_result for path in step.files(config.output, video)]
 
 
 def verdict(config: ClipConfig) -> str:
@@ -71,6 +86,11 @@ def overlay(video: Video, tools: Tools) -> Facts:
     return {}
 
 
+def has_reference(config: AnimateConfig) -> bool:
+    """Whether a picture is named of the character that is to dance."""
+    return config.reference is not None
+
+
 POSE_GRAPH = (
     STEPS["poses"],
     Step("json", "draw", ("poses",), (), ("poses.json",), decided.nothing, as_json),
@@ -82,6 +102,17 @@ POSE_GRAPH = (
         ("overlay.mp4", "contact_sheet.png"),
         decided.result,
         overlay,
+    ),
+    replace(STEPS["reference"], asked=has_reference),
+    Step(
+        "animatic",
+        "compare",
+        ("reference", "poses"),
+        ("driving", "reference"),
+        ("animatic.mp4", "fitted.mp4", "fitted_sheet.png"),
+        decided_by,
+        animatic,
+        asked=has_reference,
     ),
 )
 """The steps of `pose`."""

@@ -53,7 +53,8 @@ def write_comparison(
     }
     if driving is not None:
         panels = {"driving": read_frames(*driving), **panels}
-    write_panels(panels, info.num_frames, info.fps, folder / "comparison.mp4", folder, audio, encode)
+    names = (folder / "comparison.mp4", folder / "contact_sheet.png")
+    write_panels(panels, info.num_frames, info.fps, *names, audio, encode)
 
 
 def write_overlay(
@@ -64,7 +65,8 @@ def write_overlay(
     frames = read_frames(driving, clip)
     drawn = map(draw_overlay, read_frames(driving, clip), found.keypoints, found.scores)
     panels = {"driving": frames, "pose": drawn}
-    write_panels(panels, len(found), found.fps, folder / "overlay.mp4", folder, audio, encode)
+    names = (folder / "overlay.mp4", folder / "contact_sheet.png")
+    write_panels(panels, len(found), found.fps, *names, audio, encode)
 
 
 def write_panels(
@@ -72,11 +74,11 @@ def write_panels(
     num_frames: int,
     fps: Fraction,
     video: Path,
-    folder: Path,
+    sheet: Path,
     audio: AudioSource | None,
     encode: EncodeConfig,
 ) -> None:
-    """Panels side by side, labelled with their names, as a video; some moments of it as contact_sheet.png."""
+    """Panels side by side, labelled with their names, as a video; some moments of it as a `sheet`, a PNG."""
     labels = list(panels)
     moments = set(np.linspace(0, num_frames - 1, SHEET_MOMENTS).round().astype(int).tolist())
     tiles: list[np.ndarray] = []
@@ -94,4 +96,4 @@ def write_panels(
                 tiles.append(side_by_side(row, SHEET_HEIGHT))
                 times.append(f"{float(index / fps):.2f} s")
             advance(1)
-    write_png(folder / "contact_sheet.png", contact_sheet(tiles, SHEET_COLUMNS, times))
+    write_png(sheet, contact_sheet(tiles, SHEET_COLUMNS, times))

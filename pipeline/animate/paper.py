@@ -1,0 +1,77 @@
+"""The character as a figure of paper: what `pose --reference` shows, before a model is paid for."""
+
+from collections.abc import Iterator
+
+import cv2
+import numpy as np
+
+from ...stages.media.encode import VideoWriter
+from ...stages.media.picture import read_picture
+from ...stages.media.placement import Placement
+from ...stages.pose.affine import placed_alignment
+from ...stages.pose.align import fit_alignment
+from ...stages.pose.animatic.figure import PaperFigure
+from ...stages.pose.files import load_poses
+from ...stages.pose.render import draw_overlay
+from ...stages.types import PoseSequence
+from ..config import AnimateConfig
+from . import decided
+from .report import write_panels
+from .steps import driving_audio
+from .video import Facts, Video
+
+LONGEST_SIDE = 768
+"""Pixels of the longer side of an animatic; a smaller picture keeps its size."""
+FADED = 0.6
+"""Brightness of the character behind its fitted skeleton."""
+
+
+def animatic(video: Video, tools: object) -> Facts:
+    """The dance fitted to the character -> animatic.mp4, the character as a figure of paper; fitted.mp4, its
+    skeleton over the picture beside that, and some moments as fitted_sheet.png. With the sound."""
+    config = video.config
+    picture, own = smaller(read_picture(video.reference), load_poses(video.read("reference")))
+    dance = load_poses(video.read("poses"))
+    fit = fit_alignment(dance, own, config.align)
+    aligned, audio = fit.apply(dance), driving_audio(config)
+    behind = np.rint(picture * FADED).astype(np.uint8)
+    height, width = picture.shape[:2]
+    encode = config.encode
+    options = {"crf": encode.crf, "preset": encode.preset}
+    with VideoWriter(video.folder / "animatic.mp4", width, height, dance.fps, audio, **options) as writer:
+
+        def written() -> Iterator[np.ndarray]:
+            for frame in paper_frames(picture, own, aligned):
+                writer.write(frame)
+                yield frame
+
+        skeletons = (
+            draw_overlay(behind, *one) for one in zip(aligned.keypoints, aligned.scores, strict=True)
+        )
+        panels = {"fitted": skeletons, "animatic": written()}
+        shown = (video.folder / "fitted.mp4", video.folder / "fitted_sheet.png")
+        write_panels(panels, len(aligned), dance.fps, *shown, audio, encode)
+    return {"notes": [fit.note] if fit.note else []}
+
+
+def paper_frames(picture: np.ndarray, own: PoseSequence, aligned: PoseSequence) -> Iterator[np.ndarray]:
+    """A character dancing as a figure of paper, uint8 [H, W, 3] each; `own` and `aligned` in pixels of it."""
+    figure = PaperFigure(picture, own)
+    for points, scores in zip(aligned.keypoints, aligned.scores, strict=True):
+        yield figure.draw(points, scores)
+
+
+def smaller(picture: np.ndarray, own: PoseSequence) -> tuple[np.ndarray, PoseSequence]:
+    """A picture of at most LONGEST_SIDE, width and height even as videos want them, and the pose in it."""
+    height, width = picture.shape[:2]
+    zoom = min(1.0, LONGEST_SIDE / max(width, height))
+    size = (max(2, 2 * round(width * zoom / 2)), max(2, 2 * round(height * zoom / 2)))
+    if size == (width, height):
+        return picture, own
+    fitted = placed_alignment(Placement(size, size, (0, 0))).apply(own)
+    return cv2.resize(picture, size, interpolation=cv2.INTER_AREA), fitted
+
+
+def decided_by(config: AnimateConfig) -> dict[str, object]:
+    """How the dancer is fitted, and the video encoded."""
+    return {**decided.control(config), **decided.result(config)}
