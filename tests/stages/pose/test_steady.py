@@ -43,7 +43,7 @@ def test_what_lies_off_for_one_frame_is_put_back_and_scores_less(part: slice):
     points[10, part] += (-15, 8)
     repair_outliers(points, scores, 100)
     np.testing.assert_allclose(points, whole.keypoints, atol=0.5)
-    assert (scores[10, part] < 0.9).all()
+    assert (scores[10, part] < 0.8).all()
     assert (np.delete(scores, np.r_[part], 1) == np.float32(0.9)).all()
 
 
@@ -53,7 +53,7 @@ def test_a_hand_that_is_off_by_more_than_half_is_put_back_as_a_whole():
     hand = slice(91, 91 + 12)
     points[10, hand] += (-15, 8)
     repair_outliers(points, scores, 100)
-    assert (scores[10, skeleton.LEFT_HAND] < 0.9).all()
+    assert (scores[10, skeleton.LEFT_HAND] < 0.8).all()
 
 
 @pytest.mark.parametrize("fps", [12, 30])
@@ -98,6 +98,14 @@ def test_trembling_goes_and_the_dance_stays():
     assert off[0] < 0.8 * off[1]
     more = trembling(steady(found, 5, 2.0).keypoints)
     assert more.mean() < 0.8 * trembling(smooth.keypoints).mean()
+
+
+def test_an_outlier_does_not_reach_the_frames_beside_it():
+    whole = dance(40)
+    points = whole.keypoints.copy()
+    points[20, 9] += (-30, 20)
+    smooth = steady(PoseSequence(points, whole.scores, whole.size, FPS), 5, 1.0)
+    np.testing.assert_allclose(smooth.keypoints[:, 9], whole.keypoints[:, 9], atol=0.7)
 
 
 def test_a_cut_is_not_smeared():
