@@ -175,6 +175,23 @@ def pose(
 
 
 @evaluate_app.command
+def result(folder: Path) -> None:
+    """Find the dance again in a result: pose against the drawn one, hands, flicker, seams, colours.
+
+    Writes evaluation.json into the job's folder. Of a batch, each video that is done is measured, and
+    index.html and summary.json tell of it.
+
+    Parameters
+    ----------
+    folder
+        Folder of a job of animate, or of a batch.
+    """
+    from .evaluate.result import evaluate_result
+
+    evaluate_result(folder)
+
+
+@evaluate_app.command
 def curation(
     *,
     options: Annotated[EvaluateCurationConfig, Parameter(name="*")] = EvaluateCurationConfig(),  # noqa: B008

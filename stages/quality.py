@@ -161,7 +161,12 @@ def seam_score(frames: np.ndarray, joints: Sequence[int], truth: np.ndarray | No
         changes = changes / np.maximum(
             np.abs(np.diff(truth.astype(np.float32), axis=0)).mean((1, 2, 3)), 1e-6
         )
-    at = sorted({joint - 1 for joint in joints if 0 < joint < len(frames)})
+    return seam_of_changes(changes, joints)
+
+
+def seam_of_changes(changes: np.ndarray, joints: Sequence[int]) -> float:
+    """The same of the change into each frame but the first, [T - 1]."""
+    at = sorted({joint - 1 for joint in joints if 0 < joint <= len(changes)})
     elsewhere = np.delete(changes, at)
     if not at or not len(elsewhere):
         return 1.0

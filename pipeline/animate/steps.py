@@ -23,7 +23,7 @@ from ...stages.media.frames import StoredFrames, write_frames
 from ...stages.media.picture import place, read_picture
 from ...stages.media.placement import Placement, centre_crop, letterbox
 from ...stages.pose.affine import placed_alignment
-from ...stages.pose.align import fit_alignment
+from ...stages.pose.align import Fit, fit_alignment
 from ...stages.pose.crop import in_frame, place_around_pose, share_inside
 from ...stages.pose.files import load_poses
 from ...stages.pose.render import draw_control_frames
@@ -136,10 +136,8 @@ def control(video: Video, tools: Tools) -> Facts:
     """
     accepted = accepted_poses(video)
     size = load_size(video.read("size"))
-    driver, own = load_poses(video.read("poses")), load_poses(video.read("reference"))
-    own = placed_alignment(load_placement(video.read("placement"))).apply(own)
-    fit = fit_alignment(driver, own, video.config.align)
-    aligned = fit.apply(driver)
+    poses, own, placed = (video.read(step) for step in ("poses", "reference", "placement"))
+    own, aligned, fit = fitted(poses, own, placed, video.config.align)
     notes = [*accepted, *([fit.note] if fit.note else [])]
     inside = share_inside(aligned)
     if inside < LEAST_INSIDE:
@@ -158,6 +156,19 @@ def control(video: Video, tools: Tools) -> Facts:
         write_frames(video.output, counted(drawn, advance))
     limbs = {name: round(ratio, 3) for name, ratio in fit.limbs.items()}
     return {"notes": notes, "inside": inside, "fitted": fit.method, "limbs": limbs}
+
+
+def fitted(
+    poses: Path, reference: Path, placement: Path, align: str
+) -> tuple[PoseSequence, PoseSequence, Fit]:
+    """The character's own pose and the dancer's, both in the frames of the video, and how they were fitted.
+
+    From the files of these steps. A character without a pose has one that scores 0.
+    """
+    own = placed_alignment(load_placement(placement)).apply(load_poses(reference))
+    driver = load_poses(poses)
+    fit = fit_alignment(driver, own, align)
+    return own, fit.apply(driver), fit
 
 
 def latents(video: Video, tools: Tools) -> Facts:

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..animate.graph import STEPS
+from ..job.evaluation import line_of, read_evaluation
 from ..job.job import Job, read_record, write_text
 from .status import ItemState
 
@@ -21,7 +22,10 @@ def write_index(root: Path, states: Sequence[ItemState], lines: Sequence[str] = 
     """Write index.html: every video's comparison, or why there is none; `lines` sum up the run that ended."""
     counts = Counter(state.status for state in states)
     ordered = sorted(states, key=lambda state: (state.status != "quarantined", state.name))
-    rows = (json.dumps([state.name, state.status, about(root, state)]) for state in ordered)
+    rows = (
+        json.dumps([state.name, state.status, about(root, state), *measured(root, state)])
+        for state in ordered
+    )
     values = {
         "TITLE": f"{len(states)} videos: {counts['done']} done, {counts['quarantined']} given up",
         "LINES": html.escape("\n".join(lines)),
@@ -42,7 +46,20 @@ def about(root: Path, state: ItemState) -> str:
     return STEPS["result"].writes[0] if record is None else next(iter(record["files"]))
 
 
-# A row of the list is [name, state, the result's file or why there is none].
+def measured(root: Path, state: ItemState) -> list[str]:
+    """What `evaluate result` found in a finished video, in one line, if it was asked."""
+    figures = read_evaluation(root / state.name) if state.status == "done" else None
+    return [] if figures is None else [line_of(figures)]
+
+
+def lines_of(root: Path) -> list[str]:
+    """The lines that sum up the last run, of the page that is there."""
+    page = (root / "index.html").read_text(encoding="utf-8")
+    found = re.search("<pre>(.*?)</pre>", page, re.DOTALL)
+    return html.unescape(found.group(1)).splitlines() if found else []
+
+
+# A row of the list is [name, state, the result's file or why there is none, what was measured if it was].
 PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>@TITLE@</title><style>
 body { font: 15px/1.4 system-ui, sans-serif; margin: 2rem; }
@@ -74,7 +91,7 @@ function element(tag, content, values = {}) {
   made.append(...content);
   return made;
 }
-function shown([name, state, about]) {
+function shown([name, state, about, measured]) {
   const folder = encodeURIComponent(name) + "/", rest = [];
   if (state === "done") {
     const video = element("video", [], {controls: true, muted: true, loop: true, preload: "none"});
@@ -82,6 +99,7 @@ function shown([name, state, about]) {
     seen.observe(video);
     const result = element("a", ["result"], {href: folder + encodeURIComponent(about)});
     rest.push(video, element("p", [result, " · ", element("a", ["files"], {href: folder})]));
+    if (measured) rest.push(element("p", [measured]));
   } else {
     rest.push(element("p", [about]));
   }

@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from ...stages.errors import OutputError
 from ..animate.graph import LAST
+from ..job.evaluation import read_evaluation
 from ..job.job import write_text
 from ..progress import LOG_INTERVAL_S
 from ..workers.executor import Outcome, Task
@@ -178,12 +179,20 @@ class Log:
                 step: {"done": count, "seconds": round(self._seconds[step], 3)}
                 for step, count in self._done.items()
             },
+            "evaluated": dict(self._evaluated(states)),
             "quarantined": {
                 state.name: {"stage": state.stage, "error": state.error, "attempts": state.attempts}
                 for state in states
                 if state.status == "quarantined"
             },
         }
+
+    def _evaluated(self, states: Sequence[ItemState]) -> Iterator[tuple[str, dict[str, Any]]]:
+        """What `evaluate result` found in finished videos, by their names."""
+        for state in states:
+            figures = read_evaluation(self._root / state.name) if state.status == "done" else None
+            if figures is not None:
+                yield state.name, figures
 
     def lines(self, states: Sequence[ItemState], done_before: int) -> Iterator[str]:
         """The summary for the user."""

@@ -14,6 +14,8 @@ from ..animate.graph import LAST, STEPS
 from ..animate.report import PANEL_HEIGHT
 from ..batch.status import is_running, read_json
 from ..curate.status import is_curation
+from ..job.evaluation import NAME as EVALUATION
+from ..job.evaluation import line_of, read_evaluation
 from ..job.job import Job, read_record
 from ..progress import PROGRESS
 from .config import Folders
@@ -24,7 +26,7 @@ SERVED = frozenset(
     {
         "result.mp4", "result.mkv", "comparison.mp4", "contact_sheet.png", "preview.mp4", "poses.npz",
         "pose_report.json", "config.yaml", "environment.json", "overlay.mp4", "upscaled.mp4", "reference.png",
-        "sheet.png",
+        "sheet.png", EVALUATION,
     }
 )  # fmt: skip
 """The files of a job that are shown or downloaded; no other is."""
@@ -223,6 +225,8 @@ def detail(folders: Folders, name: str, card: Card) -> dict[str, Any]:
         if record is not None
         for note in record["facts"].get("notes", ())
     ]
+    if (figures := read_evaluation(folder)) is not None:
+        notes.append({"step": "evaluation", "text": line_of(figures)})
     entries = folder.iterdir() if folder.is_dir() else ()
     files = sorted(file.name for file in entries if file.name in SERVED and not file.is_symlink())
     config = folder / "config.yaml"
