@@ -1,11 +1,14 @@
 """rtmlib's whole-body models: DWPose and RTMW, as ONNX files run by onnxruntime.
 
-A YOLOX detector finds the people of each frame; the crops of several frames go through the pose model
-together. Unlike rtmlib's own call, a frame without people gives none, not a guess from the whole frame.
+A YOLOX detector finds the people of every DETECT_EVERY-th frame; between, each is looked for where the pose
+was last, and the crops of several frames go through the pose model together. Where somebody is lost, people
+are detected anew. Unlike rtmlib's own call, a frame without people gives none, not a guess from the whole
+frame.
 """
 
 import contextlib
 import io
+import logging
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,14 +20,21 @@ import numpy as np
 
 from ..errors import PoseError
 from ..threads import thread_limit
-from ..types import NUM_KEYPOINTS
 from .base import Detections, detections
+from .people import person_score
+from .rtm_boxes import person_boxes
+from .rtm_poses import Looked, box_of, is_inside, look_at_hands, poses_in
+
+logger = logging.getLogger(__name__)
 
 CUDA = "CUDAExecutionProvider"
 """onnxruntime's name for work on NVIDIA's GPUs."""
 
-MAX_CROPS = 16
-"""Crops that go through the pose model at once."""
+DETECT_EVERY = 5
+"""Frames between two looks for people; while nobody is known, every frame is looked at."""
+
+KEPT = 0.3
+"""Who scores less than this (`person_score`) is lost."""
 
 ZOO = "https://download.openmmlab.com/mmpose/v1/projects/"
 DETECTOR = ZOO + "rtmposev1/onnx_sdk/yolox_m_8xb8-300e_humanart-c2c7a14a.zip"
@@ -67,6 +77,9 @@ class RTMEstimator:
         self._device = device
         self._pose: Any = None
         self._boxes: Any = None
+        self._followed: list[np.ndarray] = []
+        self._wait = 0
+        self._static = False
 
     def missing(self) -> str | None:
         unusable = self._unusable()
@@ -119,6 +132,7 @@ class RTMEstimator:
             ]  # height, width: rtmlib's RTMPose wants them turned
             if all(isinstance(side, int) for side in sides):
                 tool.model_input_size = tuple(sides[in_order])
+        logger.info(f"{self._kind.name} runs by onnxruntime's {self._pose.session.get_providers()[0]}")
 
     def _load(self, tool: Any, file: Path | None, url: str, size: tuple[int, int]) -> Any:
         """An rtmlib tool with its model, from `file` or else from `url`."""
@@ -152,41 +166,51 @@ class RTMEstimator:
             )
 
     def start(self, *, static: bool = False) -> None:
-        """Nothing to forget: every frame is looked at by itself."""
+        """Begin a new video; with `static`, people are detected in every picture."""
+        self._followed, self._wait, self._static = [], 0, static
 
     def __call__(self, frames: Sequence[np.ndarray]) -> list[Detections]:
-        # YOLOX was trained on BGR, the pose models on RGB.
-        boxes = [self._boxes(np.ascontiguousarray(frame[..., ::-1])) for frame in frames]
-        crops = [
-            self._pose.preprocess(frame, box)
-            for frame, found in zip(frames, boxes, strict=True)
-            for box in found
-        ]
-        people = iter(self._poses(crops))
+        people: list[list[Looked]] = []
+        while len(people) < len(frames):
+            ahead = frames[len(people) :]
+            followed = [] if self._static or self._wait <= 0 else self._follow(ahead[: self._wait])
+            people += followed or [self._meet(ahead[0])]
+        look_at_hands(self._pose, frames, people)
         return [
-            detections([next(people) for _ in found], frame.shape[1], frame.shape[0])
-            for frame, found in zip(frames, boxes, strict=True)
+            detections(here, frame.shape[1], frame.shape[0])
+            for frame, here in zip(frames, people, strict=True)
         ]
 
-    def _poses(self, crops: list[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> list[tuple[Any, Any]]:
-        """Keypoints [133, 2] in pixels and scores [133] of each crop: image [h, w, 3], centre, scale."""
-        session = self._pose.session
-        source = session.get_inputs()[0]
-        batch = 1 if isinstance(source.shape[0], int) else MAX_CROPS
-        people = []
-        for start in range(0, len(crops), batch):
-            part = crops[start : start + batch]
-            images = np.stack([image for image, _, _ in part]).transpose(0, 3, 1, 2)
-            x, y = session.run(None, {source.name: np.ascontiguousarray(images, np.float32)})
-            if x.shape[1] != NUM_KEYPOINTS:
-                raise PoseError(
-                    f"the model of {self._kind.name} gives {x.shape[1]} keypoints, expected {NUM_KEYPOINTS}: "
-                    "use a whole-body model"
-                )
-            for i, (_, centre, scale) in enumerate(part):
-                points, scores = self._pose.postprocess([x[i : i + 1], y[i : i + 1]], centre, scale)
-                people.append((points[0], scores[0]))
+    def _meet(self, frame: np.ndarray) -> list[Looked]:
+        """The people of a frame in which they are detected, who are followed from here on."""
+        image, ratio = self._boxes.preprocess(np.ascontiguousarray(frame[..., ::-1]))  # trained on BGR
+        boxes = person_boxes(self._boxes.inference(image), self._boxes.model_input_size, ratio)
+        people = poses_in(self._pose, [(frame, box) for box in boxes])  # trained on RGB
+        self._followed = [box_of(pose) for pose in people if person_score(pose[1]) >= KEPT]
+        self._wait = DETECT_EVERY - 1 if self._followed else 0
         return people
+
+    def _follow(self, frames: Sequence[np.ndarray]) -> list[list[Looked]]:
+        """The people of the next frames, looked for where they were; up to the frame in which one is lost."""
+        width, height = self._pose.model_input_size
+        found = poses_in(self._pose, [(frame, box) for frame in frames for box in self._followed])
+        people: list[list[Looked]] = []
+        for i, frame in enumerate(frames):
+            here = found[i * len(self._followed) : (i + 1) * len(self._followed)]
+            for n, (pose, box) in enumerate(zip(here, self._looked_in(people), strict=True)):
+                if not is_inside(pose, box, self._followed[n], width / height):
+                    (here[n],) = poses_in(self._pose, [(frame, box)])
+            if any(person_score(scores) < KEPT for _, scores in here):
+                self._wait = 0
+                break
+            people.append(here)
+            self._wait -= 1
+        self._followed = self._looked_in(people)
+        return people
+
+    def _looked_in(self, people: list[list[Looked]]) -> list[np.ndarray]:
+        """The boxes of the people of the last of these frames, or else of the frame before them."""
+        return [box_of(pose) for pose in people[-1]] if people else self._followed
 
     def close(self) -> None:
         self._boxes = self._pose = None

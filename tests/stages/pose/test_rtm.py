@@ -1,67 +1,25 @@
 """rtmlib's models, stood in for by two tiny ONNX files with the same inputs and outputs.
 
 The detector gives one box for each bright half of the picture; the pose model puts all keypoints on the
-brightest row and column of its crop. The files are written here field by field (onnx.proto), because the
-onnx package is not a dependency.
+brightest row and column of its crop; or, of a person of three coloured spots, on the spots.
 """
 
 import struct
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
+from onnx_models import colour_detector, colour_pose, coloured, constant, node, port, write_model
 
 from posedance.stages import threads
 from posedance.stages.errors import PoseError
+from posedance.stages.pose import rtm_poses
 from posedance.stages.pose.estimators import why_unusable
-from posedance.stages.pose.rtm import DWPOSE, MAX_CROPS, RTMEstimator
+from posedance.stages.pose.rtm import DWPOSE, RTMEstimator
+from posedance.stages.pose.rtm_boxes import person_boxes
+from posedance.stages.pose.rtm_poses import MAX_CROPS
 
-FLOAT, INT64 = 1, 7
 SIZE = 64
-
-
-def field(number: int, value: bytes | str | int) -> bytes:
-    """One protobuf field: a length-delimited value, or a whole number."""
-    if isinstance(value, int):
-        return varint(number << 3) + varint(value)
-    data = value.encode() if isinstance(value, str) else value
-    return varint(number << 3 | 2) + varint(len(data)) + data
-
-
-def varint(value: int) -> bytes:
-    value &= 2**64 - 1
-    out = b""
-    while value > 127:
-        out += bytes([value & 127 | 128])
-        value >>= 7
-    return out + bytes([value])
-
-
-def node(kind: str, inputs: Sequence[str], output: str, **attributes: int | list[int]) -> bytes:
-    data = b"".join(field(1, name) for name in inputs) + field(2, output) + field(4, kind)
-    for name, value in attributes.items():
-        if isinstance(value, int):
-            data += field(5, field(1, name) + field(3, value) + field(20, 2))
-        else:
-            data += field(5, field(1, name) + b"".join(field(8, v) for v in value) + field(20, 7))
-    return field(1, data)
-
-
-def constant(name: str, values: np.ndarray) -> bytes:
-    kind = INT64 if values.dtype == np.int64 else FLOAT
-    data = b"".join(field(1, side) for side in values.shape) + field(2, kind) + field(8, name)
-    return field(5, data + field(9, values.tobytes()))
-
-
-def port(number: int, name: str, shape: Sequence[int | str]) -> bytes:
-    sides = b"".join(field(1, field(1 if isinstance(side, int) else 2, side)) for side in shape)
-    return field(number, field(1, name) + field(2, field(1, field(1, FLOAT) + field(2, sides))))
-
-
-def write_model(path: Path, graph: bytes) -> Path:
-    path.write_bytes(field(1, 8) + field(7, graph + field(2, "g")) + field(8, field(2, 13)))
-    return path
 
 
 @pytest.fixture
@@ -209,3 +167,133 @@ def test_a_failing_download_says_where_to_get_the_models(monkeypatch: pytest.Mon
         monkeypatch.delenv(name, raising=False)
     with pytest.raises(PoseError, match=r"cannot download https://.*set estimator\.model"):
         RTMEstimator(DWPOSE).setup()
+
+
+def rtmlib_boxes(outputs: np.ndarray, ratio: float, size: tuple[int, int]) -> np.ndarray:
+    """What rtmlib makes of a YOLOX file's first output; of class 0, where the file has classes."""
+    from rtmlib import YOLOX
+
+    tool = object.__new__(YOLOX)
+    several = outputs.shape[-1] > 5
+    tool.model_input_size, tool.nms_thr, tool.score_thr = size, 0.45, 0.3
+    tool.det_mode = "multiclass" if several else "human"
+    found = tool.postprocess(outputs.copy(), ratio)
+    return found[0][found[1] == 0] if several else found
+
+
+def raw_cells(classes: int) -> np.ndarray:
+    """YOLOX's raw output [1, 84, 5 + classes] over an input of 64x64, some cells of which are sure."""
+    rng = np.random.default_rng(3)
+    cells = np.concatenate([rng.normal(size=(84, 2)), rng.uniform(0, 1.5, (84, 2))], 1)
+    scores = rng.uniform(0, 1, (84, 1 + classes)) ** 2
+    return np.concatenate([cells, scores], 1).astype(np.float32)[None]
+
+
+@pytest.mark.parametrize("columns", [5, 6, 85])
+def test_boxes_are_those_of_rtmlib(columns: int):
+    rng = np.random.default_rng(4)
+    if columns == 5:
+        corner = rng.uniform(0, 30, (20, 2))
+        boxes = np.concatenate([corner, corner + 20, rng.uniform(0, 1, (20, 1))], 1)
+        outputs = boxes[np.argsort(-boxes[:, 4])][None].astype(np.float32)
+    else:
+        outputs = raw_cells(columns - 5)
+    found = person_boxes([outputs], (64, 64), 0.5)
+    assert len(found) > 3
+    np.testing.assert_allclose(found, rtmlib_boxes(outputs, 0.5, (64, 64)), rtol=1e-5, atol=1e-4)
+
+
+def test_a_couch_is_no_person():
+    raw = np.zeros((1, 84, 85), np.float32)
+    raw[0, :2, 4] = 0.9
+    raw[0, 0, 5 + 57], raw[0, 1, 5] = 0.9, 0.9  # a couch in the first cell, a person in the second
+    (person,) = person_boxes([raw], (64, 64), 1.0)
+    np.testing.assert_allclose(person, [4, -4, 12, 4])
+    boxes = np.array([[[0, 0, 9, 9, 0.9], [5, 5, 9, 9, 0.8], [1, 1, 9, 9, 0.2]]], np.float32)
+    assert person_boxes([boxes, np.array([[57, 0, 0]])], (64, 64), 1.0).tolist() == [[5, 5, 9, 9]]
+    with pytest.raises(PoseError, match="gives 4 columns"):
+        person_boxes([boxes[..., :4]], (64, 64), 1.0)
+
+
+WIDE = 320
+"""Side of the pictures in which people of three spots walk."""
+
+
+@pytest.fixture
+def walkers(tmp_path: Path) -> RTMEstimator:
+    """An estimator of such people, set up."""
+    detector = colour_detector(tmp_path / "colours.onnx", WIDE)
+    estimator = RTMEstimator(DWPOSE, colour_pose(tmp_path / "pose.onnx", 96, 128), detector)
+    estimator.setup()
+    return estimator
+
+
+def runs_of_detector(estimator: RTMEstimator, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Filled with a 1 for each run of the detector."""
+    runs: list[int] = []
+    whole = estimator._boxes.inference
+    monkeypatch.setattr(estimator._boxes, "inference", lambda image: runs.append(1) or whole(image))
+    return runs
+
+
+def test_people_are_followed_between_detections_as_rtmlib_finds_them(
+    walkers: RTMEstimator, monkeypatch: pytest.MonkeyPatch
+):
+    from rtmlib import Wholebody
+
+    runs = runs_of_detector(walkers, monkeypatch)
+    frames = [coloured(WIDE, WIDE, (45 + i / 2, 80 + 2 * i, 100), (285 - i / 2, 90, 110)) for i in range(17)]
+    walkers.start()
+    found = [people for start in (0, 8, 16) for people in walkers(frames[start : start + 8])]
+    assert len(runs) == 4  # of frames 0, 5, 10 and 15
+    theirs = Wholebody(str(walkers._detector), (WIDE, WIDE), str(walkers._model), (96, 128))
+    for frame, people in zip(frames, found, strict=True):
+        points, scores = theirs(frame)
+        assert len(people) == len(points) == 2
+        np.testing.assert_allclose(people.keypoints, points, atol=3.5)
+        np.testing.assert_allclose(people.scores, np.minimum(scores, 1), atol=1e-3)
+
+
+def test_a_fast_person_is_followed_and_a_lost_one_detected_anew(
+    walkers: RTMEstimator, monkeypatch: pytest.MonkeyPatch
+):
+    runs = runs_of_detector(walkers, monkeypatch)
+    where: list[tuple[float, float, float] | None] = [(60 + 24 * i, 80, 150) for i in range(4)]
+    where += [None, None, (250, 80, 150), (250, 80, 150)]
+    frames = [coloured(WIDE, WIDE, *([] if at is None else [at])) for at in where]
+    walkers.start()
+    found = walkers(frames)
+    assert [len(people) for people in found] == [int(at is not None) for at in where]
+    for at, people in zip(where, found, strict=True):
+        if at is not None:
+            head, left, right = people.keypoints[0, :3, 0] + 6
+            assert (head, left, right) == pytest.approx((at[0], at[0] - 30, at[0] + 30), abs=4)
+    assert len(runs) == 4  # of the first frame, both without anybody, and the next
+    walkers.start(static=True)
+    walkers(frames[:3])
+    assert len(runs) == 7
+
+
+def test_badly_seen_hands_are_looked_at_again(monkeypatch: pytest.MonkeyPatch):
+    """By a crop around wrist and forearm; taken where the root is at the wrist, and better seen."""
+    points, scores = np.zeros((133, 2)), np.zeros(133)
+    points[[5, 7, 9]], points[[6, 8, 10]] = [(100, 0), (100, 50), (100, 100)], [(20, 0), (20, 50), (20, 100)]
+    scores[5:11] = 0.9
+    scores[91:133] = 0.1
+    asked: list[np.ndarray] = []
+
+    def again(tool: object, wanted: list[tuple[np.ndarray, np.ndarray]]) -> list[rtm_poses.Looked]:
+        asked.extend(box for _, box in wanted)
+        hand = np.random.default_rng(0).uniform(0, 20, (21, 2))
+        found = np.zeros((133, 2))
+        found[91:112], found[112:133] = hand - hand[0] + (100, 103), hand + np.array([150, 100])
+        return [(found, np.full(133, 0.8))] * len(wanted)
+
+    monkeypatch.setattr(rtm_poses, "poses_in", again)
+    taken = rtm_poses.look_at_hands(None, [np.zeros((200, 200, 3), np.uint8)], [[(points, scores)]])
+    assert taken == 1 and len(asked) == 2
+    np.testing.assert_allclose(asked[0], [100 - 36, 115 - 36, 100 + 36, 115 + 36])
+    assert (scores[91:112] == 0.8).all() and points[91].tolist() == [100, 103]
+    assert (scores[112:133] == 0.1).all(), "that of the other arm is not at its wrist"
+    rtm_poses.look_at_hands(None, [np.zeros((200, 200, 3), np.uint8)], [[(points, scores)]])
+    assert len(asked) == 3, "the hand that is well seen now is left alone"
