@@ -30,17 +30,13 @@ logger = logging.getLogger(__name__)
 PEOPLE, OVERLAY = "everybody", "everybody_overlay"
 """The steps, as their records in the job folder are called."""
 SHOWN = ("overlay.mp4", "contact_sheet.png")
-ALONE = ("poses", "json", "overlay")
-"""The steps of `pose` for one person, whose files go: they tell of another question."""
 
 
 def pose_everybody(config: AnimateConfig, job: Job, tools: Tools) -> list[Path]:
     """Write poses_1.npz and so on, from the left to the right, overlay.mp4 and contact_sheet.png.
 
-    Returns their paths. What is done is not made again; poses of one person go.
+    Returns their paths. What is done is not made again.
     """
-    for step in ALONE:
-        job.drop(step)
     inputs = input_digests(config, {"driving"})
     key = key_of(PEOPLE, STEPS["poses"].version, decided_by=decided.poses(config), inputs=inputs)
     local = with_local_inputs(config, ("driving",))
@@ -108,8 +104,8 @@ def _write_overlay(config: AnimateConfig, files: Sequence[Path], folder: Path) -
         "driving": read_frames(config.driving, clip),
         "pose": _drawn(config.driving, clip, people),
     }
-    audio, count, fps = driving_audio(config), len(people[0]), people[0].fps
-    write_panels(panels, count, fps, folder / SHOWN[0], folder, audio, config.encode)
+    video, sheet = (folder / name for name in SHOWN)
+    write_panels(panels, len(people[0]), people[0].fps, video, sheet, driving_audio(config), config.encode)
     return {}
 
 

@@ -15,7 +15,7 @@ from ..job.storage import localize
 from . import decided
 from .accept import table
 from .dance import clip_of, driving_audio
-from .everybody import PEOPLE, pose_everybody
+from .everybody import OVERLAY, PEOPLE, pose_everybody
 from .graph import STEPS, Step, run, step_keys
 from .paper import animatic, decided_by
 from .pose_steps import load_report
@@ -50,12 +50,13 @@ def pose(config: ClipConfig) -> list[Path]:
     keys = step_keys(video, graph)
     with open_job(config.output) as job, closing(Tools()) as tools:
         write_text(job.folder / "config.yaml", write_yaml(config))
+        for step in POSE_GRAPH:  # what another question was answered with
+            if (everybody or step not in graph) and step.is_result:
+                job.drop(step.name)
         if everybody:
             return pose_everybody(video, job, tools)
-        job.drop(PEOPLE)
-        for step in POSE_GRAPH:
-            if step not in graph and step.is_result:
-                job.drop(step.name)
+        for name in (PEOPLE, OVERLAY):
+            job.drop(name)
         for step in graph:
             run(job, step, video, keys, tools)
     return [path for step in graph if step.is_result for path in step.files(config.output, video)]
