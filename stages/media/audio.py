@@ -16,7 +16,8 @@ from av.error import ArgumentError, FFmpegError, InvalidDataError
 from av.packet import Packet
 
 from ..errors import VideoError
-from .container import UNSEEKABLE_FORMATS, has_video, open_container, packets, scan, sound_stream
+from .clock import Jump
+from .container import UNSEEKABLE_FORMATS, has_video, moved_packets, open_container, scan, sound_stream
 
 COPIED_CODECS = frozenset({"aac", "mp3", "ac3", "eac3", "alac", "opus", "flac"})
 """Codecs that mp4 holds and players play: their packets are copied as they are."""
@@ -46,12 +47,15 @@ class AudioSource:
     duration: Fraction | None = None
 
 
-def origin_of(container: InputContainer, stream: AudioStream, path: str | os.PathLike[str]) -> Fraction:
-    """The second by the file's own clock from which an AudioSource counts."""
+def origin_of(
+    container: InputContainer, stream: AudioStream, path: str | os.PathLike[str]
+) -> tuple[Fraction, tuple[Jump, ...]]:
+    """The second by the file's own clock from which an AudioSource counts, and where that clock jumps."""
     assert stream.time_base is not None
     if has_video(container):
-        return scan(path).origin
-    return (stream.start_time or 0) * stream.time_base
+        found = scan(path)
+        return found.origin, found.sound_jumps
+    return (stream.start_time or 0) * stream.time_base, ()
 
 
 class AudioTrack:
@@ -75,20 +79,24 @@ class AudioTrack:
         if stream is None:
             return
         assert stream.time_base is not None
-        offset = origin_of(container, stream, source.path) + source.start
-        if source.start > 0 and container.format.name not in UNSEEKABLE_FORMATS:
+        origin, jumps = origin_of(container, stream, source.path)
+        offset = origin + source.start
+        if source.start > 0 and not jumps and container.format.name not in UNSEEKABLE_FORMATS:
             container.seek(math.floor((offset - SEEK_MARGIN) / stream.time_base), stream=stream)
         if lossless:
             layout = stream.layout.name if stream.channels <= FLAC_CHANNELS else "stereo"
             coded = output.add_stream("flac", rate=stream.sample_rate, layout=layout, format="s32")
-            self._packets = _encoded(container, stream, coded, offset)
+            self._packets = _encoded(moved_packets(container, stream, jumps), stream, coded, offset)
         elif stream.codec_context.codec.canonical_name in COPIED_CODECS:
-            self._packets = _copied(container, stream, output.add_stream_from_template(stream), offset)
+            copied = output.add_stream_from_template(stream)
+            self._packets = _copied(
+                moved_packets(container, stream, jumps), copied, stream.sample_rate, offset
+            )
         else:
             rate = stream.sample_rate if stream.sample_rate in AAC_RATES else AAC_RATE
             layout = "mono" if stream.channels == 1 else "stereo"
             coded = output.add_stream("aac", rate=rate, layout=layout, bit_rate=AAC_BIT_RATE)
-            self._packets = _encoded(container, stream, coded, offset)
+            self._packets = _encoded(moved_packets(container, stream, jumps), stream, coded, offset)
 
     def mux_until(self, time: Fraction) -> None:
         """Write the packets that end by `time` seconds of the output (or by the source's duration).
@@ -124,13 +132,11 @@ def _end(packet: Packet) -> Fraction:
     return ((packet.pts or 0) + (packet.duration or 0)) * packet.time_base
 
 
-def _copied(
-    container: InputContainer, stream: AudioStream, target: AudioStream, offset: Fraction
-) -> Iterator[Packet]:
+def _copied(source: Iterator[Packet], target: AudioStream, rate: int, offset: Fraction) -> Iterator[Packet]:
     """Packets from the one before time 0 on, their times less `offset` seconds, which increase."""
-    tick = Fraction(1, stream.sample_rate)  # the source's own may be as coarse as a packet
+    tick = Fraction(1, rate)  # the source's own may be as coarse as a packet
     before: Packet | None = None
-    for packet in _one_after_another(_moved(container, stream, target, offset, tick)):
+    for packet in _one_after_another(_from(offset, source, target, tick)):
         if _end(packet) <= 0:
             before = packet
             continue
@@ -140,11 +146,11 @@ def _copied(
         yield packet
 
 
-def _moved(
-    container: InputContainer, stream: AudioStream, target: AudioStream, offset: Fraction, tick: Fraction
+def _from(
+    offset: Fraction, source: Iterator[Packet], target: AudioStream, tick: Fraction
 ) -> Iterator[Packet]:
     """The packets that have a time, in ticks from `offset` seconds on."""
-    for packet in packets(container, stream):
+    for packet in source:
         if packet.size == 0 or packet.pts is None:
             continue
         time, duration = packet.pts * packet.time_base - offset, (packet.duration or 0) * packet.time_base
@@ -189,7 +195,7 @@ def _one_after_another(source: Iterator[Packet]) -> Iterator[Packet]:
 
 
 def _encoded(
-    container: InputContainer, stream: AudioStream, target: AudioStream, offset: Fraction
+    source: Iterator[Packet], stream: AudioStream, target: AudioStream, offset: Fraction
 ) -> Iterator[Packet]:
     """The sound from `offset` seconds on, coded; gaps become silence, so that the rest stays in time."""
     tick = Fraction(1, stream.sample_rate)
@@ -202,7 +208,7 @@ def _encoded(
         frame_size=target.codec_context.frame_size,
         options={"async": "1", "first_pts": "0"},
     )
-    for packet in packets(container, stream):
+    for packet in source:
         try:
             frames = stream.decode(packet)
         except FFmpegError:

@@ -1,7 +1,7 @@
 """Media files: opened with clear errors, and their packets and time stamps read without decoding."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
@@ -16,8 +16,10 @@ from av.stream import Disposition, Stream
 from av.video.stream import VideoStream
 
 from ..errors import VideoError
+from .clock import Jump, Packets, added, jumps_of_sound, jumps_of_video, told_jumps
+from .hidden import is_hidden
 from .rgb import pixel_aspect
-from .timeline import RATE_OF_ONE_FRAME, Timeline, make_timeline
+from .timeline import RATE_OF_ONE_FRAME, Timeline, make_sparse_timeline, make_timeline
 
 UNTIMED_FORMATS = frozenset({"avi"})
 """Containers without presentation times: those that FFmpeg gives are decode times. Frames are counted."""
@@ -105,6 +107,20 @@ def packets(container: InputContainer, *streams: Stream) -> Iterator[Packet]:
             yield packet
 
 
+def moved_packets(container: InputContainer, stream: Stream, jumps: Sequence[Jump]) -> Iterator[Packet]:
+    """The packets of a stream from its beginning on, their times moved where the clock jumps."""
+    number, left, by = 0, list(jumps), Fraction(0)
+    for packet in packets(container, stream):
+        if packet.size:
+            while left and left[0].packet <= number:
+                by = left.pop(0).by
+            number += 1
+            if jumps:
+                packet.dts = None  # that of a frame may be on the other side of a jump
+                packet.pts = None if packet.pts is None else packet.pts + round(by / packet.time_base)
+        yield packet
+
+
 @dataclass(frozen=True, slots=True)
 class Scan:
     """What the packets of a file say: its timeline; `missing` frames that it promises beyond its last packet.
@@ -112,7 +128,7 @@ class Scan:
     Without `timed` the file has no time stamps, and the timeline counts frames; only where it is `seekable`
     are they right after a seek. `aspect` is the width of a pixel over its height. `notes` are lines on what
     the file says of itself that was passed over. `origin` is the time of the first frame by the file's own
-    clock, seconds.
+    clock, seconds; where that jumps, `jumps` and `sound_jumps` tell for both streams.
     """
 
     timeline: Timeline
@@ -123,6 +139,8 @@ class Scan:
     has_audio: bool
     aspect: Fraction
     notes: tuple[str, ...]
+    jumps: tuple[Jump, ...] = ()
+    sound_jumps: tuple[Jump, ...] = ()
 
 
 def scan(path: str | os.PathLike[str], max_pixels: int | None = None) -> Scan:
@@ -149,42 +167,66 @@ def _scan(path: str | os.PathLike[str], max_pixels: int | None) -> Scan:
             check_size(path, stream.codec_context.width, stream.codec_context.height, max_pixels)
         assert stream.time_base is not None
         promised = len(stream.index_entries)
-        kept: list[tuple[int | None, int]] = []
-        discarded, last_end = 0, Fraction(0)
+        shown: list[int | None] = []
+        decoded: list[int | None] = []
+        lengths: list[int] = []
+        unseen: set[int] = set()
+        sound, heard, heard_for = sound_stream(container), [], []
+        last_end, codec = Fraction(0), stream.codec_context.codec.canonical_name
         for packet in packets(container, *container.streams):
             if packet.size == 0:  # flushes the decoder
                 continue
             if packet.pts is not None:
                 last_end = max(last_end, (packet.pts + (packet.duration or 0)) * packet.time_base)
             if packet.stream.index == stream.index:
-                if packet.is_discard:
-                    discarded += 1
-                else:
-                    kept.append((packet.pts, packet.duration or 0))
-        has_audio = sound_stream(container) is not None
+                if packet.is_discard or is_hidden(codec, packet):
+                    unseen.add(len(shown))
+                shown.append(packet.pts)
+                decoded.append(packet.dts)
+                lengths.append(packet.duration or 0)
+            elif sound is not None and packet.stream.index == sound.index:
+                heard.append(packet.pts)
+                heard_for.append(packet.duration or 0)
+        has_audio = sound is not None
+        sound_tick = None if sound is None else sound.time_base
         rates = [rate for rate in (stream.average_rate, stream.base_rate) if rate]
         nominal = stream.guessed_rate or RATE_OF_ONE_FRAME
         promised_end = Fraction((container.start_time or 0) + (container.duration or 0), av.time_base)
         tick, container_format = stream.time_base, container.format.name
         given_aspect = stream.sample_aspect_ratio
-    if not kept:
+    if len(unseen) == len(shown):
         raise nothing_decodes(path)
-    stamps = [(pts, duration) for pts, duration in kept if pts is not None]
-    timed = container_format not in UNTIMED_FORMATS and 2 * len(stamps) > len(kept)
+    video = Packets(shown, decoded, lengths, tick)
+    audio = None if sound_tick is None else Packets(heard, heard, heard_for, sound_tick)
+    counted = container_format in UNTIMED_FORMATS
+    jumps = () if counted else jumps_of_video(video, audio)
+    sound_jumps = () if audio is None or counted else jumps_of_sound(audio, video)
+    kept = [
+        (None if pts is None else pts + int(by / tick), decoded[index], lengths[index])
+        for index, (pts, by) in enumerate(zip(shown, added(jumps, len(shown)), strict=True))
+        if index not in unseen
+    ]
+    stamps = [(pts, duration) for pts, _, duration in kept if pts is not None]
+    timed = not counted and 2 * len(stamps) > len(kept)
     if container_format == "mpeg" and len({pts for pts, _ in stamps}) < len(stamps):
         timed = False  # two frames cannot be shown at one time: the clock starts anew, or was guessed wrongly
+    origin = min((pts for pts, _ in stamps), default=0) * tick
+    places = {dts for _, dts, _ in kept if dts is not None} if counted else set()
     if timed:
         timeline = make_timeline([pts for pts, _ in stamps], max(stamps)[1], tick, rates)
+    elif len(places) == len(kept):
+        timeline, origin = make_sparse_timeline(list(places), tick, rates), min(places) * tick
     else:
         timeline = make_timeline(range(len(kept)), 1, 1 / nominal, [nominal])
-    origin = min((pts for pts, _ in stamps), default=0) * tick
-    missing = max(0, promised - len(kept) - discarded)
+    missing = max(0, promised - len(shown))
     if timed and not missing and promised_end - last_end > CUT_OFF:
         done = origin + len(kept) / timeline.rate if timeline.constant else last_end
         missing = max(0, round((promised_end - done) * timeline.rate))
-    aspect, notes = pixel_aspect(given_aspect), ()
+    aspect, notes = pixel_aspect(given_aspect), [f"{path}: {line}" for line in told_jumps(jumps, sound_jumps)]
     if given_aspect and aspect != given_aspect:
         shape = f"{given_aspect.numerator}:{given_aspect.denominator}"
-        notes = (f"{path} claims that its pixels are {shape}: taken as square",)
-    seekable = timed and container_format not in UNSEEKABLE_FORMATS
-    return Scan(timeline, origin, timed, seekable, missing, has_audio, aspect, notes)
+        notes.append(f"{path} claims that its pixels are {shape}: taken as square")
+    seekable = timed and not jumps and container_format not in UNSEEKABLE_FORMATS
+    return Scan(
+        timeline, origin, timed, seekable, missing, has_audio, aspect, tuple(notes), jumps, sound_jumps
+    )

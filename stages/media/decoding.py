@@ -9,7 +9,7 @@ from av.error import FFmpegError
 from av.video.frame import VideoFrame
 
 from ..threads import thread_limit
-from .container import Scan, check_size, open_container, packets, video_stream
+from .container import Scan, check_size, moved_packets, open_container, video_stream
 
 ROUNDED_UP = 2
 """Decoders refuse a frame of so many times the allowed pixels before they make room for it: they count whole
@@ -61,7 +61,7 @@ def _decode(
         if seek is not None:
             with suppress(FFmpegError):
                 container.seek(seek, stream=stream)
-        for packet in packets(container, stream):
+        for packet in moved_packets(container, stream, found.jumps):
             try:
                 frames = packet.decode()
             except FFmpegError:

@@ -11,7 +11,7 @@ from av.error import FFmpegError
 
 from ..atomic import atomic_path
 from .audio import AudioSource, origin_of
-from .container import open_container, packets, sound_stream
+from .container import moved_packets, open_container, sound_stream
 
 LARGEST_16_BIT = 32767
 
@@ -38,10 +38,11 @@ def read_sound(source: AudioSource) -> Sound | None:
         resampler = AudioResampler(
             format="fltp", layout="mono" if stream.channels == 1 else "stereo", rate=rate
         )
-        offset = origin_of(container, stream, source.path) + source.start
+        origin, jumps = origin_of(container, stream, source.path)
+        offset = origin + source.start
         pieces: list[np.ndarray] = []
         begin = offset
-        for packet in packets(container, stream):
+        for packet in moved_packets(container, stream, jumps):
             try:
                 frames = packet.decode()
             except FFmpegError:

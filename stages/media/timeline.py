@@ -20,6 +20,8 @@ FASTEST_VARIABLE_RATE = Fraction(120)
 """A variable-rate file whose frames follow each other faster is sampled at this rate."""
 ROUNDING = Fraction(1, 1000)
 """Seconds by which a time stamp may be off: many were rounded to the millisecond on their way."""
+SPARSEST = 1 / 3
+"""Of the places of a grid at least so many have a frame, or the grid is only a fine ruler (assumed)."""
 RATE_OF_ONE_FRAME = Fraction(25)
 """Rate of a file of one frame that names none."""
 
@@ -89,6 +91,20 @@ def make_timeline(
     rate = rate if rate is not None else min(measured, FASTEST_VARIABLE_RATE)
     end = int(stamps[-1]) + (last_duration if last_duration > 0 else round(1 / (rate * tick)))
     return Timeline(tuple(stamps.tolist()), end, tick, rate, constant)
+
+
+def make_sparse_timeline(places: Sequence[int], tick: Fraction, rates: Sequence[Fraction]) -> Timeline:
+    """Put frames, which lie at whole `places` of a constant rate with others dropped, on that rate's grid.
+
+    Each is held until the next. Where hardly any is there, as in files that have 120 places a second for all
+    kinds of rates, the rate is that of `make_timeline`.
+    """
+    stamps = np.unique(np.asarray(places, np.int64))
+    step = int(np.gcd.reduce(np.diff(stamps))) if len(stamps) > 1 else 1
+    share = len(stamps) * step / (int(stamps[-1] - stamps[0]) + step)
+    if share < SPARSEST:
+        return make_timeline(places, step, tick, rates)
+    return Timeline(tuple(stamps.tolist()), int(stamps[-1]) + step, tick, 1 / (step * tick), True)
 
 
 def _measured_rate(stamps: np.ndarray, tick: Fraction) -> Fraction | None:
