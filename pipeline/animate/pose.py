@@ -103,6 +103,7 @@ POSE_GRAPH = (
         ("overlay.mp4", "contact_sheet.png"),
         decided.result,
         overlay,
+        version=2,
     ),
     replace(STEPS["reference"], asked=has_reference),
     Step(

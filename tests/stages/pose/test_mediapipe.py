@@ -188,7 +188,7 @@ def test_a_hand_is_looked_for_where_it_was(monkeypatch: pytest.MonkeyPatch):
 
     def absent(self: Hands, frame: np.ndarray, where: Square | str, side: Side) -> Hand:
         asked.append(where)
-        return Hand(hand, 0.0, 1.0)
+        return Hand(hand, 0.05, 1.0)
 
     monkeypatch.setattr(Hands, "_look", absent)
     monkeypatch.setattr(Hands, "_look_in", absent)
