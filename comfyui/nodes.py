@@ -168,7 +168,7 @@ class PoseDanceFitPose:
                 "reference_pose": ("POSE_KEYPOINT",),
                 "width": ("INT", {"default": 576, "min": 8, "max": 8192}),
                 "height": ("INT", {"default": 1024, "min": 8, "max": 8192}),
-                "align": (["robust", "published", "wan", "none"], {"default": "robust"}),
+                "align": (["limbs", "robust", "published", "wan", "none"], {"default": "limbs"}),
                 "fit": (["crop", "pad"], {"default": "crop"}),
             }
         }

@@ -152,9 +152,9 @@ class PoseConfig(ClipConfig):
 
     reference: Path | None = None
     """Picture of the character. Its keypoints are read from NAME.npz beside it when that exists."""
-    align: Literal["robust", "published", "wan", "none"] = "robust"
-    """Fit the dancer's skeleton to the character's: `robust` in one size, as published by ControlNeXt
-    (`published`) or Wan-Animate (`wan`), or `none`."""
+    align: Literal["limbs", "robust", "published", "wan", "none"] = "limbs"
+    """Fit the dancer to the character: bone by bone (`limbs`), in one size (`robust`), as ControlNeXt
+    (`published`) or Wan-Animate (`wan`) do, or `none`."""
 
 
 class AnimateConfig(PoseConfig):

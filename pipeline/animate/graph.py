@@ -154,7 +154,7 @@ GRAPH = (
         writes=(".work/control.zip",),
         decided_by=decided.control,
         make=steps.control,
-        version=3,
+        version=4,
     ),
     Step(
         name="latents",

@@ -87,8 +87,8 @@ def animate_tab(site: "Site") -> None:
                 fields["upscale"] = number("Enlarge by", "f-upscale", precision=0, minimum=2, maximum=4)
                 fields["guidance_scale"] = number("Guidance scale", "f-guidance_scale", minimum=0)
                 fields["align"] = gr.Radio(
-                    ["robust", "published", "wan", "none"],
-                    value="robust",
+                    ["limbs", "robust", "published", "wan", "none"],
+                    value="limbs",
                     label="Fit of the pose",
                     elem_id="f-align",
                 )

@@ -247,7 +247,7 @@ def _checked(fit: Alignment, driver: PoseSequence, reference: PoseSequence) -> A
             ratios.append(length / wanted)
     ratio, limbs, note = (
         float(np.median(ratios)) if ratios else math.nan,
-        limb_ratios(aligned, reference),
+        limb_ratios(aligned, driver, reference),
         fit.note,
     )
     if ratios and not 1 / LIMB_TOLERANCE <= ratio <= LIMB_TOLERANCE:

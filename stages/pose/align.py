@@ -1,5 +1,6 @@
 """Fit the driver's skeleton to the reference's, in one of several ways.
 
+limbs       bone by bone: the dancer's directions, the character's lengths, feet on the ground
 robust      one scale, by the lengths of bones and the head: never turns the skeleton over
 published   the least squares of ControlNeXt-SVD-v2, kept as they are: shrinks as the motion grows
 wan         Wan2.2-Animate's way, kept as it is: bone by bone, by the first frame
@@ -13,6 +14,7 @@ from ..errors import PoseError
 from ..media.placement import Size
 from ..types import PoseSequence
 from .affine import align_none, align_published, align_robust
+from .limbs import align_limbs
 from .wan import align_wan
 
 
@@ -39,6 +41,7 @@ class Fit(Protocol):
 
 
 ALIGNMENTS: dict[str, Callable[[PoseSequence, PoseSequence], Fit]] = {
+    "limbs": align_limbs,
     "robust": align_robust,
     "published": align_published,
     "wan": align_wan,
@@ -46,15 +49,16 @@ ALIGNMENTS: dict[str, Callable[[PoseSequence, PoseSequence], Fit]] = {
 }
 
 
-def align(driver: PoseSequence, reference: PoseSequence, method: str = "robust") -> PoseSequence:
+def align(driver: PoseSequence, reference: PoseSequence, method: str = "limbs") -> PoseSequence:
     """The driver's poses in the reference's size. `method` is a key of ALIGNMENTS; see `fit_alignment`."""
     return fit_alignment(driver, reference, method).apply(driver)
 
 
-def fit_alignment(driver: PoseSequence, reference: PoseSequence, method: str = "robust") -> Fit:
+def fit_alignment(driver: PoseSequence, reference: PoseSequence, method: str = "limbs") -> Fit:
     """Fit the driver to the first frame of `reference`. Raises PoseError where `reference` cannot be fitted.
 
-    `robust` falls back to `none` where the two have fewer than three joints in common, and its note says so.
+    `limbs` and `robust` fall back to `none` where the two have fewer than three joints in common, and their
+    note says so. Where dancer and character are built alike, the two come to the same.
     """
     if method not in ALIGNMENTS:
         raise PoseError(f"unknown alignment {method}: choose one of {', '.join(ALIGNMENTS)}")

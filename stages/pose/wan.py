@@ -145,7 +145,7 @@ def align_wan(driver: PoseSequence, reference: PoseSequence) -> WanFit:
     extent = min(shown(first, driver.size), shown(still, reference.size))
     offset = _ground(carried(first[None], ratios)[0], target, whole=extent == 2)
     fit = WanFit(ratios, offset, zoom, reference.size)
-    limbs = limb_ratios(fit.apply(driver), reference)
+    limbs = limb_ratios(fit.apply(driver), driver, reference)
     return replace(fit, limbs=limbs, note=worst_limb(limbs))
 
 

@@ -206,7 +206,7 @@ def test_poses_of_dwpose_nodes_are_taken(comfy: Comfy, nodes: dict[str, Any]) ->
     assert control.shape == (1, 256, 144, 3) and control.max() > 0.5
     picture = torch.zeros((1, 512, 288, 3))  # twice the size of DWPose's canvas
     fitted, own, placed = nodes["PoseDanceFitPose"]().fit(
-        poses, picture, poses, 72, 128, align="robust", fit="crop"
+        poses, picture, poses, 72, 128, align="limbs", fit="crop"
     )
     assert placed.shape == (1, 128, 72, 3)
     points = [poses_of_layout(each).keypoints[0, 5:13] for each in (fitted, own)]

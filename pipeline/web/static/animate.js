@@ -194,7 +194,7 @@ function fillFrom(found) {
   const empty = Object.fromEntries(posedance.order.map(name => [name, null]));
   posedance.draft = {driving: found.driving || null, character: found.character || null, like: found.like || null};
   posedance.tab("Animate");
-  posedance.fill({...empty, preset: "default", seed: 0, stride: 2, start: 0, align: "robust", fit: "crop", ...found.options});
+  posedance.fill({...empty, preset: "default", seed: 0, stride: 2, start: 0, align: "limbs", fit: "crop", ...found.options});
   draw();
   preview();
 }

@@ -95,7 +95,7 @@ new MutationObserver(look).observe(document.documentElement, {childList: true, s
 // What the fields hold before the first of them is changed.
 posedance.when("#f-model input", input => {
   posedance.values = {model: input.value || "demo", preset: "default", seed: 0, width: null, height: null,
-    steps: null, guidance_scale: null, start: 0, duration: null, stride: 2, person: null, align: "robust",
+    steps: null, guidance_scale: null, start: 0, duration: null, stride: 2, person: null, align: "limbs",
     fit: "crop", character_prompt: null, upscale: null, ...posedance.values};
   setTimeout(() => posedance.fill({}), 300);  // Gradio shows a number that is not given as 0
 });

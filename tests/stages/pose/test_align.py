@@ -117,7 +117,7 @@ def test_scale_and_offset_act_on_fractions(
     assert fitted.size == (512, 768) and fitted.fps == FPS and np.array_equal(fitted.scores, poses.scores)
 
 
-@pytest.mark.parametrize("method", ["published", "robust"])
+@pytest.mark.parametrize("method", ["published", "robust", "limbs"])
 @given(
     zoom=st.floats(0.2, 3),
     shift=st.tuples(st.floats(-40, 40), st.floats(-40, 40)),
@@ -229,12 +229,15 @@ MOTIONS = (16, 1, 2, 4, 5, 6, 20, 21)
 def test_a_dancer_is_as_large_as_a_reference_that_is_cut(seed: int, where: str):
     """The same character, smaller, drives: its size in the reference is known."""
     still, wanted = projected(seed, reference_pose(seed), 1)
-    off = []
+    off, by_limbs = [], []
     for motion in MOTIONS:
         driver, scale = projected(seed, make_motion(motion, Fraction(15)), 45, zoom=0.8)
         fit = fit_alignment(driver, cut_at(still, where), "robust")
         off.append(fit.scale[1] * scale / wanted - 1)
+        limbs = fit_alignment(driver, cut_at(still, where), "limbs")
+        by_limbs.append([limbs.zoom, np.median(list(limbs.ratios.values()))])
     assert np.abs(off).max() < 0.03
+    assert np.abs(np.array(by_limbs) * scale / wanted - 1).max() < 0.035
 
 
 def test_too_few_joints_fall_back_and_say_so():
