@@ -249,18 +249,16 @@ def _note(limbs: Mapping[str, float], foreshortened: list[str], short: list[str]
     """What a user should know: limbs that are not as long as the character's, and a face that is left out."""
     parts = []
     off = sorted((n for n in limbs if abs(limbs[n] - 1) > TOLERANCE), key=lambda n: -abs(np.log(limbs[n])))
-    for names, why in (
-        ([n for n in off if n in foreshortened], ", which point at the camera in its picture"),
-        (
-            [n for n in off if n in short and n not in foreshortened],
-            ", which point at the camera in the dance",
-        ),
-        ([n for n in off if n not in foreshortened and n not in short], ""),
+    turned = [n for n in off if n in foreshortened], [n for n in off if n in short and n not in foreshortened]
+    for names, told in (
+        (turned[0], "limbs of the character point at the camera in its picture and are made longer"),
+        (turned[1], "limbs of the dancer point at the camera in the dance and come out shorter"),
+        ([n for n in off if n not in turned[0] + turned[1]], "limbs come out otherwise than the character's"),
     ):
         if names:
-            told = [f"{name} {limbs[name]:.2f}" for name in names[:NAMED]]
+            times = [f"{name} {limbs[name]:.2f} times" for name in names[:NAMED]]
             more = [f"{len(names) - NAMED} more"] if len(names) > NAMED else []
-            parts.append(f"times as long as the character's{why}: {listed([*told, *more])}")
+            parts.append(f"{told}: {listed([*times, *more])}")
     if not face:
         parts.append("no face is found in the character's picture: the dancer's is left out")
     return "; ".join(parts)
