@@ -287,6 +287,8 @@ def test_a_character_at_the_side_of_a_wide_photo_is_kept(tmp_path: Path) -> None
     for step in ("placement", "control"):
         record = json.loads((tmp_path / "out" / ".work" / "records" / f"{step}.json").read_text())
         assert record["facts"]["inside"] > 0.9, step
+    assert record["facts"]["fitted"] == "limbs"
+    assert abs(record["facts"]["limbs"]["left thigh"] - 1) < 0.03
     assert probe(tmp_path / "out" / "result.mp4").width == 64
     blind = job.model_copy(update={"align": "published", "output": tmp_path / "blind"})
     with pytest.raises(PoseError, match=r"64x96 shows 0% of the joints .*ref\.png.*--fit pad"):
