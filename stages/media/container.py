@@ -17,7 +17,7 @@ from av.video.stream import VideoStream
 
 from ..errors import VideoError
 from .clock import Jump, Packets, added, jumps_of_sound, jumps_of_video, told_jumps
-from .hidden import is_hidden
+from .hidden import hidden_packets
 from .rgb import pixel_aspect
 from .timeline import RATE_OF_ONE_FRAME, Timeline, make_sparse_timeline, make_timeline
 
@@ -172,14 +172,14 @@ def _scan(path: str | os.PathLike[str], max_pixels: int | None) -> Scan:
         lengths: list[int] = []
         unseen: set[int] = set()
         sound, heard, heard_for = sound_stream(container), [], []
-        last_end, codec = Fraction(0), stream.codec_context.codec.canonical_name
+        last_end, shows_none = Fraction(0), hidden_packets(stream.codec_context)
         for packet in packets(container, *container.streams):
             if packet.size == 0:  # flushes the decoder
                 continue
             if packet.pts is not None:
                 last_end = max(last_end, (packet.pts + (packet.duration or 0)) * packet.time_base)
             if packet.stream.index == stream.index:
-                if packet.is_discard or is_hidden(codec, packet):
+                if shows_none(packet) or packet.is_discard:
                     unseen.add(len(shown))
                 shown.append(packet.pts)
                 decoded.append(packet.dts)

@@ -1,9 +1,24 @@
-"""Packets that show no picture of their own: VP8 and VP9 code frames that later ones are predicted from."""
+"""Packets that show no picture of their own.
 
+VP8 and VP9 code frames from which alone later ones are predicted; H.264 may code a picture as two fields.
+"""
+
+from collections.abc import Callable
+from functools import partial
+
+from av.codec.context import CodecContext
 from av.packet import Packet
+
+from .fields import SecondFields
 
 SUPERFRAME = 0b110
 """Upper bits of the first and last byte of the index behind several VP9 frames in one packet (annex B)."""
+
+
+def hidden_packets(context: CodecContext) -> Callable[[Packet], bool]:
+    """Says of each packet of a stream, in their order, whether it shows no picture of its own."""
+    name = context.codec.canonical_name
+    return SecondFields(context.extradata) if name == "h264" else partial(is_hidden, name)
 
 
 def is_hidden(codec: str, packet: Packet) -> bool:
