@@ -17,8 +17,8 @@ STEPS_FORWARD = 100
 """So many usual distances, too: pictures of a slide show are far apart."""
 BACK, BACK_UNSORTED = 0.05, 1.0
 """Seconds back that count as a jump, of decode times, and of times of show, which B-frames shuffle."""
-SOUND_BACK = 0.5
-"""The same of sound: joined files overlap by less."""
+SOUND_OVERLAP = 0.5
+"""Seconds back of sound alone that count as no jump: the ends of joined files overlap."""
 FILLED = 0.5
 """A gap of which the other stream fills so much is a pause: a still picture, or silence."""
 SAME_JUMP = 2.0
@@ -83,7 +83,7 @@ def _in_a_row(pieces: Pieces) -> list[int]:
 
 def jumps_of_sound(sound: Packets, video: Packets) -> tuple[Jump, ...]:
     """Where the clock of the sound jumps: with the pictures', or by itself, and then it goes on as it was."""
-    pictures, pieces = _pieces_of_video(video, sound), _pieces(_filled(sound.shown), sound, SOUND_BACK, video)
+    pictures, pieces = _pieces_of_video(video, sound), _pieces(_filled(sound.shown), sound, BACK, video)
     moved = _in_a_row(pictures)
     anew = [
         (first * video.tick, ticks * video.tick)
@@ -94,7 +94,8 @@ def jumps_of_sound(sound: Packets, video: Packets) -> tuple[Jump, ...]:
         begin = first * sound.tick
         same = next((k for k in range(used, len(anew)) if abs(anew[k][0] - begin) < SAME_JUMP), None)
         if same is None:
-            by.append((last + pieces.step) * sound.tick + by[-1] - begin)
+            gap = begin - (last + pieces.step) * sound.tick
+            by.append(by[-1] if -SOUND_OVERLAP < gap < 0 else by[-1] - gap)
         else:
             by.append(anew[same][1])
             used = same + 1
@@ -125,8 +126,11 @@ def _pieces(order: np.ndarray, stream: Packets, back: float, other: Packets | No
 
 def _changes(pieces: Pieces, by: Sequence[Fraction]) -> tuple[Jump, ...]:
     """From which packets on which of `by`, one for each piece, is added: B-frames go back and forth."""
-    starts = np.flatnonzero(np.diff(pieces.of, prepend=0))
-    return tuple(Jump(int(start), by[pieces.of[start]]) for start in starts if any(by))
+    if not any(by):
+        return ()
+    added_to = [by[piece] for piece in pieces.of]
+    starts = [n for n, (a, b) in enumerate(pairwise([Fraction(0), *added_to])) if a != b]
+    return tuple(Jump(start, added_to[start]) for start in starts)
 
 
 def added(jumps: Sequence[Jump], count: int) -> list[Fraction]:

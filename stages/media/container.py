@@ -201,11 +201,10 @@ def _scan(path: str | os.PathLike[str], max_pixels: int | None) -> Scan:
     counted = container_format in UNTIMED_FORMATS
     jumps = () if counted else jumps_of_video(video, audio)
     sound_jumps = () if audio is None or counted else jumps_of_sound(audio, video)
-    kept = [
-        (None if pts is None else pts + int(by / tick), decoded[index], lengths[index])
-        for index, (pts, by) in enumerate(zip(shown, added(jumps, len(shown)), strict=True))
-        if index not in unseen
-    ]
+    if jumps:
+        by = [int(seconds / tick) for seconds in added(jumps, len(shown))]
+        shown = [None if pts is None else pts + ticks for pts, ticks in zip(shown, by, strict=True)]
+    kept = [each for n, each in enumerate(zip(shown, decoded, lengths, strict=True)) if n not in unseen]
     stamps = [(pts, duration) for pts, _, duration in kept if pts is not None]
     timed = not counted and 2 * len(stamps) > len(kept)
     if container_format == "mpeg" and len({pts for pts, _ in stamps}) < len(stamps):

@@ -87,6 +87,20 @@ def test_a_pause_that_sound_fills_is_none_and_slides_are_far_apart():
     assert jumps_of_video(Packets(slides, slides, [13_500] * 6, Fraction(1, 900)), None) == ()
 
 
+@pytest.mark.parametrize(
+    ("back", "moved"), [((3, 3), (3, 3)), ((3, 0), (3, None)), ((0, 3), (None, None)), ((0, 20), (None, 20))]
+)
+def test_sound_that_overlaps_moves_with_the_pictures_alone(back, moved):
+    """In tenths of a second: how far either stream goes back after a second, and what is added then."""
+    pictures, words = ([k - (k >= 30) * 3 * each for k in range(60)] for each in back)
+    video = Packets(pictures, pictures, [], Fraction(1, 30))
+    sound = Packets(words, words, [], Fraction(1, 30))
+    for found, tenths in zip(
+        (jumps_of_video(video, sound), jumps_of_sound(sound, video)), moved, strict=True
+    ):
+        assert found == (() if tenths is None else (Jump(30, Fraction(tenths, 10)),))
+
+
 @pytest.mark.parametrize(("codec", "bframes"), [("mpeg4", 0), ("mpeg4", 2), ("libx264", 2), ("mjpeg", 0)])
 def test_dropped_frames_of_avi_are_held(tmp_path, make_video, numbers, codec, bframes):
     pts = [index for index in range(60) if index % 3 != 1]
