@@ -38,8 +38,8 @@ JsonFile = Annotated[Path | None, Parameter(name="--json")]
 
 
 StepName = Literal[
-    "size", "settings", "poses", "character", "reference", "placement", "control", "latents", "result",
-    "upscale", "comparison",
+    "size", "settings", "poses", "character", "reference", "placement", "control", "latents",
+    "paper", "result",    "upscale", "comparison",
 ]  # fmt: skip
 """The steps of a video, as `animate/graph.py` lists them: a test compares."""
 
@@ -172,7 +172,8 @@ class AnimateConfig(PoseConfig):
     pose_size: str | None = None
     """Size of the pose file's video where the file tells none: WIDTHxHEIGHT in pixels, or that video."""
     model: str = "demo"
-    """demo, tiny-random, svd-xt-1.1, mimicmotion, or a folder that `train` or `convert` wrote."""
+    """demo, tiny-random, svd-xt-1.1, mimicmotion, a folder that `train` or `convert` wrote, or cutout: the
+    character itself, cut out and bent like a figure of paper, on any machine."""
     preset: Literal["preview", "default", "best"] = "default"
     """Quality against time: decides steps, overlap and approximate levers where you name none."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0

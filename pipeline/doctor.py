@@ -43,7 +43,7 @@ def environment(weights: dict[str, str]) -> str:
 
 def report() -> str:
     """Everything `doctor` prints."""
-    from ..stages.models import GENERATORS
+    from ..stages.models import MODELS
     from ..stages.models import why_unusable as why_no_generator
     from ..stages.pose.estimators import ESTIMATORS
     from ..stages.pose.estimators import why_unusable as why_no_estimator
@@ -55,7 +55,7 @@ def report() -> str:
         lines.append(f"  ! {', '.join(flavours)} own the same cv2 folder: keep one (see requirements.lock)")
     lines += ["devices", *(f"  {line}" for line in devices())]
     lines += ["pose estimators", *(usable(name, why_no_estimator(name)) for name in ESTIMATORS)]
-    lines += ["models", *(usable(name, why_no_generator(name) or None) for name in GENERATORS)]
+    lines += ["models", *(usable(name, why_no_generator(name) or None) for name in MODELS)]
     lines.append(f"free space here: {shutil.disk_usage(Path.cwd()).free / 2**30:.1f} GiB")
     return "\n".join(lines)
 

@@ -153,7 +153,18 @@ class Generator(Protocol):
         ...
 
 
-def check_size(generator: Generator, width: int, height: int) -> None:
+class Sized(Protocol):
+    """What makes videos of some sizes: any generator, and the figure of paper."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def defaults(self) -> Defaults: ...
+    @property
+    def size_multiple(self) -> int: ...
+
+
+def check_size(generator: Sized, width: int, height: int) -> None:
     """ConfigError, naming the nearest size, where `generator` cannot make videos of this one."""
     multiple = generator.size_multiple
     if width % multiple or height % multiple or min(width, height) < multiple:

@@ -75,7 +75,7 @@ def load_generator(
         model = GENERATORS[name]
         _check(name, given, model.files)
         generator = model.load(given)
-    elif Path(name).is_dir():
+    elif name != CUTOUT and Path(name).is_dir():
         generator = _from_folder(Path(name), name)
     else:
         raise _unknown(name)
@@ -105,7 +105,7 @@ def load_decoder(
         model = GENERATORS[name]
         _check(name, given, model.vae_files)
         vae = model.load_vae(given)
-    elif Path(name).is_dir():
+    elif name != CUTOUT and Path(name).is_dir():
         vae = _vae_of(Path(name))
     else:
         raise _unknown(name)
@@ -120,7 +120,9 @@ def save_generator(generator: SvdGenerator, folder: str | Path) -> None:
 
 
 def why_unusable(name: str) -> str:
-    """Why the generator `name` of the table cannot be used as it is; empty if it can."""
+    """Why the model `name`, one of MODELS, cannot be used as it is; empty if it can."""
+    if name == CUTOUT:
+        return ""
     model = GENERATORS[name]
     if model.shipped is not None and not (model.shipped / RECORD).is_file():
         return f"its weights are not part of this installation; {model.without}"
@@ -148,8 +150,10 @@ def _check(name: str, given: Files, needed: Iterable[str]) -> None:
 
 
 def _unknown(name: str) -> ConfigError:
+    if name == CUTOUT:
+        return ConfigError(f"the model {CUTOUT} has no network to load: it is of `animate` and `batch`")
     return ConfigError(
-        f"no model {name!r}: use one of {', '.join(GENERATORS)}, or a folder written by train or convert"
+        f"no model {name!r}: use one of {', '.join(MODELS)}, or a folder written by train or convert"
     )
 
 
@@ -221,3 +225,7 @@ GENERATORS = {
     ),
 }
 """Models by name."""
+CUTOUT = "cutout"
+"""The model without a network: the character as a figure of paper (`pose.animatic`)."""
+MODELS = (*GENERATORS, CUTOUT)
+"""All that --model can name, apart from folders."""

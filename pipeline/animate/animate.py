@@ -14,6 +14,7 @@ from ...datasets.puppets.render import DEMO_FRAMES, write_demo
 from ...stages.atomic import left_behind
 from ...stages.errors import ConfigError
 from ...stages.generate import Settings
+from ...stages.media.photograph import is_photograph
 from ...stages.media.picture import read_picture
 from ...stages.media.video import count_frames, probe
 from ...stages.models import why_unusable
@@ -34,7 +35,7 @@ from ..workers.ray_actor import refuse_cluster
 from .dance import clip_of, pose_size_of, refuse_pictures_at_url, with_pose_size
 from .graph import results_of, run, step_keys, steps_of, wanted
 from .refuse import refuse_contradictions, refuse_idle
-from .settings import Size, notes_on, settings_of, size_of
+from .settings import Paper, Size, is_cutout, notes_on, settings_of, size_of
 from .spread import denoise as denoise_spread
 from .tools import Tools
 
@@ -72,7 +73,13 @@ def animate(
             "with --workers each window may be predicted by another worker at each step, so deep features "
             f"cannot be reused (cache interval {interval}): use 1, or leave --workers out"
         )
+    if workers is not None and is_cutout(config) and config.upscale is None:
+        raise ConfigError(
+            f"--workers {workers} with --model {config.model}, which has no windows: leave it out"
+        )
     config = with_usable_model(config)
+    if note := about_photographs(config):
+        logger.warning(note)
     asked = config.output
     inputs = (config.driving, config.pose, config.reference, config.lora)
     folder = job_folder(asked, inputs, LOSSLESS if config.encode.lossless else PLAYED)
@@ -115,17 +122,27 @@ def animate(
 
 def make(job: Job, config: AnimateConfig, keys: dict[str, Key], num_frames: int, tools: Tools) -> None:
     """Say what will be made, and run the steps that are not done."""
-    generator = tools.generator(config)
+    if is_cutout(config):
+        size = size_of(Paper(), config.width, config.height)
+        logger.info(
+            f"{config.model}: {num_frames} frames of {size.width}x{size.height}{enlarged_to(config, size)}"
+        )
+    else:
+        tell_outline(tools.generator(config), config, num_frames)
+    names = wanted(job, keys)
+    for step in steps_of(config):
+        if step.name in names or job.holds(step.name, keys[step.name]):
+            run(job, step, config, keys, tools)
+
+
+def tell_outline(generator: "SvdGenerator", config: AnimateConfig, num_frames: int) -> None:
+    """Say what a network will make."""
     outline = outline_of(generator, config, num_frames)
     logger.info(
         f"{generator.name} on {generator.device}: {num_frames} frames of "
         f"{outline.size.width}x{outline.size.height} in {outline.windows} windows of "
         f"{outline.settings.window_size}, {outline.settings.steps} steps{enlarged_to(config, outline.size)}"
     )
-    names = wanted(job, keys)
-    for step in steps_of(config):
-        if step.name in names or job.holds(step.name, keys[step.name]):
-            run(job, step, config, keys, tools)
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +173,11 @@ def plan(config: AnimateConfig) -> str:
     config = with_pose_size(config)
     num_frames = check_request(config)
     config = with_usable_model(config)
+    note = about_photographs(config)
+    if is_cutout(config):
+        size = size_of(Paper(), config.width, config.height)
+        frames = f"{num_frames} of {size.width}x{size.height}{enlarged_to(config, size)}"
+        return f"model    {config.model}, without a network\nframes   {frames}"
     with closing(Tools()) as tools:
         generator = tools.generator(config)
         outline = outline_of(generator, config, num_frames)
@@ -168,7 +190,7 @@ def plan(config: AnimateConfig) -> str:
                 f"frames   {num_frames} of {width}x{height}{enlarged_to(config, outline.size)}",
                 f"windows  {outline.windows} of {settings.window_size}, overlap at least {overlap}",
                 f"steps    {settings.steps}: {calls} calls of the UNet",
-                *(f"note     {note}" for note in notes_on(generator, settings)),
+                *(f"note     {line}" for line in (*notes_on(generator, settings), note) if line),
                 *(f"memory   {line}" for line in memory),
             ]
         )
@@ -193,6 +215,19 @@ def check_request(config: AnimateConfig) -> int:
         if picture is not None:
             read_picture(localize(picture))
     return count_driving_frames(local)
+
+
+def about_photographs(config: AnimateConfig) -> str:
+    """What a user should know who asks a model of drawn dancers to animate a photograph; empty for others."""
+    if config.model != "demo" or config.reference is None:
+        return ""
+    local = with_local_inputs(config, ("reference",)).reference
+    if local is None or not is_photograph(read_picture(local)):
+        return ""
+    return (
+        f"{config.reference} is no drawn dancer, and the demo model knows no others: expect a smear. "
+        "`--model cutout` lets the character itself dance, cut out like a figure of paper"
+    )
 
 
 def count_driving_frames(config: AnimateConfig) -> int:

@@ -9,7 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from ...stages.models import GENERATORS
+from ...stages.models import CUTOUT, GENERATORS, MODELS
 from ...stages.svd.files.base import base_files, find_base
 from ...stages.svd.files.lora_alpha import CONFIG_NAME
 from ..character.painting import Wanted
@@ -80,6 +80,11 @@ def latents(config: AnimateConfig) -> dict[str, Any]:
     if config.lora is not None:
         lora = [*map(source_digest, files_of_lora(config.lora)), config.lora_scale]
     return {"seed": config.seed, "lora": lora, "device": config.device, "precision": config.precision}
+
+
+def paper(config: AnimateConfig) -> dict[str, Any]:
+    """How the dancer is fitted to the figure of paper, and what cuts that out."""
+    return {**control(config), "packages": installed(PACKAGES["mediapipe"])}
 
 
 def has_character(config: AnimateConfig) -> bool:
@@ -162,7 +167,7 @@ def of_model(name: str, weights: WeightsConfig) -> dict[str, Any]:
     """The same of a model by its name or folder, and its weights."""
     base = weights.base
     return {
-        "name": name if name in GENERATORS else None,
+        "name": name if name in MODELS else None,
         "hub": None if base is None or Path(base).is_dir() else base,
         "files": {inside: source_digest(path) for inside, path in model_files(name, weights).items()},
     }
@@ -195,7 +200,8 @@ def model_files(name: str, weights: WeightsConfig) -> dict[str, Path]:
     """Every local file that the model reads, by its option and its name inside that."""
     base = weights.base
     roots: dict[str, Path | None] = weights.model_dump(exclude={"base"})
-    roots["model"] = GENERATORS[name].shipped if name in GENERATORS else Path(name)
+    if name != CUTOUT:  # which has none
+        roots["model"] = GENERATORS[name].shipped if name in GENERATORS else Path(name)
     files: dict[str, Path] = {}
     for option, root in roots.items():
         if root is not None:

@@ -21,8 +21,9 @@ from ...stages.errors import ConfigError
 from ..config import AnimateConfig
 from ..job.inputs import input_digests, with_local_inputs
 from ..job.job import Job, Key, Known, key_of, unknown
-from . import decided, picture_steps, pose_steps, steps
+from . import decided, paper, picture_steps, pose_steps, steps
 from .checkpoint import CHECKPOINT
+from .settings import has_network, is_cutout
 from .tools import Tools, opens_character, opens_estimator, opens_lora, opens_model, opens_upscaler
 from .video import Facts, Video
 
@@ -99,6 +100,7 @@ GRAPH = (
         make=steps.settings,
         opens=opens_model,
         shared=True,
+        asked=has_network,
     ),
     Step(  # before the poses, since a picture without a person is told soonest
         name="reference",
@@ -167,11 +169,22 @@ GRAPH = (
         opens=opens_lora,
         scratch=(CHECKPOINT,),
         version=2,
+        asked=has_network,
+    ),
+    Step(
+        name="paper",
+        pool="draw",
+        reads=("character", "reference", "placement", "poses"),
+        inputs=("reference",),
+        writes=(".work/paper.npz",),
+        decided_by=decided.paper,
+        make=paper.paper,
+        asked=is_cutout,
     ),
     Step(
         name="result",
         pool="decode",
-        reads=("settings", "placement", "poses", "latents"),
+        reads=("settings", "placement", "poses", "latents", "paper"),
         inputs=("driving",),
         writes=("result.mp4",),
         decided_by=decided.result,

@@ -1,4 +1,4 @@
-"""The character as a figure of paper: what `pose --reference` shows, before a model is paid for."""
+"""The character as a figure of paper: for `pose --reference`, and for the model `cutout`."""
 
 from collections.abc import Iterator
 
@@ -6,18 +6,22 @@ import cv2
 import numpy as np
 
 from ...stages.media.encode import VideoWriter
-from ...stages.media.picture import read_picture
+from ...stages.media.picture import place, read_picture
 from ...stages.media.placement import Placement
 from ...stages.pose.affine import placed_alignment
 from ...stages.pose.align import fit_alignment
+from ...stages.pose.animatic.bones import skeleton_of
 from ...stages.pose.animatic.figure import PaperFigure
 from ...stages.pose.files import load_poses
 from ...stages.pose.render import draw_overlay
 from ...stages.types import PoseSequence
 from ..config import AnimateConfig
+from ..doctor import environment
+from ..job.job import write_text
 from . import decided
+from .bent import save_bent
 from .report import write_panels
-from .steps import driving_audio
+from .steps import driving_audio, load_placement
 from .video import Facts, Video
 
 LONGEST_SIDE = 768
@@ -52,6 +56,18 @@ def animatic(video: Video, tools: object) -> Facts:
         shown = (video.folder / "fitted.mp4", video.folder / "fitted_sheet.png")
         write_panels(panels, len(aligned), dance.fps, *shown, audio, encode)
     return {"notes": [fit.note] if fit.note else []}
+
+
+def paper(video: Video, tools: object) -> Facts:
+    """The character cut out in the frame of the result, and the dance fitted to it -> npz, see `bent.py`."""
+    config, placed = video.config, load_placement(video.read("placement"))
+    own = placed_alignment(placed).apply(load_poses(video.read("reference")))
+    fit = fit_alignment(load_poses(video.read("poses")), own, config.align)
+    write_text(video.folder / "environment.json", environment({}))
+    picture = place(read_picture(video.reference), placed)
+    save_bent(video.output, picture, own, fit.apply(load_poses(video.read("poses"))))
+    stands = "the character's shoulders are not seen in its picture: it stands still"
+    return {"notes": [] if skeleton_of(own.keypoints[0], own.scores[0]) else [stands]}
 
 
 def paper_frames(picture: np.ndarray, own: PoseSequence, aligned: PoseSequence) -> Iterator[np.ndarray]:

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from ...stages.errors import ConfigError
 from ...stages.media.container import open_container
-from ...stages.models import GENERATORS
+from ...stages.models import MODELS
 from ..config import AnimateConfig, explain, read_yaml
 from ..config_base import Config
 from ..job.masking import masked
@@ -63,7 +63,7 @@ def record_of(config: AnimateConfig, enlarged: bool = False) -> str:
     settings = picked(config.model_dump(mode="json"))
     if not enlarged:
         settings.pop("upscale", None)
-    if config.model not in GENERATORS:
+    if config.model not in MODELS:
         settings["model"] = Path(config.model).name
     record = Record(posedance=1, settings=settings).model_dump()
     return masked(json.dumps(record, sort_keys=True, separators=(",", ":")))

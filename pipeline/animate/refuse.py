@@ -6,6 +6,13 @@ from ...stages.errors import ConfigError
 from ..character.options import CharacterOptions
 from ..config import AnimateConfig, ClipConfig
 from ..upscale.options import UpscaleOptions
+from .settings import is_cutout
+
+OF_A_NETWORK = (
+    "preset", "seed", "steps", "guidance_scale", "lora", "lora_scale", "preview_every", "window",
+    "approximate", "weights", "memory_limit", "compile",
+)  # fmt: skip
+"""Options that mean nothing to a figure of paper. `device` and `precision` may be of what paints pictures."""
 
 
 def refuse_idle(config: AnimateConfig, options: Collection[str]) -> None:
@@ -18,6 +25,13 @@ def refuse_idle(config: AnimateConfig, options: Collection[str]) -> None:
             )
     if config.pose is None and "pose_size" in options and config.pose_size is not None:
         raise ConfigError(f"--pose-size {config.pose_size} without --pose: a video tells its own size")
+    if is_cutout(config):
+        for name in OF_A_NETWORK:
+            if name in options and getattr(config, name) != AnimateConfig.model_fields[name].default:
+                option = name.replace("_", "-") + (
+                    ".*" if name in ("window", "approximate", "weights") else ""
+                )
+                raise ConfigError(f"--{option} is of a network: leave it out with --model {config.model}")
     if config.lora is None and "lora_scale" in options and config.lora_scale != 1:
         raise ConfigError(f"--lora-scale {config.lora_scale:g} without weights: name them with --lora")
     if config.character_prompt is None and "character" in options and config.character != CharacterOptions():

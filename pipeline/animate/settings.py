@@ -3,7 +3,8 @@
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from ...stages.generate import RECIPE_DECODE_CHUNKS, Settings, check_size
+from ...stages.generate import RECIPE_DECODE_CHUNKS, Defaults, Settings, Sized, check_size
+from ...stages.models import CUTOUT
 from ..config import AnimateConfig
 
 if TYPE_CHECKING:
@@ -41,7 +42,30 @@ class Size:
     canvas: int
 
 
-def size_of(generator: "SvdGenerator", width: int | None, height: int | None) -> Size:
+PAPER_DEFAULTS = Defaults(576, 1024, None, 0, 0, 1.0, control_canvas=576)
+"""Of the model `cutout`: the size of the published models, and no windows, steps or guidance."""
+
+
+@dataclass(frozen=True, slots=True)
+class Paper:
+    """The sizes of the model `cutout`: any that is even, by default PAPER_DEFAULTS."""
+
+    name: str = CUTOUT
+    defaults: Defaults = PAPER_DEFAULTS
+    size_multiple: int = 2
+
+
+def is_cutout(config: AnimateConfig) -> bool:
+    """Whether the character is to dance as a figure of paper, without a network."""
+    return config.model == CUTOUT
+
+
+def has_network(config: AnimateConfig) -> bool:
+    """Whether a network paints the frames."""
+    return not is_cutout(config)
+
+
+def size_of(generator: Sized, width: int | None, height: int | None) -> Size:
     """The size of a video of the asked width and height, by default the model's own.
 
     Raises ConfigError for a size that the model cannot make.

@@ -33,6 +33,7 @@ from ..doctor import environment
 from ..interrupts import end_here
 from ..job.job import write_text
 from ..progress import stage
+from .bent import bent_frames
 from .checkpoint import CHECKPOINT, load_checkpoint
 from .dance import clip_of, driving_audio
 from .decided import weights_of
@@ -40,7 +41,7 @@ from .pose_steps import accepted_poses
 from .preview import Preview
 from .recorded import record_of
 from .report import write_comparison
-from .settings import Size, notes_on, settings_of, size_of
+from .settings import Paper, Size, is_cutout, notes_on, settings_of, size_of
 from .tools import Tools
 from .video import Facts, Video
 
@@ -60,7 +61,8 @@ PREVIEWED = ".work/previewed"
 def size(video: Video, tools: Tools) -> Facts:
     """What the model makes of the asked width and height -> `Size` as JSON."""
     config = video.config
-    size = size_of(tools.any_generator(config), config.width, config.height)
+    model = Paper() if is_cutout(config) else tools.any_generator(config)
+    size = size_of(model, config.width, config.height)
     write_text(video.output, json.dumps(asdict(size)))
     return {}
 
@@ -228,26 +230,34 @@ def latents(video: Video, tools: Tools) -> Facts:
 
 
 def result(video: Video, tools: Tools) -> Facts:
-    """Decode the latents and write the video with the driving video's sound, frame by frame -> mp4 or mkv."""
-    from safetensors.torch import load_file
-
+    """Write the frames, with the driving video's sound, one by one -> mp4 or mkv."""
     config, encode = video.config, video.config.encode
-    tensor = load_file(video.read("latents"))["latents"]
     fps, audio = load_poses(video.read("poses")).fps, driving_audio(config)
-    decoder = tools.decoder(config)
-    settings = load_settings(video.read("settings"), config.seed)
-    frames = decoder.decode(tensor, settings, encode.bit_depth)
+    if is_cutout(config):
+        count, frames = bent_frames(video.read("paper"), encode.bit_depth)
+    else:
+        count, frames = decoded_frames(video, tools)
     left, top, right, bottom = load_placement(video.read("placement")).inside
     size = (right - left, bottom - top)
     options = encode.model_dump(exclude={"audio"})
     with (
-        stage("decode", len(tensor) - 1) as advance,
+        stage("decode", count) as advance,
         VideoWriter(video.output, *size, fps, audio, comment=record_of(config), **options) as writer,
     ):
         for frame in frames:
             writer.write(np.ascontiguousarray(frame[top:bottom, left:right]))
             advance(1)
     return {}
+
+
+def decoded_frames(video: Video, tools: Tools) -> tuple[int, Iterator[np.ndarray]]:
+    """How many frames there are, and what the model's decoder makes of their latents."""
+    from safetensors.torch import load_file
+
+    config = video.config
+    tensor = load_file(video.read("latents"))["latents"]
+    settings = load_settings(video.read("settings"), config.seed)
+    return len(tensor) - 1, tools.decoder(config).decode(tensor, settings, config.encode.bit_depth)
 
 
 def comparison(video: Video, tools: Tools) -> Facts:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ...stages.errors import ConfigError
-from ...stages.models import GENERATORS
+from ...stages.models import MODELS
 from ..config import ClipConfig, WeightsConfig, merge
 from .job import Known, source_digest, unknown
 from .once import once
@@ -123,7 +123,7 @@ def whole_path(option: str, value: Any, folder: Path) -> Any:
     """What an option names, whole; a URL, a name, and what is no path as it is."""
     if not isinstance(value, str | Path) or url_of(Path(value)) is not None:
         return value
-    if option == "model" and value in GENERATORS:
+    if option == "model" and value in MODELS:
         return value
     path = folder / at_home(Path(value))
     if url_of(path) is None:

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from ...stages.atomic import atomic_path
 from ...stages.errors import ConfigError, PosedanceError
-from ...stages.models import GENERATORS, why_unusable
+from ...stages.models import CUTOUT, MODELS, why_unusable
 from ..animate.graph import Step, step_keys, steps_of
 from ..animate.recorded import picked, read_settings
 from ..animate.refuse import refuse_contradictions, refuse_idle
@@ -43,7 +43,7 @@ def models(defaults: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Models that can be chosen: (name, why it cannot be used or empty). First what `--defaults` names."""
     own = defaults.get("model")
     rows = [(str(own), "")] if own is not None else []
-    for name in GENERATORS:
+    for name in MODELS:
         reason = why_unusable(name)
         if reason and defaults.get("weights"):
             reason = ""  # its files are named
@@ -97,7 +97,9 @@ def asked_config(
     refuse_model(given.get("model"), base, defaults)
     cleared = {key: None for key, value in options.items() if value in (None, "") and key in base}
     merged = merge(base, {**cleared_defaults(cleared), **files, **given})
-    merged = {"preview_every": PREVIEW_EVERY, **merged, "output": folders.jobs / name}
+    if merged.get("model") != CUTOUT:  # which has no latents to look at
+        merged = {"preview_every": PREVIEW_EVERY, **merged}
+    merged = {**merged, "output": folders.jobs / name}
     try:
         config = AnimateConfig.model_validate(merged)
     except ValidationError as error:
@@ -118,7 +120,7 @@ def cleared_defaults(names: Mapping[str, None]) -> dict[str, Any]:
 
 def refuse_model(model: Any, base: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:
     """ConfigError for a model that is neither in the table nor one that was named on this machine."""
-    known = {*GENERATORS, str(base.get("model")), str(defaults.get("model"))}
+    known = {*MODELS, str(base.get("model")), str(defaults.get("model"))}
     if model is not None and str(model) not in known:
         raise ConfigError(f"model = {model}: choose one of the list; folders are named with --defaults")
 

@@ -30,7 +30,7 @@ SERVED = frozenset(
     }
 )  # fmt: skip
 """The files of a job that are shown or downloaded; no other is."""
-LEAST = frozenset({"poses", "latents", "result"})
+LEAST = frozenset({"poses", "result"})
 """Steps without which no job is done."""
 TOLD = ("model", "preset", "seed", "steps", "width", "height", "start", "duration", "stride")
 """Options that a job's card tells."""

@@ -50,7 +50,8 @@ def test_every_step_comes_after_what_it_reads_and_writes_files_of_its_own() -> N
 def test_every_step_is_of_use_and_is_named_where_users_choose_one() -> None:
     assert get_args(StepName) == tuple(STEPS), "replay and --force take these"
     for step in GRAPH:
-        assert LAST in {later.name for later in following(step.name, WHOLE)}
+        config = WHOLE if step.asked(WHOLE) else WHOLE.model_copy(update={"model": "cutout"})
+        assert LAST in {later.name for later in following(step.name, config)}
     documents = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
     text = "\n".join(path.read_text() for path in documents)
     missing = [step.name for step in GRAPH if f"`{step.name}`" not in text]
@@ -61,7 +62,9 @@ def test_a_config_has_the_steps_that_it_asks_for_and_they_read_no_others() -> No
     plain = ["size", "settings", "reference", "placement", "poses", "control", "latents", "result"]
     assert [step.name for step in steps_of(AnimateConfig())] == [*plain, "comparison"]
     assert step_of(AnimateConfig(), "comparison").reads == ("placement", "control", "result")
-    assert [step.name for step in steps_of(WHOLE)] == list(STEPS)
+    of_a_network, cutout = ["settings", "latents"], WHOLE.model_copy(update={"model": "cutout"})
+    assert [step.name for step in steps_of(WHOLE)] == [name for name in STEPS if name != "paper"]
+    assert [step.name for step in steps_of(cutout)] == [name for name in STEPS if name not in of_a_network]
     with pytest.raises(ConfigError, match="step upscale is not part of this video"):
         step_of(AnimateConfig(character_prompt="a dancer"), "upscale")
 

@@ -8,12 +8,15 @@ import pytest
 from helpers import SIZE, add_dance, add_picture
 
 from posedance.pipeline.animate import paper
+from posedance.pipeline.animate.animate import about_photographs, animate, plan
 from posedance.pipeline.animate.graph import step_keys
 from posedance.pipeline.animate.pose import POSE_GRAPH, pose
 from posedance.pipeline.animate.video import Video
-from posedance.pipeline.config import AnimateConfig, PoseConfig
+from posedance.pipeline.batch.batch import batch
+from posedance.pipeline.config import AnimateConfig, BatchConfig, PoseConfig
+from posedance.pipeline.web.asking import models, refuse_model
 from posedance.stages.errors import ConfigError
-from posedance.stages.media.picture import read_picture
+from posedance.stages.media.picture import read_picture, write_png
 from posedance.stages.media.video import Clip, probe, read_frames
 
 
@@ -66,3 +69,68 @@ def test_keys_of_pose(dance: AnimateConfig, change: dict[str, object], steps: se
     other = AnimateConfig.model_validate({**dance.model_dump(), **change})
     before, after = (step_keys(each, POSE_GRAPH) for each in (dance, other))
     assert {name for name in before if before[name] != after[name]} == steps
+
+
+def cutout(folder: Path, **changes: object) -> AnimateConfig:
+    fields: dict[str, object] = {"pose": folder / "poses.npz", "reference": folder / "ref.png"}
+    small: dict[str, object] = {"width": 90, "height": 160, "model": "cutout", "output": folder / "made"}
+    return AnimateConfig.model_validate({**fields, **small, **changes})
+
+
+def test_a_character_dances_without_a_network(dance: AnimateConfig, tmp_path: Path) -> None:
+    config = cutout(tmp_path, upscale=2, upscaler={"method": "lanczos"})
+    written = animate(config)
+    assert [path.name for path in written][:2] == ["upscaled.mp4", "result.mp4"]
+    info = probe(tmp_path / "made/result.mp4")
+    assert (info.width, info.height, info.num_frames, info.fps) == (90, 160, 8, Fraction(15))
+    frames = np.stack(list(read_frames(tmp_path / "made/result.mp4", Clip()))).astype(int)
+    assert np.abs(frames[0] - frames[5]).max(-1).mean() > 1, "nobody moves"
+    assert (tmp_path / "made/comparison.mp4").is_file() and probe(tmp_path / "made/upscaled.mp4").width == 180
+    made = (tmp_path / "made/result.mp4").stat().st_mtime_ns
+    animate(config)
+    assert (tmp_path / "made/result.mp4").stat().st_mtime_ns == made
+    assert not (tmp_path / "made/.work/latents.safetensors").exists()
+
+
+def test_what_is_of_a_network_is_refused(dance: AnimateConfig, tmp_path: Path) -> None:
+    for option, value in (("steps", 3), ("seed", 4), ("window", {"size": 5}), ("preset", "best")):
+        with pytest.raises(ConfigError, match=f"--{option}.* is of a network: leave it out"):
+            animate(cutout(tmp_path, **{option: value}))
+    with pytest.raises(ConfigError, match=r"cutout cannot make 91x160: .* --width 92 --height 160"):
+        animate(cutout(tmp_path, width=91))
+    with pytest.raises(ConfigError, match="--workers 2 with --model cutout, which has no windows"):
+        animate(cutout(tmp_path), workers=2)
+    assert plan(cutout(tmp_path)) == "model    cutout, without a network\nframes   8 of 90x160"
+
+
+def test_what_decides_a_figure_of_paper(dance: AnimateConfig, tmp_path: Path) -> None:
+    last = {"result", "comparison"}
+    changes: list[tuple[dict[str, object], set[str]]] = [
+        ({"align": "wan"}, {"paper", "control", *last}),
+        ({"fit": "pad"}, {"placement", "paper", "control", *last}),
+        ({"encode": {"crf": 30}}, last),
+    ]
+    for change, steps in changes:
+        before, after = step_keys(cutout(tmp_path)), step_keys(cutout(tmp_path, **change))
+        assert {name for name in before if before[name] != after[name]} == steps
+
+
+def test_the_demo_model_is_said_to_know_no_photographs(dance: AnimateConfig, tmp_path: Path) -> None:
+    assert about_photographs(cutout(tmp_path, model="demo")) == ""
+    rich = np.random.default_rng(0).integers(0, 255, (64, 48, 3)).astype(np.uint8)
+    write_png(tmp_path / "photo.png", rich)
+    told = about_photographs(cutout(tmp_path, model="demo", reference=tmp_path / "photo.png"))
+    assert "--model cutout" in told and "\n" not in told
+    assert about_photographs(cutout(tmp_path, reference=tmp_path / "photo.png")) == ""
+
+
+def test_a_batch_and_the_page_take_it(dance: AnimateConfig, tmp_path: Path) -> None:
+    (tmp_path / "jobs.csv").write_text("pose,reference,name\nposes.npz,ref.png,one\n")
+    options = {"manifest": tmp_path / "jobs.csv", "output": tmp_path / "all", "executor": "local"}
+    assert batch(BatchConfig.model_validate({**options, "model": "cutout", "width": 54, "height": 96})) == 0
+    assert probe(tmp_path / "all/one/result.mp4").num_frames == 8
+    assert not (tmp_path / "all/one/.work/paper.npz").exists(), (
+        "large, and of use to nobody who has the result"
+    )
+    refuse_model("cutout", {}, {})
+    assert ("cutout", "") in models({})
