@@ -16,7 +16,7 @@ from posedance.stages.media.encode import VideoWriter
 WHERE = {
     "driving", "reference", "pose", "pose_size", "output", "lora", "lora_scale", "weights", "device",
     "memory_limit", "compile", "preview_every", "max_pixels", "estimator.device", "estimator.model",
-    "estimator.detector", "character_prompt", "character", "upscaler",
+    "estimator.detector", "character_prompt", "character", "upscaler", "accept", "accept_poses",
 }  # fmt: skip
 """Options that no result keeps: inputs, paths, who is painted, and what does not change the video."""
 ASKED = {
