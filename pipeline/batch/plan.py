@@ -198,7 +198,8 @@ def tasks_of(
 
     `keep_all`: whether finished videos keep their intermediate files. Videos of one model, and of its same
     LoRA weights, follow each other. In a pool shared steps go first, in the order of the graph, for many wait
-    for them; then the later before the earlier, so that videos that are begun get done.
+    for them; then the later before the earlier, so that videos that are begun get done. What several share is
+    made by one that accepts poor poses, if there is one: the others stop at their own control frames.
     """
     tasks: dict[str, Task] = {}
     for item in by_model(items):
@@ -208,16 +209,16 @@ def tasks_of(
             for step in steps
         }
         for index, step in enumerate(steps):
-            tasks.setdefault(
-                names[step.name],
-                Task(
-                    names[step.name],
-                    pool_of(step, pools),
-                    2 * len(STEPS) - index if step.shared else index,
-                    Work(step.name, root, item.config, own, keep_all),
-                    tuple(names[read] for read in step.reads),
-                    None if step.shared else item.name,
-                    step.opens(item.config),
-                ),
+            name = names[step.name]
+            if name in tasks and not item.config.accept_poses:
+                continue
+            tasks[name] = Task(
+                name,
+                pool_of(step, pools),
+                2 * len(STEPS) - index if step.shared else index,
+                Work(step.name, root, item.config, own, keep_all),
+                tuple(names[read] for read in step.reads),
+                None if step.shared else item.name,
+                step.opens(item.config),
             )
     return list(tasks.values())

@@ -77,6 +77,10 @@ def evaluate_job(folder: Path) -> dict[str, Any]:
 
 def files_of(job: Job, config: AnimateConfig) -> dict[str, Path]:
     """The files of a finished job that are read, by step. Raises ConfigError where one is gone."""
+    if read_record(job.record_path("result")) is None:
+        raise ConfigError(
+            f"{job.folder} has no record of a finished result (.work): run `animate` with this --output"
+        )
     files = {name: step_of(config, name).files(job.folder, config)[0] for name in READ}
     files["picture"] = config.reference or job.folder / "reference.png"
     for name, path in files.items():

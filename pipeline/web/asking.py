@@ -30,7 +30,7 @@ from .uploads import Kind, find, gallery, plain_title
 
 OPTIONS = (
     "model", "preset", "seed", "width", "height", "steps", "guidance_scale", "start", "duration", "stride",
-    "person", "align", "fit", "preview_every", "character_prompt", "upscale",
+    "person", "align", "fit", "preview_every", "character_prompt", "upscale", "accept_poses",
 )  # fmt: skip
 """Options that a visitor may set."""
 FIELDS = {"driving": "driving", "reference": "character", "pose": "driving"}

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 FIELDS = (
     "model", "preset", "seed", "width", "height", "steps", "guidance_scale", "start", "duration", "stride",
-    "person", "align", "fit", "character_prompt", "upscale",
+    "person", "align", "fit", "character_prompt", "upscale", "accept_poses",
 )  # fmt: skip
 """The options of `animate` that have a field, in the order in which scripts get their values."""
 
@@ -97,6 +97,9 @@ def animate_tab(site: "Site") -> None:
                     label="Who dances (left, 2, X,Y ...; click above)",
                     elem_id="f-person",
                     max_lines=1,
+                )
+                fields["accept_poses"] = gr.Checkbox(
+                    value=False, label="Go on with poses that fall short", elem_id="f-accept_poses"
                 )
         with gr.Column(scale=1, min_width=200):
             plan = gr.Button("Plan", elem_id="plan", size="lg")

@@ -4,7 +4,7 @@ const posedance = window.posedance = {
   draft: {driving: null, character: null, like: null},
   values: {},
   order: ["model", "preset", "seed", "width", "height", "steps", "guidance_scale", "start", "duration", "stride",
-    "person", "align", "fit", "character_prompt", "upscale"],
+    "person", "align", "fit", "character_prompt", "upscale", "accept_poses"],
   pending: [], jobs: [], viewers: new Map(),
 };
 
@@ -96,6 +96,6 @@ new MutationObserver(look).observe(document.documentElement, {childList: true, s
 posedance.when("#f-model input", input => {
   posedance.values = {model: input.value || "demo", preset: "default", seed: 0, width: null, height: null,
     steps: null, guidance_scale: null, start: 0, duration: null, stride: 2, person: null, align: "limbs",
-    fit: "crop", character_prompt: null, upscale: null, ...posedance.values};
+    fit: "crop", character_prompt: null, upscale: null, accept_poses: false, ...posedance.values};
   setTimeout(() => posedance.fill({}), 300);  // Gradio shows a number that is not given as 0
 });

@@ -14,6 +14,7 @@ from posedance.pipeline.animate.pose_steps import load_report
 from posedance.pipeline.animate.tools import Tools
 from posedance.pipeline.animate.video import Video
 from posedance.pipeline.batch.batch import batch
+from posedance.pipeline.batch.plan import find_items, plan_items, tasks_of
 from posedance.pipeline.batch.status import states_of
 from posedance.pipeline.config import AnimateConfig
 from posedance.stages.errors import PoseError
@@ -111,3 +112,21 @@ def test_a_batch_gives_up_what_falls_short_until_it_is_accepted(poor: Path, tmp_
     assert batch(config.model_copy(update={"accept_poses": True})) == 0
     after = made_at(tmp_path / given_up.name)
     assert before["poses"] == after["poses"] and "result" in after
+
+
+@pytest.mark.parametrize("accepts", [("", "true"), ("true", "")])
+def test_what_videos_share_is_made_by_one_that_accepts(
+    poor: Path, tmp_path: Path, accepts: tuple[str, str]
+) -> None:
+    """A character is painted in a dance for both; the one that does not accept stops by itself."""
+    rows = "".join(f"poor.npz,{number},{word}\n" for number, word in enumerate(accepts))
+    (poor / "painted.csv").write_text(f"pose,seed,accept_poses\n{rows}")
+    asked = small_batch(poor / "painted.csv", tmp_path, character_prompt="a dancer in blue")
+    items, _ = find_items(asked)
+    keys = plan_items(tmp_path, items, asked).keys
+    tasks = tasks_of(tmp_path, items, keys, {"pose", "draw", "denoise", "compare"})
+    (painting,) = (task for task in tasks if task.work.step == "character")
+    assert painting.work.config.accept_poses
+    assert {task.item: task.work.config.accept_poses for task in tasks if task.work.step == "control"} == {
+        item.name: item.config.accept_poses for item in items
+    }

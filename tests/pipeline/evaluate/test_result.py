@@ -117,10 +117,13 @@ def test_the_dance_is_found_again_in_a_batch_and_told_by_its_index_and_summary(t
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
     assert summary["evaluated"] == {name: figures} and summary["videos"] == {"done": 1}
     assert "1 of 1 videos done" in (tmp_path / "out" / "index.html").read_text()
-    shutil.rmtree(job / ".work")
-    with pytest.raises(ConfigError, match=r"is not there, from which .* run the same command again") as error:
+    (job / ".work" / "placement.json").unlink()
+    with pytest.raises(ConfigError, match=r"placement\.json is not there, .* run the same command") as error:
         evaluate_result(job)
     assert "\n" not in str(error.value)
+    shutil.rmtree(job / ".work")
+    with pytest.raises(ConfigError, match=r"no record of a finished result .* run `animate`"):
+        evaluate_result(job)
 
 
 def test_a_folder_without_a_job_is_told(tmp_path: Path) -> None:
