@@ -222,6 +222,7 @@ def test_a_dancer_does_not_jump_where_joints_are_lost_for_some_frames(gone: list
     moments = []
     for frame in range(30):
         angles["left upper arm"] = 60 + frame
+        angles["trunk"] = 3 * frame - 90
         moments.append(body(adult(), angles, (150 + 3 * frame, 300)))
     driver = sequence(np.stack(moments))
     whole = align(driver, own, "limbs").keypoints
@@ -229,6 +230,8 @@ def test_a_dancer_does_not_jump_where_joints_are_lost_for_some_frames(gone: list
     kept = [j for j in range(23) if j not in gone]
     np.testing.assert_allclose(lost[:, kept], whole[:, kept], atol=9)
     np.testing.assert_allclose(lost[[9, 20]], whole[[9, 20]], atol=0.5)
+    trunk = [j for j in (0, 5, 6, 11, 12, 15, 16) if j not in gone]
+    np.testing.assert_allclose(lost[10, trunk], whole[10, trunk], atol=2.5)
 
 
 def test_frames_without_anybody_and_points_without_a_place_stay() -> None:
