@@ -12,13 +12,14 @@ import cv2
 import numpy as np
 
 from ...stages.errors import ConfigError, PoseError
+from ...stages.generate import Settings
 from ...stages.media.picture import place, read_picture
 from ...stages.media.video import Clip, probe, read_frames
 from ...stages.pose.compare import compare_poses
 from ...stages.pose.track import estimate_poses
 from ...stages.types import PoseSequence
 from ...stages.windows import plan
-from ..animate.graph import step_of
+from ..animate.graph import steps_of
 from ..animate.steps import fitted, load_placement, load_settings
 from ..animate.tools import Tools
 from ..batch.index import lines_of, write_index
@@ -35,7 +36,7 @@ logger = logging.getLogger(__name__)
 LEAST_HEIGHT = 1024
 """Frames are enlarged to this height to look for somebody: MediaPipe finds no hands in small ones."""
 READ = ("poses", "reference", "placement", "settings", "result")
-"""The steps whose files are read."""
+"""The steps whose files are read, of those that the job has: without a network there are no settings."""
 
 
 def evaluate_result(folder: Path) -> dict[str, Any]:
@@ -81,7 +82,7 @@ def files_of(job: Job, config: AnimateConfig) -> dict[str, Path]:
         raise ConfigError(
             f"{job.folder} has no record of a finished result (.work): run `animate` with this --output"
         )
-    files = {name: step_of(config, name).files(job.folder, config)[0] for name in READ}
+    files = {step.name: step.files(job.folder, config)[0] for step in steps_of(config) if step.name in READ}
     files["picture"] = config.reference or job.folder / "reference.png"
     for name, path in files.items():
         made = name == "picture" or read_record(job.record_path(name)) is not None
@@ -131,11 +132,15 @@ def measure(config: AnimateConfig, files: dict[str, Path], tools: Tools) -> dict
             if not watch.seen:
                 raise
             found = replace(drawn, scores=np.zeros_like(drawn.scores))
-    settings = load_settings(files["settings"], config.seed)
-    windows = plan(settings.window_plan, 1 + info.num_frames, settings.window_size, settings.window_overlap)
-    joints = sorted({min(frame for frame in window.frames if frame > 0) - 1 for window in windows})[1:]
+    joints = window_starts(load_settings(files["settings"], 0), len(drawn)) if "settings" in files else []
     figures: dict[str, Any] = {"frames": info.num_frames, "estimator": options.name}
     return figures | compare_poses(found, drawn) | watch.figures(joints)
+
+
+def window_starts(settings: Settings, frames: int) -> list[int]:
+    """The frames of a result of so many at which the windows begin, but for the first."""
+    windows = plan(settings.window_plan, 1 + frames, settings.window_size, settings.window_overlap)
+    return sorted({min(frame for frame in window.frames if frame > 0) - 1 for window in windows})[1:]
 
 
 def cut(poses: PoseSequence, left: int, top: int, size: tuple[int, int]) -> PoseSequence:

@@ -12,8 +12,10 @@ import pytest
 from helpers import listed, small_batch
 
 from posedance.datasets.puppets.render import make_character, make_motion, reference_pose, render
+from posedance.pipeline.animate.graph import steps_of
 from posedance.pipeline.batch.batch import batch
-from posedance.pipeline.evaluate.result import evaluate_result
+from posedance.pipeline.config import AnimateConfig
+from posedance.pipeline.evaluate.result import evaluate_result, files_of
 from posedance.pipeline.evaluate.watching import Watch
 from posedance.pipeline.job.evaluation import read_evaluation, write_evaluation
 from posedance.pipeline.job.job import Job
@@ -124,6 +126,20 @@ def test_the_dance_is_found_again_in_a_batch_and_told_by_its_index_and_summary(t
     shutil.rmtree(job / ".work")
     with pytest.raises(ConfigError, match=r"no record of a finished result .* run `animate`"):
         evaluate_result(job)
+
+
+def test_a_result_without_a_network_has_no_settings_to_be_read(tmp_path: Path) -> None:
+    job, config = (
+        Job(tmp_path),
+        AnimateConfig(model="cutout", output=tmp_path, reference=tmp_path / "ref.png"),
+    )
+    job.record_path("result").parent.mkdir(parents=True)
+    (tmp_path / "ref.png").touch()
+    for step in steps_of(config):
+        for path in step.files(tmp_path, config):
+            path.touch()
+        job.commit(step.name, "key", step.files(tmp_path, config))
+    assert set(files_of(job, config)) == {"poses", "reference", "placement", "result", "picture"}
 
 
 def test_a_folder_without_a_job_is_told(tmp_path: Path) -> None:
