@@ -11,7 +11,7 @@ import pytest
 from posedance.stages.errors import PoseError
 from posedance.stages.pose import skeleton
 from posedance.stages.pose.files import load_poses
-from posedance.stages.pose.layouts import PARTS
+from posedance.stages.pose.layouts import PARTS, read_layout
 
 SIZE = np.array([576, 1024])
 FRAMES = 8
@@ -19,6 +19,7 @@ RNG = np.random.default_rng(3)
 POINTS = RNG.uniform(0.1, 0.9, (FRAMES, skeleton.NUM_OPENPOSE, 2))
 """One person in fractions of the picture, in OpenPose's order."""
 KEPT = [i for i in range(skeleton.NUM_OPENPOSE) if i != skeleton.NECK]
+KEPT_OF_EACH = ("keypoints", "scores")
 HANDS = ("hand_left_keypoints_2d", "hand_right_keypoints_2d")
 
 
@@ -38,9 +39,10 @@ def written(path: Path, units: dict[str, Any], points: np.ndarray = POINTS, scor
 
 def loaded(path: Path) -> np.ndarray:
     """The keypoints of a file, in fractions of its picture, in OpenPose's order without the neck."""
-    poses = load_poses(path)
-    assert poses.size == tuple(SIZE)
-    return skeleton.to_openpose(poses.keypoints, poses.scores)[0][:, KEPT] / SIZE
+    read = read_layout(json.loads(path.read_text()))
+    assert read.size == tuple(SIZE)
+    keypoints, scores = (np.stack([getattr(each, name)[0] for each in read.people]) for name in KEPT_OF_EACH)
+    return skeleton.to_openpose(keypoints, scores)[0][:, KEPT] / SIZE
 
 
 @pytest.mark.parametrize(
