@@ -99,6 +99,18 @@ def test_a_head_seen_from_behind_stays_upright() -> None:
     assert abs(bones.turn_head(own, now, bones.turn_trunk(own.trunk, now.trunk)).angle) < 0.2
 
 
+def test_a_head_leans_no_further_than_a_neck_allows() -> None:
+    still = dancer()
+    own = bones.skeleton_of(still.keypoints, still.scores)
+    assert own is not None
+    points = own.points.copy()
+    head = list(bones.HEAD)
+    points[head] = own.trunk.neck + (points[head] - own.trunk.neck) * np.exp(2j)
+    now = bones.Skeleton(points, own.seen, own.trunk)
+    turn = bones.turn_head(own, now, bones.turn_trunk(own.trunk, now.trunk))
+    assert turn.angle == pytest.approx(bones.HEAD_TILT)
+
+
 def test_limbs_reach_their_joints_and_hands_keep_their_shape() -> None:
     own, now = np.array([0, 10j, 22j]), np.array([3 + 1j, 14 + 3j, 14 - 8j])
     trunk = bones.Turn(0, 3 + 1j, 0.2)
@@ -116,6 +128,23 @@ def test_an_arm_is_raised_outwards_and_not_through_the_body(degrees: int) -> Non
         now = np.array([0, 10j]) * np.exp(1j * np.radians(degrees) * outwards)
         upper, _ = bones.turn_limb(np.array([0, 10j]), now, bones.Turn(0, 0, 0.0), 40j, side)
         assert upper.angle == pytest.approx(np.radians(degrees) * outwards)
+
+
+def test_a_raised_arm_comes_down_on_its_own_side() -> None:
+    """From 100 degrees out to 100 degrees across the body is 200 back, not 160 on over the head."""
+    own, now = (np.array([0, 10j]) * np.exp(1j * np.radians(degrees)) for degrees in (100, -100))
+    upper, _ = bones.turn_limb(own, now, bones.Turn(0, 0, 0.0), 40j, 1)
+    assert upper.angle == pytest.approx(np.radians(-200))
+
+
+def test_an_arm_follows_its_bone_alone_below_the_shoulder() -> None:
+    """Also beside it, where nothing is seen: squares of the mesh that reach out there would tear."""
+    figure_of, own = paper(), paper()._own
+    assert own is not None
+    for number, layer in figure_of._arms:
+        root, below = own.points[list(bones.ARMS[number])][:2]
+        along = np.real((figure_of._points - root) * np.conj(below - root)) / abs(below - root) ** 2
+        assert (layer.weights[0][along > 0.35] == 1).all()
 
 
 def test_an_elbow_bends_without_collapsing() -> None:
