@@ -58,6 +58,15 @@ class Skeleton:
     trunk: Trunk
 
     @property
+    def has_hips(self) -> bool:
+        """Whether both hips are seen."""
+        return bool(self.seen[8] and self.seen[11])
+
+    def without_hips(self) -> "Skeleton":
+        """The same as if the hips were not seen: beside a pose that lacks them nothing else compares."""
+        return Skeleton(self.points, self.seen, trunk_of(self.points, hips=False))
+
+    @property
     def width(self) -> float:
         """About the distance of the shoulders in pixels: where they are seen from the side, as the spine
         tells."""
@@ -78,14 +87,17 @@ def skeleton_of(keypoints: np.ndarray, scores: np.ndarray) -> Skeleton | None:
     points, seen = points[:18, 0] + 1j * points[:18, 1], values[:18] > VISIBLE
     if not (seen[2] and seen[5]) or points[2] == points[5]:
         return None
-    shoulders, neck = points[5] - points[2], points[1]
-    hips, across = (points[8] + points[11]) / 2, shoulders
-    if seen[8] and seen[11] and hips != neck:
-        across = (shoulders + points[11] - points[8]) / 2
-    else:
-        down = 1j * shoulders / abs(shoulders)
-        hips = neck + TRUNK_LENGTH * abs(shoulders) * (down if down.imag > 0 else -down)
-    return Skeleton(points, seen, Trunk(complex(neck), complex(hips), complex(across)))
+    return Skeleton(points, seen, trunk_of(points, hips=bool(seen[8] and seen[11])))
+
+
+def trunk_of(points: np.ndarray, hips: bool) -> Trunk:
+    """The trunk of OpenPose body points, complex [18]; where `hips` are not seen they hang below the neck."""
+    shoulders, neck, middle = points[5] - points[2], points[1], (points[8] + points[11]) / 2
+    if hips and middle != neck:
+        return Trunk(complex(neck), complex(middle), complex((shoulders + points[11] - points[8]) / 2))
+    down = 1j * shoulders / abs(shoulders)
+    middle = neck + TRUNK_LENGTH * abs(shoulders) * (down if down.imag > 0 else -down)
+    return Trunk(complex(neck), complex(middle), complex(shoulders))
 
 
 @dataclass(frozen=True, slots=True)

@@ -93,7 +93,10 @@ class PaperFigure:
         frame = self._background.copy()
         if now is None:
             return frame
-        own, trunk = self._own, turn_trunk(self._own.trunk, now.trunk)
+        own = self._own
+        if not (own.has_hips and now.has_hips):
+            own, now = own.without_hips(), now.without_hips()
+        trunk = turn_trunk(own.trunk, now.trunk)
         down = own.trunk.hips - own.trunk.neck
         right = 1 if np.imag(np.conj(down) * -own.trunk.across) > 0 else -1
         legs = [

@@ -191,6 +191,17 @@ def test_a_figure_that_the_picture_cuts_off_goes_on_below() -> None:
     assert (np.abs(drawn.astype(int) - bare).max(-1)[-3:] > 20).any(), "the figure floats above the edge"
 
 
+def test_a_bust_keeps_its_shoulders_beside_a_dancer_with_hips() -> None:
+    still = dancer()
+    scores = still.scores.copy()
+    scores[11:17] = 0
+    own = PoseSequence(still.keypoints[None], scores[None], SIZE, Fraction(1))
+    shown = PaperFigure(still.image, own, (still.parts > 0).astype(np.float32))
+    np.testing.assert_array_equal(
+        shown.draw(still.keypoints, np.ones(133)), shown.draw(still.keypoints, scores)
+    )
+
+
 def test_a_character_without_a_body_stands_still() -> None:
     still = dancer()
     own = PoseSequence(still.keypoints[None], np.zeros((1, 133)), SIZE, Fraction(1))
