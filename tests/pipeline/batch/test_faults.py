@@ -26,8 +26,8 @@ from posedance.pipeline.batch.status import events, status
 from posedance.pipeline.cli import main
 from posedance.pipeline.config import BatchConfig, EncodeConfig
 
-KILLS = 20
-KILLS_ON_RAY = 5
+KILLS = 12
+KILLS_ON_RAY = 3
 DRIVER = "import sys; from posedance.pipeline.cli import main; sys.exit(main(words))"
 OWN = {"config.yaml", "events.jsonl", "summary.json", "progress.json", "lock"}
 """Files that name the folder, the time or the process of a run."""
@@ -93,7 +93,7 @@ def whole(start: Start, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path,
 
 
 @pytest.mark.slow
-def test_a_driver_killed_20_times_at_random_moments_leaves_the_same_tree(
+def test_a_driver_killed_12_times_at_random_moments_leaves_the_same_tree(
     inputs: Path, whole: tuple[Path, float], start: Start, tmp_path: Path
 ) -> None:
     (_, seconds), rng = whole, random.Random(0)
