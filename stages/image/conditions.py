@@ -16,6 +16,7 @@ from ..errors import ConfigError, PoseError
 from ..media.picture import read_picture
 from ..pose.base import PoseEstimator
 from ..pose.render import CANVAS_SHORT_SIDE, draw_control_frames
+from ..pose.segmentation import person_in
 from ..pose.track import estimate_picture
 from ..types import PoseSequence
 
@@ -63,16 +64,12 @@ def pose(
 
 def mask(picture: np.ndarray) -> np.ndarray:
     """The person, white on black, by MediaPipe's segmentation. PoseError where mediapipe has no models."""
-    import mediapipe
-
-    solutions: Any = getattr(mediapipe, "solutions", None)
-    if solutions is None:
+    found = person_in(picture)
+    if found is None:
         raise PoseError(
             "this mediapipe carries no segmentation: install mediapipe==0.10.21 (Python 3.12 or earlier), or "
             "give the mask as a picture"
         )
-    with solutions.selfie_segmentation.SelfieSegmentation(model_selection=0) as segmentation:
-        found = segmentation.process(np.ascontiguousarray(picture)).segmentation_mask
     return np.repeat(np.where(found > PERSON, 255, 0).astype(np.uint8)[..., None], 3, axis=2)
 
 

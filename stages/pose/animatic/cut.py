@@ -1,13 +1,10 @@
 """Cutting a figure out of its picture, and filling in what was behind it."""
 
-from importlib.util import find_spec
-from pathlib import Path
-from typing import Any
-
 import cv2
 import numpy as np
 
 from .. import skeleton
+from ..segmentation import person_in
 from ..skeleton import VISIBLE
 
 BONES = (
@@ -24,8 +21,6 @@ CUT_ROUNDS = 3
 """Rounds of GrabCut (Rother et al., SIGGRAPH 2004), which cuts along colours."""
 CUT_SIDE = 640
 """Pixels of the longer side at which it works: its time grows with their number."""
-SEGMENTER = Path("modules", "selfie_segmentation", "selfie_segmentation.tflite")
-"""In the wheel of mediapipe 0.10: a network that sees people, 256 x 256 (MediaPipe Selfie Segmentation)."""
 
 
 def cut_out(picture: np.ndarray, keypoints: np.ndarray, scores: np.ndarray) -> np.ndarray:
@@ -86,20 +81,6 @@ def soft(inside: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     mask = cv2.GaussianBlur(inside.astype(np.float32), (0, 0), 1.2)
     mask = cv2.resize(mask, size, interpolation=cv2.INTER_CUBIC)
     return np.clip((mask - 0.5) * 2.5 + 0.3, 0, 1)
-
-
-def person_in(picture: np.ndarray) -> np.ndarray | None:
-    """How likely each pixel is of a person, float32 [H, W]; None where this mediapipe carries no network."""
-    package = find_spec("mediapipe")
-    if package is None or not package.submodule_search_locations:
-        return None
-    if not Path(package.submodule_search_locations[0], SEGMENTER).is_file():
-        return None
-    from mediapipe.python.solutions.selfie_segmentation import SelfieSegmentation
-
-    with SelfieSegmentation(model_selection=0) as network:
-        found: Any = network.process(np.ascontiguousarray(picture))
-    return np.asarray(found.segmentation_mask, np.float32)
 
 
 def bones_drawn(

@@ -17,6 +17,7 @@ from posedance.stages import make_condition
 from posedance.stages.errors import ConfigError, PoseError
 from posedance.stages.image import conditions
 from posedance.stages.media.picture import write_png
+from posedance.stages.pose import segmentation
 from posedance.stages.pose.base import Detections
 from posedance.stages.pose.render import draw_control_frames
 from posedance.stages.types import PoseSequence
@@ -94,9 +95,7 @@ def test_mask_shows_the_person(samples):
 
 
 def test_mask_needs_a_mediapipe_with_models(monkeypatch):
-    import mediapipe
-
-    monkeypatch.delattr(mediapipe, "solutions")
+    monkeypatch.setattr(segmentation, "SEGMENTER", Path("modules", "of a later wheel"))
     with pytest.raises(PoseError, match="give the mask as a picture"):
         conditions.mask(np.zeros((8, 8, 3), np.uint8))
 
