@@ -8,7 +8,7 @@ from cyclopts import Parameter
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict
 
 from ..stages.errors import PoseError
-from ..stages.pose.person import HOW_TO_NAME, person_of_text
+from ..stages.pose.follow.person import HOW_TO_NAME, person_of_text
 
 Rare = Parameter(group="Rarely needed")
 """Marks what `--help` lists in a panel of its own, behind what most people ask for."""

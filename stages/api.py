@@ -25,16 +25,16 @@ from .media.placement import Placement, centre_crop, letterbox
 from .media.sound import Sound, read_sound, write_sound
 from .media.video import Clip, DecodeReport, clip_start, count_frames, output_rate, probe, read_frames
 from .models import load_decoder, load_generator
-from .pose.affine import Alignment, placed_alignment
-from .pose.align import Fit, align, fit_alignment
 from .pose.animatic.figure import PaperFigure
 from .pose.base import Detections, PoseEstimator
 from .pose.crop import place_around_pose
 from .pose.estimators import make_estimator
 from .pose.files import load_poses, openpose_frames, poses_of_layout, save_poses
+from .pose.fit.affine import Alignment, placed_alignment
+from .pose.fit.align import Fit, align, fit_alignment
+from .pose.follow.report import PoseReport
+from .pose.follow.track import estimate_picture, estimate_poses
 from .pose.render import draw_control_frames, draw_overlay
-from .pose.report import PoseReport
-from .pose.track import estimate_picture, estimate_poses
 from .types import NUM_KEYPOINTS, PoseSequence, VideoInfo
 
 __all__ = [

@@ -5,7 +5,7 @@ Speeds are in heights of the person a second, with the camera's motion taken out
 
 import numpy as np
 
-from ...stages.pose.people import person_score
+from ...stages.pose.follow.people import person_score
 from ...stages.pose.skeleton import BODY, FACE, LEFT_HAND, RIGHT_HAND, VISIBLE
 from .clip import DensePoses
 from .people import MIN_SCORE

@@ -7,9 +7,9 @@ import cv2
 import numpy as np
 
 from ...stages.pose.base import Detections, PoseEstimator
-from ...stages.pose.gaps import fill_gaps
-from ...stages.pose.people import person_score, person_size
-from ...stages.pose.person import follow
+from ...stages.pose.follow.gaps import fill_gaps
+from ...stages.pose.follow.people import person_score, person_size
+from ...stages.pose.follow.person import follow
 from ...stages.pose.skeleton import BODY, LEFT_HAND, RIGHT_HAND, VISIBLE
 from ...stages.types import LARGEST_FRAME, PoseSequence, VideoInfo
 from .camera import STILL, camera_step

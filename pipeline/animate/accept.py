@@ -10,7 +10,7 @@ from typing import Annotated
 from pydantic import Field
 
 from ...stages.errors import PoseError
-from ...stages.pose.report import PoseReport
+from ...stages.pose.follow.report import PoseReport
 from ..config_base import Config
 
 Share = Annotated[float, Field(ge=0, le=1)]

@@ -7,7 +7,7 @@ from ...stages.errors import ConfigError
 from ...stages.media.audio import AudioSource
 from ...stages.media.numbered import PATTERN
 from ...stages.media.video import Clip, clip_start, probe
-from ...stages.pose.person import Person, person_of_text
+from ...stages.pose.follow.person import Person, person_of_text
 from ..config import AnimateConfig, ClipConfig
 from ..job.masking import masked
 from ..job.storage import is_file, is_folder, localize, url_of

@@ -8,10 +8,10 @@ import numpy as np
 
 from ...stages.media.video import Clip, DecodeReport, count_frames, output_rate, probe, read_frames
 from ...stages.pose.files import load_poses, save_poses
+from ...stages.pose.follow.report import PoseReport
+from ...stages.pose.follow.track import estimate_everybody
 from ...stages.pose.render import draw_number, draw_overlay
-from ...stages.pose.report import PoseReport
 from ...stages.pose.skeleton import BODY, VISIBLE
-from ...stages.pose.track import estimate_everybody
 from ...stages.types import PoseSequence
 from ..config import AnimateConfig
 from ..job.inputs import input_digests, with_local_inputs

@@ -8,11 +8,11 @@ import numpy as np
 from ...stages.media.encode import VideoWriter
 from ...stages.media.picture import place, read_picture
 from ...stages.media.placement import Placement
-from ...stages.pose.affine import placed_alignment
-from ...stages.pose.align import fit_alignment
 from ...stages.pose.animatic.bones import skeleton_of
 from ...stages.pose.animatic.figure import PaperFigure
 from ...stages.pose.files import load_poses
+from ...stages.pose.fit.affine import placed_alignment
+from ...stages.pose.fit.align import fit_alignment
 from ...stages.pose.render import draw_overlay
 from ...stages.types import PoseSequence
 from ..config import AnimateConfig

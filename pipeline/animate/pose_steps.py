@@ -13,10 +13,10 @@ from ...stages.media.audio import try_sound
 from ...stages.media.picture import read_picture
 from ...stages.media.video import DecodeReport, count_frames, output_rate, probe, read_frames
 from ...stages.pose.files import load_poses, save_poses
-from ...stages.pose.person import Person
-from ...stages.pose.report import PoseReport, report_of_file
+from ...stages.pose.follow.person import Person
+from ...stages.pose.follow.report import PoseReport, report_of_file
+from ...stages.pose.follow.track import estimate_picture, estimate_poses
 from ...stages.pose.shown import hidden_parts, listed
-from ...stages.pose.track import estimate_picture, estimate_poses
 from ...stages.types import NUM_KEYPOINTS, PoseSequence
 from ..config import AnimateConfig
 from ..job.inputs import file_beside

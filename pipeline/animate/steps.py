@@ -22,10 +22,10 @@ from ...stages.media.encode import VideoWriter
 from ...stages.media.frames import StoredFrames, write_frames
 from ...stages.media.picture import place, read_picture
 from ...stages.media.placement import Placement, centre_crop, letterbox
-from ...stages.pose.affine import placed_alignment
-from ...stages.pose.align import Fit, fit_alignment
 from ...stages.pose.crop import in_frame, place_around_pose, share_inside
 from ...stages.pose.files import load_poses
+from ...stages.pose.fit.affine import placed_alignment
+from ...stages.pose.fit.align import Fit, fit_alignment
 from ...stages.pose.render import draw_control_frames
 from ...stages.types import PoseSequence
 from ...stages.windows import plan

@@ -19,12 +19,12 @@ from ...stages.errors import ConfigError, PoseError
 from ...stages.image.models import Task
 from ...stages.media.picture import place, read_picture, write_png
 from ...stages.media.placement import centre_crop
-from ...stages.pose.affine import placed_alignment
 from ...stages.pose.base import PoseEstimator
-from ...stages.pose.choose import best_frame, first_frame, pose_error
 from ...stages.pose.crop import place_around_pose
+from ...stages.pose.fit.affine import placed_alignment
+from ...stages.pose.follow.choose import best_frame, first_frame, pose_error
+from ...stages.pose.follow.track import estimate_picture
 from ...stages.pose.render import draw_control_frames
-from ...stages.pose.track import estimate_picture
 from ...stages.types import PoseSequence
 from ..config import EstimatorConfig
 from ..interrupts import end_here

@@ -19,9 +19,9 @@ from ...stages.errors import PoseError
 from ...stages.image.models import defaults_of, painter_of
 from ...stages.media.picture import write_png
 from ...stages.pose.base import PoseEstimator
-from ...stages.pose.choose import pose_error
+from ...stages.pose.follow.choose import pose_error
+from ...stages.pose.follow.track import estimate_picture
 from ...stages.pose.render import draw_control_frames
-from ...stages.pose.track import estimate_picture
 from ...stages.quality import lab
 from ...stages.types import PoseSequence
 from ..animate.tools import opened

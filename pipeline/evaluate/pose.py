@@ -17,8 +17,8 @@ from ...datasets.puppets.render import make_character, make_motion, render
 from ...stages.errors import ConfigError
 from ...stages.pose.base import PoseEstimator
 from ...stages.pose.estimators import ESTIMATORS
-from ...stages.pose.steady import body_height, steady
-from ...stages.pose.track import estimate_poses
+from ...stages.pose.follow.steady import body_height, steady
+from ...stages.pose.follow.track import estimate_poses
 from ...stages.types import PoseSequence
 from ..animate.tools import estimator_of, opened
 from ..config import EstimatorConfig, JsonFile

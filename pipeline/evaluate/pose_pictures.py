@@ -12,8 +12,8 @@ import numpy as np
 from ...stages.errors import PoseError
 from ...stages.media.picture import read_picture
 from ...stages.pose.base import PoseEstimator
+from ...stages.pose.follow.track import estimate_picture
 from ...stages.pose.skeleton import BODY
-from ...stages.pose.track import estimate_picture
 from ...stages.types import NUM_KEYPOINTS, PoseSequence
 from .pose_figures import SEEN, Case
 

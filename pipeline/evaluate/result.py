@@ -16,7 +16,7 @@ from ...stages.generate import Settings
 from ...stages.media.picture import place, read_picture
 from ...stages.media.video import Clip, probe, read_frames
 from ...stages.pose.compare import compare_poses
-from ...stages.pose.track import estimate_poses
+from ...stages.pose.follow.track import estimate_poses
 from ...stages.types import PoseSequence
 from ...stages.windows import plan
 from ..animate.graph import steps_of

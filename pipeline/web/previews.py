@@ -28,18 +28,18 @@ from ...stages.media.encode import AudioSource, VideoWriter
 from ...stages.media.picture import place, read_picture
 from ...stages.media.placement import centre_crop, letterbox
 from ...stages.media.video import Clip, clip_start, count_frames, output_rate, probe, read_frames
-from ...stages.pose.affine import placed_alignment
-from ...stages.pose.align import fit_alignment
 from ...stages.pose.animatic.figure import PaperFigure
 from ...stages.pose.base import PoseEstimator
-from ...stages.pose.choose import best_frame
 from ...stages.pose.crop import place_around_pose
 from ...stages.pose.files import load_poses, save_poses
-from ...stages.pose.people import person_score
-from ...stages.pose.person import scaled
+from ...stages.pose.fit.affine import placed_alignment
+from ...stages.pose.fit.align import fit_alignment
+from ...stages.pose.follow.choose import best_frame
+from ...stages.pose.follow.people import person_score
+from ...stages.pose.follow.person import scaled
+from ...stages.pose.follow.track import estimate_picture, estimate_poses
 from ...stages.pose.render import draw_overlay
 from ...stages.pose.skeleton import BODY, VISIBLE
-from ...stages.pose.track import estimate_picture, estimate_poses
 from ...stages.types import PoseSequence
 from ..animate.accept import share
 from ..animate.dance import clip_of, person_of

@@ -15,9 +15,9 @@ from torch import Tensor
 from ..errors import ConfigError, PoseError
 from ..media.picture import read_picture
 from ..pose.base import PoseEstimator
+from ..pose.estimate.segmentation import person_in
+from ..pose.follow.track import estimate_picture
 from ..pose.render import CANVAS_SHORT_SIDE, draw_control_frames
-from ..pose.segmentation import person_in
-from ..pose.track import estimate_picture
 from ..types import PoseSequence
 
 Kind = Literal["canny", "pose", "mask", "depth", "low-resolution"]

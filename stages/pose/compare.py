@@ -4,8 +4,8 @@ import numpy as np
 
 from ..types import PoseSequence
 from .crop import in_frame
+from .follow.steady import body_height
 from .skeleton import BODY, LEFT_HAND, RIGHT_HAND, VISIBLE
-from .steady import body_height
 
 HALF = 0.5
 """Share of a hand's points that lie in the picture where the hand is shown (assumed)."""

@@ -15,19 +15,19 @@ Factory = Callable[[Path | None, Path | None, str], PoseEstimator]
 
 
 def _mediapipe(model: Path | None, detector: Path | None, device: str) -> PoseEstimator:
-    from .mediapipe import MediaPipeEstimator
+    from .estimate.mediapipe import MediaPipeEstimator
 
     return MediaPipeEstimator(model, device)
 
 
 def _dwpose(model: Path | None, detector: Path | None, device: str) -> PoseEstimator:
-    from .rtm import DWPOSE, RTMEstimator
+    from .estimate.rtm import DWPOSE, RTMEstimator
 
     return RTMEstimator(DWPOSE, model, detector, device)
 
 
 def _rtmw(model: Path | None, detector: Path | None, device: str) -> PoseEstimator:
-    from .rtm import RTMW, RTMEstimator
+    from .estimate.rtm import RTMW, RTMEstimator
 
     return RTMEstimator(RTMW, model, detector, device)
 

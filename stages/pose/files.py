@@ -17,8 +17,8 @@ from ..atomic import atomic_path
 from ..errors import PoseError
 from ..types import PoseSequence
 from . import skeleton
+from .follow.person import Person, follow
 from .layouts import DEFAULT_FPS, MAX_FRAMES, PARTS, read_layout
-from .person import Person, follow
 
 KEYS = ("keypoints", "scores", "size", "fps")
 

@@ -20,7 +20,7 @@ from posedance.datasets.puppets.character import Proportions
 from posedance.datasets.puppets.motion import Motion
 from posedance.datasets.puppets.render import Framing, make_character, make_motion, reference_pose
 from posedance.datasets.puppets.skeleton import joints_133, skeleton
-from posedance.stages.pose.align import fit_alignment
+from posedance.stages.pose.fit.align import fit_alignment
 from posedance.stages.types import PoseSequence
 
 SIZE = (576, 1024)

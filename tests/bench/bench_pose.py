@@ -24,9 +24,9 @@ from posedance.pipeline.animate.pose import pose
 from posedance.pipeline.config import ClipConfig
 from posedance.stages.media.encode import VideoWriter
 from posedance.stages.media.video import Clip, probe, read_frames
-from posedance.stages.pose.mediapipe import MediaPipeEstimator
-from posedance.stages.pose.mediapipe_graph import without_noise
-from posedance.stages.pose.track import estimate_poses
+from posedance.stages.pose.estimate.mediapipe import MediaPipeEstimator
+from posedance.stages.pose.estimate.mediapipe_graph import without_noise
+from posedance.stages.pose.follow.track import estimate_poses
 
 
 def draw(path: Path, frames: int = 96) -> None:

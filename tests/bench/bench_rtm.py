@@ -22,8 +22,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from onnx_models import colour_detector, colour_pose, coloured
 
-from posedance.stages.pose.rtm import DWPOSE, RTMEstimator
-from posedance.stages.pose.track import BATCH
+from posedance.stages.pose.estimate.rtm import DWPOSE, RTMEstimator
+from posedance.stages.pose.follow.track import BATCH
 
 SIDE, POSE = 640, (288, 384)
 CHANNELS = 128

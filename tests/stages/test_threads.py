@@ -14,8 +14,8 @@ import torch
 
 from posedance.stages import threads
 from posedance.stages.media.video import Clip, read_frames
+from posedance.stages.pose.estimate.mediapipe import MediaPipeEstimator
 from posedance.stages.pose.estimators import why_unusable
-from posedance.stages.pose.mediapipe import MediaPipeEstimator
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="threads are counted on Linux")
 

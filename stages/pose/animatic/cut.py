@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 
 from .. import skeleton
-from ..segmentation import person_in
+from ..estimate.segmentation import person_in
 from ..skeleton import VISIBLE
 
 BONES = (

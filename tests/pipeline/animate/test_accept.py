@@ -19,7 +19,7 @@ from posedance.pipeline.batch.status import states_of
 from posedance.pipeline.config import AnimateConfig
 from posedance.stages.errors import PoseError
 from posedance.stages.pose.files import load_poses, save_poses
-from posedance.stages.pose.report import PoseReport
+from posedance.stages.pose.follow.report import PoseReport
 from posedance.stages.types import PoseSequence
 
 GOOD = PoseReport(100, 5, 3, 1, 0.9, 0.7, 0.8, 0.8, 0.9, 0.95, 0.05, 0.5)

@@ -20,8 +20,8 @@ from posedance.stages.image.families import new_module
 from posedance.stages.image.tiny import tiny_pipeline
 from posedance.stages.media.picture import read_picture, write_png
 from posedance.stages.pose.base import Detections
-from posedance.stages.pose.choose import best_frame, first_frame, frontality, pose_error
 from posedance.stages.pose.files import load_poses, save_poses
+from posedance.stages.pose.follow.choose import best_frame, first_frame, frontality, pose_error
 from posedance.stages.types import NUM_KEYPOINTS, PoseSequence
 
 

@@ -17,8 +17,8 @@ from posedance.stages import make_condition
 from posedance.stages.errors import ConfigError, PoseError
 from posedance.stages.image import conditions
 from posedance.stages.media.picture import write_png
-from posedance.stages.pose import segmentation
 from posedance.stages.pose.base import Detections
+from posedance.stages.pose.estimate import segmentation
 from posedance.stages.pose.render import draw_control_frames
 from posedance.stages.types import PoseSequence
 

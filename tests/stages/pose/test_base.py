@@ -12,7 +12,7 @@ from posedance.stages.errors import PoseError
 from posedance.stages.pose import skeleton
 from posedance.stages.pose.base import FAR_OUTSIDE, PoseEstimator
 from posedance.stages.pose.estimators import ESTIMATORS, make_estimator, why_unusable
-from posedance.stages.pose.people import person_score
+from posedance.stages.pose.follow.people import person_score
 
 WIDTH, HEIGHT = 288, 512
 

@@ -8,8 +8,8 @@ import pytest
 
 from posedance.datasets.puppets.render import make_character, make_motion, render
 from posedance.stages.pose.compare import compare_poses
+from posedance.stages.pose.follow.steady import body_height
 from posedance.stages.pose.skeleton import LEFT_HAND
-from posedance.stages.pose.steady import body_height
 from posedance.stages.types import PoseSequence
 
 SIZE = (288, 256)

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from posedance.stages.media.picture import place
 from posedance.stages.media.placement import Placement, centre_crop, letterbox
-from posedance.stages.pose.affine import placed_alignment
 from posedance.stages.pose.crop import HEAD, MARGIN, place_around_pose, share_inside
+from posedance.stages.pose.fit.affine import placed_alignment
 from posedance.stages.types import PoseSequence
 
 SIDE = st.integers(64, 1600)

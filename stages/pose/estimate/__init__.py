@@ -1,0 +1,1 @@
+"""Estimators: what finds people, their joints and their hands in frames."""

@@ -1,0 +1,147 @@
+"""MediaPipe's graphs with the models in the wheel of 0.10: the detector, a body in a region, a face.
+
+Holistic's own graph, cut where the body's landmarks go on to the face and to the hands (mediapipe_hands.py):
+so that the body of the next frame can be found beside them.
+"""
+
+import contextlib
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from typing import Any
+
+from ...threads import thread_limit
+
+DETECTOR = """
+input_stream: "image"
+output_stream: "detections"
+node {
+  calculator: "PoseDetectionCpu"
+  input_stream: "IMAGE:image"
+  output_stream: "DETECTIONS:detections"
+}
+"""
+
+_LANDMARKS = """
+node {
+  calculator: "PoseLandmarkByRoiCpu"
+  input_stream: "IMAGE:image"
+  input_stream: "ROI:region"
+  output_stream: "LANDMARKS:raw"
+  output_stream: "AUXILIARY_LANDMARKS:raw_auxiliary"
+  output_stream: "WORLD_LANDMARKS:raw_world"
+}
+"""
+
+STILL_BODY = f"""
+input_stream: "image"
+input_stream: "region"
+output_stream: "raw"
+{_LANDMARKS}
+"""
+"""A body in a picture by itself: `raw` depends on no other picture."""
+
+BODY = f"""
+input_stream: "image"
+input_stream: "region"
+output_stream: "pose"
+output_stream: "next_region"
+{_LANDMARKS}
+node {{
+  calculator: "ImagePropertiesCalculator"
+  input_stream: "IMAGE:image"
+  output_stream: "SIZE:size"
+}}
+node {{
+  calculator: "PoseLandmarkFiltering"
+  input_stream: "IMAGE_SIZE:size"
+  input_stream: "NORM_LANDMARKS:raw"
+  input_stream: "AUX_NORM_LANDMARKS:raw_auxiliary"
+  input_stream: "WORLD_LANDMARKS:raw_world"
+  output_stream: "FILTERED_NORM_LANDMARKS:pose"
+  output_stream: "FILTERED_AUX_NORM_LANDMARKS:auxiliary"
+  output_stream: "FILTERED_WORLD_LANDMARKS:world"
+}}
+node {{
+  calculator: "PoseLandmarksToRoi"
+  input_stream: "LANDMARKS:auxiliary"
+  input_stream: "IMAGE_SIZE:size"
+  output_stream: "ROI:next_region"
+}}
+"""
+"""A body that is followed: smoothed over time, with the region to look in next."""
+
+FACE = """
+input_stream: "image"
+input_stream: "pose"
+output_stream: "face"
+node {
+  calculator: "SplitNormalizedLandmarkListCalculator"
+  input_stream: "pose"
+  output_stream: "face_of_pose"
+  options { [mediapipe.SplitVectorCalculatorOptions.ext] { ranges { begin: 0 end: 11 } } }
+}
+node {
+  calculator: "FaceLandmarksFromPoseCpu"
+  input_stream: "IMAGE:image"
+  input_stream: "FACE_LANDMARKS_FROM_POSE:face_of_pose"
+  output_stream: "FACE_LANDMARKS:face"
+}
+"""
+"""The face mesh of a body, guided by where it was in the last picture."""
+
+NOISE = (
+    b"absl::InitializeLog",
+    b"XNNPACK delegate",
+    b"inference_feedback_manager",
+    b"landmark_projection_calc",
+)
+"""What MediaPipe's C++ writes to stderr at each start whatever its log level."""
+
+
+class Graph:
+    """A MediaPipe graph, made at its first call; its start-up noise stays out of stderr.
+
+    Its nodes run on `thread_limit()` threads; by itself it takes one for each core.
+    """
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._running: Any = None
+
+    def __call__(self, **inputs: Any) -> Any:
+        """The outputs by name, None for each that is empty."""
+        if self._running is not None:
+            return self._running.process(inputs)
+        from mediapipe.framework import thread_pool_executor_pb2  # noqa: F401 (or num_threads is dropped)
+        from mediapipe.python.solution_base import SolutionBase
+
+        threads = thread_limit()
+        text = self._text if threads is None else f"num_threads: {threads}\n{self._text}"
+        with without_noise():
+            self._running = SolutionBase(graph_config=text)  # type: ignore[arg-type] (text is taken too)
+            return self._running.process(inputs)
+
+    def close(self) -> None:
+        if self._running is not None:
+            self._running.close()
+            self._running = None
+
+
+@contextlib.contextmanager
+def without_noise() -> Iterator[None]:
+    """Hold back what is written to stderr, by C++ too, and write it when done, all but the lines of NOISE."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with tempfile.TemporaryFile() as held:
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+            held.seek(0)
+            for line in held:
+                if not any(noise in line for noise in NOISE):
+                    os.write(2, line)

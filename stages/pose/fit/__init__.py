@@ -1,0 +1,1 @@
+"""Fitting the dancer's skeleton to the character's."""
