@@ -11,8 +11,6 @@ import tempfile
 from collections.abc import Iterator
 from typing import Any
 
-from ...threads import thread_limit
-
 DETECTOR = """
 input_stream: "image"
 output_stream: "detections"
@@ -103,7 +101,7 @@ NOISE = (
 class Graph:
     """A MediaPipe graph, made at its first call; its start-up noise stays out of stderr.
 
-    Its nodes run on `thread_limit()` threads; by itself it takes one for each core.
+    Its nodes wait for each other, so it works on one thread; by itself it would take one for each core.
     """
 
     def __init__(self, text: str) -> None:
@@ -117,9 +115,8 @@ class Graph:
         from mediapipe.framework import thread_pool_executor_pb2  # noqa: F401 (or num_threads is dropped)
         from mediapipe.python.solution_base import SolutionBase
 
-        threads = thread_limit()
-        text = self._text if threads is None else f"num_threads: {threads}\n{self._text}"
         with without_noise():
+            text = f"num_threads: 1\n{self._text}"
             self._running = SolutionBase(graph_config=text)  # type: ignore[arg-type] (text is taken too)
             return self._running.process(inputs)
 

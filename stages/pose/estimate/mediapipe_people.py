@@ -7,12 +7,14 @@ Body and face of one person are Holistic's.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
+from contextlib import ExitStack
+from typing import Any, TypeVar
 
 import numpy as np
 
+from ...threads import thread_limit
 from ..base import Detections, detections
 from .mediapipe_graph import BODY, DETECTOR, FACE, STILL_BODY, Graph
 from .mediapipe_hands import Hands, KnownHands
@@ -69,6 +71,8 @@ class Person:
         self.face.close()
 
 
+Result = TypeVar("Result")
+
 Bodies = list[tuple[Person, Any]]
 """Who is in a frame, and the 33 landmarks of each."""
 
@@ -93,14 +97,17 @@ class People:
         """The people of the next frames, uint8 RGB [H, W, 3] each.
 
         While one thread finds the bodies of a frame, a second finds the faces of the frame before, and a
-        third its hands. Each takes the frames in their order, so the results do not depend on it.
+        third its hands; with two threads the second does both, with one nothing overlaps. Each takes the
+        frames in their order, so the results do not depend on it.
         """
-        found: list[Future[Detections]] = []
-        with ThreadPoolExecutor(1, "faces") as faces, ThreadPoolExecutor(1, "hands") as hands:
+        threads, found = thread_limit() or 3, []
+        with ExitStack() as stack:
+            faces = stack.enter_context(ThreadPoolExecutor(1, "faces")) if threads > 1 else None
+            hands = stack.enter_context(ThreadPoolExecutor(1, "hands")) if threads > 2 else faces
             for frame in frames:
                 bodies = self._bodies(frame)
-                with_faces = faces.submit(_with_faces, frame, bodies)
-                found.append(hands.submit(self._with_hands, frame, bodies, with_faces))
+                with_faces = beside(faces, _with_faces, frame, bodies)
+                found.append(beside(hands, self._with_hands, frame, bodies, with_faces))
         self._close_gone()
         return [one.result() for one in found]
 
@@ -226,6 +233,15 @@ class Everybody:
         self._people.close()
         self._stills.close()
         self._hands.close()
+
+
+def beside(thread: ThreadPoolExecutor | None, call: Callable[..., Result], *given: Any) -> Future[Result]:
+    """The result to come of a call on another thread; without one it is made here."""
+    if thread is not None:
+        return thread.submit(call, *given)
+    future: Future[Result] = Future()
+    future.set_result(call(*given))
+    return future
 
 
 def choose(known: list[Any], new: list[Any], frame: np.ndarray) -> list[int]:

@@ -58,4 +58,6 @@ def test_decoding_and_finding_poses_take_the_cores_of_the_stage(
         assert run.returncode == 0
         return max(counts)
 
-    assert most(6) - most(2) == 2 * 4, "four more each for FFmpeg and MediaPipe"
+    one, two, six = most(1), most(2), most(6)
+    assert two - one == 1 + 1, "one more of FFmpeg's, and one beside that which finds bodies"
+    assert six - two == 4 + 1, "four more of FFmpeg's, and one more beside it: more parts there are not"
