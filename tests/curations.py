@@ -34,8 +34,9 @@ def write_video(path: Path, frames: list[np.ndarray]) -> None:
 
 
 def config_of(sources: Path, output: Path, **changes: Any) -> CurateConfig:
-    """A small curation in this process."""
+    """A small curation in this process, which refuses the second clip of two.mp4: it hides a hand."""
     fields = {"executor": "local", "width": 144, "height": 256, "attempts": 1, "per_shard": 1, **changes}
+    fields["thresholds"] = {"left_hand": {"at_least": 0.5}, **changes.get("thresholds", {})}
     return CurateConfig.model_validate({"sources": sources, "output": output, **fields})
 
 

@@ -14,11 +14,11 @@ from helpers import add_dance, add_picture, command
 from posedance.pipeline.batch.status import events
 from posedance.stages.pose.files import load_poses, save_poses
 
-FEW, MANY = 10, 40
+FEW, MANY = 20, 40
 ONE_ARENA = {**os.environ, "MALLOC_ARENA_MAX": "1"}
 """Else glibc opens arenas for threads that wait for one another, as under load, which keep what they had."""
 GROWTH_BYTES = 10_000_000
-"""Noise. One frame kept of each comparison video would be five times as much."""
+"""Noise. One frame kept of each comparison video would be three times as much."""
 
 
 @pytest.mark.slow
