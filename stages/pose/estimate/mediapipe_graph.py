@@ -8,7 +8,8 @@ import contextlib
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from typing import Any
 
 DETECTOR = """
@@ -126,19 +127,44 @@ class Graph:
             self._running = None
 
 
+_lock = threading.Lock()
+_users = 0
+_give_back: Callable[[], None] | None = None
+
+
 @contextlib.contextmanager
 def without_noise() -> Iterator[None]:
-    """Hold back what is written to stderr, by C++ too, and write it when done, all but the lines of NOISE."""
+    """Hold back what is written to stderr, by C++ too, and write it when done, all but the lines of NOISE.
+
+    Threads may do so at one time: it is written when the last of them is done.
+    """
+    global _users, _give_back
+    with _lock:
+        _give_back = _give_back or hold_stderr()
+        _users += 1
+    try:
+        yield
+    finally:
+        with _lock:
+            _users -= 1
+            if _users == 0:
+                _give_back()
+                _give_back = None
+
+
+def hold_stderr() -> Callable[[], None]:
+    """Keep what the process writes to stderr; the result gives stderr back and writes all but NOISE to it."""
     sys.stderr.flush()
-    kept = os.dup(2)
-    with tempfile.TemporaryFile() as held:
-        os.dup2(held.fileno(), 2)
-        try:
-            yield
-        finally:
-            os.dup2(kept, 2)
-            os.close(kept)
-            held.seek(0)
-            for line in held:
-                if not any(noise in line for noise in NOISE):
-                    os.write(2, line)
+    kept, held = os.dup(2), tempfile.TemporaryFile()  # noqa: SIM115 (closed by the result)
+    os.dup2(held.fileno(), 2)
+
+    def give_back() -> None:
+        os.dup2(kept, 2)
+        os.close(kept)
+        held.seek(0)
+        for line in held:
+            if not any(noise in line for noise in NOISE):
+                os.write(2, line)
+        held.close()
+
+    return give_back

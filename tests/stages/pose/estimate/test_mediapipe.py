@@ -267,3 +267,18 @@ def test_start_up_noise_is_dropped_and_other_lines_are_kept(capfd: pytest.Captur
     with without_noise():
         os.write(2, b"INFO: Created TensorFlow Lite XNNPACK delegate for CPU.\nthe disk is full\n")
     assert capfd.readouterr().err == "the disk is full\n"
+
+
+def test_what_threads_hold_back_of_stderr_at_one_time_comes_in_the_end(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """The second enters while the first holds stderr, and leaves after it."""
+    first, second = without_noise(), without_noise()
+    first.__enter__()
+    second.__enter__()
+    os.write(2, b"a warning\nINFO: Created TensorFlow Lite XNNPACK delegate for CPU.\n")
+    first.__exit__(None, None, None)
+    assert capfd.readouterr().err == ""
+    second.__exit__(None, None, None)
+    os.write(2, b"later\n")
+    assert capfd.readouterr().err == "a warning\nlater\n"
