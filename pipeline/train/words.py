@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from ...datasets.puppets.words import COLOURS, NOUNS, WORDS, Look, describe_look, random_look
-from ...stages.image.tiny import BEGIN, END
+from ...stages.image.tokens import BEGIN, END
 from ..config_base import Config
 from .log import Log
 from .loop import run_loop, training_folder

@@ -1,8 +1,5 @@
 """The smallest pipelines of the real classes, one of each base: random weights, for tests and for trying."""
 
-import json
-import tempfile
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,15 +12,15 @@ from diffusers.pipelines.stable_diffusion_xl.pipeline_stable_diffusion_xl import
 from diffusers.schedulers.scheduling_euler_discrete import EulerDiscreteScheduler
 from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchEulerDiscreteScheduler
 from diffusers.schedulers.scheduling_pndm import PNDMScheduler
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
 from ..controlnext.model import ControlNeXt
 from ..errors import ConfigError
 from .families import new_module
+from .tokens import byte_tokenizer
 
 TEXT = 32
 """Width of the text encoders."""
-BEGIN, END = "<|startoftext|>", "<|endoftext|>"
 SD_SCHEDULE: dict[str, Any] = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
 """Noise levels of Stable Diffusion."""
 BASES = ("sd15", "sdxl", "sd3")
@@ -162,20 +159,3 @@ def _text_config() -> CLIPTextConfig:
         eos_token_id=513,
         pad_token_id=513,
     )
-
-
-def byte_tokenizer() -> CLIPTokenizer:
-    """CLIP's tokenizer with a token for each byte, and another for it at the end of a word: 514 tokens."""
-    printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
-    others = [chr(256 + i) for i in range(256 - len(printable))]
-    characters = [*map(chr, printable), *others]
-    tokens = [*characters, *(f"{character}</w>" for character in characters), BEGIN, END]
-    with tempfile.TemporaryDirectory() as folder:
-        vocabulary = {token: number for number, token in enumerate(tokens)}
-        Path(folder, "vocab.json").write_text(json.dumps(vocabulary))
-        Path(folder, "merges.txt").write_text("#version: 0.2\n")
-        settings = {"bos_token": BEGIN, "eos_token": END, "unk_token": END, "pad_token": END}
-        Path(folder, "tokenizer_config.json").write_text(
-            json.dumps({"tokenizer_class": "CLIPTokenizer", "model_max_length": 77, **settings})
-        )
-        return CLIPTokenizer.from_pretrained(folder)
