@@ -66,8 +66,8 @@ class PuppetFrame:
     `image` uint8 [H, W, 3] RGB; `keypoints` float32 [133, 2], COCO-WholeBody order, pixels (also outside the
     frame); `scores` float32 [133]: 1 seen, OCCLUDED_SCORE covered, 0 outside the frame; `parts` uint8 [H, W],
     indices into PARTS; `depth` float32 [H, W], pixels towards the viewer, NOBODY where no figure is;
-    `hand_boxes` int32 [2, 4] (left, right) and `face_box` int32 [4] as x0, y0, x1, y1, clipped to the frame,
-    zeros when no keypoint of theirs is inside it.
+    `hand_boxes` int32 [2, 4], left and right, as x0, y0, x1, y1, clipped to the frame, zeros when no
+    keypoint of theirs is inside it.
     """
 
     image: np.ndarray
@@ -76,7 +76,6 @@ class PuppetFrame:
     parts: np.ndarray
     depth: np.ndarray
     hand_boxes: np.ndarray
-    face_box: np.ndarray
 
 
 @lru_cache(maxsize=32)
@@ -194,7 +193,6 @@ def render(
         parts=canvas.parts,
         depth=canvas.depth,
         hand_boxes=np.stack(hands),
-        face_box=_box(keypoints[FACE], scores[FACE], margin, width, height),
     )
 
 

@@ -73,8 +73,3 @@ def write_jpeg(path: Path, picture: np.ndarray) -> None:
     _, data = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
     with atomic_path(path) as temporary:
         temporary.write_bytes(data.tobytes())
-
-
-def read_jpeg(path: Path) -> np.ndarray:
-    """uint8 [H, W, 3] RGB of a strip."""
-    return cv2.cvtColor(cv2.imread(str(path), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)

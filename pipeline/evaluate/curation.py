@@ -1,6 +1,5 @@
 """Measure curation on the proof set, whose answers are known: `run.py evaluate curation`."""
 
-import logging
 from collections.abc import Iterator
 from dataclasses import replace
 from fractions import Fraction
@@ -27,8 +26,6 @@ from ..config_base import Config
 from ..progress import stage
 from .curation_figures import Found, figures_of, table_of
 from .figures import write_figures
-
-logger = logging.getLogger(__name__)
 
 POSES_A_SECOND = Fraction(15)
 """At most, as a training sees them."""

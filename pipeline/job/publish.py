@@ -33,11 +33,6 @@ from .storage import Statement, is_file, put, remove, statement, statements_in, 
 logger = logging.getLogger(__name__)
 
 
-def is_published(url: str, keys: Mapping[str, Key]) -> bool:
-    """Whether a job of these keys lies at `url`, with the files that were published with it."""
-    return is_whole(url, read_published(url), keys)
-
-
 def publish(job: Job, url: str, keys: Mapping[str, Key]) -> None:
     """Copy a finished job to `url`, its records last. What lies there of other records is replaced.
 

@@ -167,7 +167,7 @@ def take_over(folders: Folders, like: str, config: AnimateConfig) -> list[str]:
     return taken
 
 
-def title_for(folders: Folders, config: AnimateConfig, like: str) -> str:
+def title_for(folders: Folders, config: AnimateConfig) -> str:
     """What a job is called on the page: the names that its files came with."""
     titles = {upload.file: upload.title for upload in gallery(folders)}
     paths = [path for path in (config.reference, config.driving or config.pose) if path is not None]

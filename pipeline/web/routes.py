@@ -1,6 +1,5 @@
 """What the page's script asks of the server: JSON, pictures and videos under /api and /files."""
 
-import logging
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from functools import wraps
@@ -19,7 +18,6 @@ from .site import Site
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
-logger = logging.getLogger(__name__)
 
 STATIC = Path(__file__).parent / "static"
 KINDS = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
@@ -253,7 +251,7 @@ def start(site: Site, name: str, config: AnimateConfig, asked: Mapping[str, Any]
     like, reused = str(asked.get("like") or ""), []
     if like:
         reused = asking.take_over(site.folders, like, config)
-    title = asking.title_for(site.folders, config, like)
+    title = asking.title_for(site.folders, config)
     shown = {"title": title, "kind": "video", "like": like, "reused": reused}
     site.queue.add(name, ["animate", "--config", "CONFIG"], shown, write_yaml(config))
     return {"name": name, "reused": reused, "title": title}

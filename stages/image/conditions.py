@@ -13,7 +13,6 @@ from PIL import Image
 from torch import Tensor
 
 from ..errors import ConfigError, PoseError
-from ..media.picture import read_picture
 from ..pose.base import PoseEstimator
 from ..pose.estimate.segmentation import person_in
 from ..pose.follow.track import estimate_picture
@@ -82,13 +81,6 @@ def colour_depth(near: np.ndarray) -> np.ndarray:
     span = max(float(np.ptp(near)), 1e-12)
     far = np.rint(255 * (1 - (near - near.min()) / span)).astype(np.uint8)
     return cv2.cvtColor(cv2.applyColorMap(far, cv2.COLORMAP_VIRIDIS), cv2.COLOR_BGR2RGB)
-
-
-def depth_from_file(path: Path) -> np.ndarray:
-    """A depth picture: coloured as it is; a gray one, in which bright is near, through `colour_depth`."""
-    picture = read_picture(path)
-    gray = np.ptp(picture, axis=2).max() == 0
-    return colour_depth(picture[..., 0]) if gray else picture
 
 
 def depth(picture: np.ndarray, model: Path) -> np.ndarray:

@@ -56,16 +56,14 @@ class Alignment:
     """A fit, and what is worth saying about it.
 
     `scale` and `offset` (x, y) act on fractions; `size` (width, height) is what the results are fractions of;
-    `method` is what was used in the end; `limb_ratio` is the median, over the limbs that the reference shows,
-    of the aligned driver's length over the reference's (1 is perfect, NaN where none can be compared);
-    `note` is empty or a sentence for the user.
+    `method` is what was used in the end; `limbs` is the length of each limb over the reference's, where both
+    are seen; `note` is empty or a sentence for the user.
     """
 
     scale: tuple[float, float]
     offset: tuple[float, float]
     size: Size
     method: str
-    limb_ratio: float = math.nan
     limbs: dict[str, float] = field(default_factory=dict)
     note: str = ""
 
@@ -234,7 +232,7 @@ def _from_pixels(zoom: float, shift: np.ndarray, source: Size, target: Size, met
 
 
 def _checked(fit: Alignment, driver: PoseSequence, reference: PoseSequence) -> Alignment:
-    """The fit with its limb ratio, and a note where that is far from 1."""
+    """The fit with its limbs, and a note where their median length is far from the reference's."""
     aligned = fit.apply(driver)
     points, seen = _body_fractions(aligned)
     target, visible = _body_fractions(reference)
@@ -245,13 +243,8 @@ def _checked(fit: Alignment, driver: PoseSequence, reference: PoseSequence) -> A
         length = _length(points, seen, a, b, 0.5)
         if wanted > 0 and length > 0:
             ratios.append(length / wanted)
-    ratio, limbs, note = (
-        float(np.median(ratios)) if ratios else math.nan,
-        limb_ratios(aligned, driver, reference),
-        fit.note,
-    )
-    if ratios and not 1 / LIMB_TOLERANCE <= ratio <= LIMB_TOLERANCE:
-        note = (
-            note or f"the aligned limbs are {ratio:.2f} times as long as the reference's: look at the poses"
-        )
-    return replace(fit, limb_ratio=ratio, limbs=limbs, note=note or worst_limb(limbs))
+    limbs, note = limb_ratios(aligned, driver, reference), fit.note
+    ratio = float(np.median(ratios)) if ratios else 1.0
+    if not note and not 1 / LIMB_TOLERANCE <= ratio <= LIMB_TOLERANCE:
+        note = f"the aligned limbs are {ratio:.2f} times as long as the reference's: look at the poses"
+    return replace(fit, limbs=limbs, note=note or worst_limb(limbs))

@@ -81,17 +81,14 @@ def test_any_character_dances_any_motion(
     assert drawn.parts.max() < len(PARTS)
     assert drawn.keypoints.shape == (133, 2) and drawn.keypoints.dtype == np.float32
     assert drawn.scores.shape == (133,) and drawn.scores.dtype == np.float32
-    assert drawn.hand_boxes.shape == (2, 4) and drawn.face_box.shape == (4,)
+    assert drawn.hand_boxes.shape == (2, 4)
     assert np.isfinite(drawn.keypoints).all()
     assert set(np.unique(drawn.scores)) <= {np.float32(0), np.float32(OCCLUDED_SCORE), np.float32(1)}
     column, row = np.floor(drawn.keypoints + 0.5).T
     outside = (column < 0) | (column >= width) | (row < 0) | (row >= height)
     np.testing.assert_array_equal(drawn.scores == 0, outside)
-    for points, scores, box in (
-        (drawn.keypoints[23:91], drawn.scores[23:91], drawn.face_box),
-        *((drawn.keypoints[h], drawn.scores[h], b) for h, b in zip(HANDS, drawn.hand_boxes, strict=True)),
-    ):
-        seen = points[scores > 0]
+    for hand, box in zip(HANDS, drawn.hand_boxes, strict=True):
+        seen = drawn.keypoints[hand][drawn.scores[hand] > 0]
         assert (seen >= box[:2] - 0.5).all() and (seen <= box[2:]).all()
         assert (box >= 0).all() and box[2] <= width and box[3] <= height
         assert box.any() == bool(len(seen))

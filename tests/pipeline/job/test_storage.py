@@ -22,7 +22,8 @@ from posedance.pipeline.batch.status import events, states_of
 from posedance.pipeline.config import AnimateConfig, BatchConfig, ClipConfig, EncodeConfig, write_yaml
 from posedance.pipeline.job.job import Job, Key, open_job, source_digest, write_text
 from posedance.pipeline.job.once import looking_once
-from posedance.pipeline.job.publish import is_published, publish
+from posedance.pipeline.job.publish import publish
+from posedance.pipeline.job.published import is_whole, read_published
 from posedance.pipeline.job.scratch import scratch_for
 from posedance.pipeline.job.storage import (
     files_of_folder,
@@ -168,7 +169,8 @@ def test_published_anew_by_halves_is_not_published(inputs: Path, tmp_path: Path,
         }
     )
     animate(config)
-    assert is_published(f"file://{store}", step_keys(config))
+    url = f"file://{store}"
+    assert is_whole(url, read_published(url), step_keys(config))
     (store / "result.mp4").unlink()
     (store / "result.mp4").mkdir()  # the last of the files that are copied
     with pytest.raises(OutputError, match=r"result\.mp4"):

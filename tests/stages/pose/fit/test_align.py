@@ -144,7 +144,6 @@ def test_sway_shrinks_the_published_fit_but_not_the_robust_one():
     assert published.scale[1] < 0.96
     assert robust.scale == pytest.approx((1, 1), abs=1e-5)
     assert robust.offset == pytest.approx((0, 0), abs=1e-3)
-    assert robust.limb_ratio == pytest.approx(1, abs=1e-5)
 
 
 def test_a_dancer_on_the_head_keeps_a_positive_scale():
@@ -281,7 +280,7 @@ def test_limbs_that_do_not_match_are_reported():
     points[:, [7, 8, 9, 10, 13, 14, 15, 16]] = points[:, [5, 6, 5, 6, 11, 12, 11, 12]] + 0.5
     stumpy = PoseSequence(points, reference.scores, reference.size, FPS)
     fit = fit_alignment(person(3), stumpy, "robust")
-    assert fit.limb_ratio < 1 / 1.5 and "times as long" in fit.note
+    assert "times as long" in fit.note
 
 
 @pytest.mark.parametrize(
