@@ -67,10 +67,14 @@ class Clip:
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """Level `probe`: what is known without decoding the clip."""
+    """Level `probe`: what is known once the clips of a source are found.
+
+    `damaged` frames did not decode, or only with errors.
+    """
 
     info: VideoInfo
     clip: Clip
+    damaged: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +83,6 @@ class Frames:
 
     `small` uint8 [T, h, w, 3]: every frame, SMALL pixels on the longer side. `samples` uint8 [N, H, W, 3]:
     SAMPLES_A_SECOND, at most SAMPLE pixels on the longer side, the clip's frames `sample_index` int64 [N].
-    `damaged` frames did not decode, or only with errors.
     """
 
     info: VideoInfo
@@ -87,7 +90,6 @@ class Frames:
     small: np.ndarray
     samples: np.ndarray
     sample_index: np.ndarray
-    damaged: int
 
 
 @dataclass(frozen=True, slots=True)

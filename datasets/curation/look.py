@@ -25,15 +25,13 @@ def look(clip: Clip, info: VideoInfo, max_pixels: int = LARGEST_FRAME) -> Frames
     small, samples, index = [], [], []
     part = scaled(clip.picture(info), info, min(1.0, SAMPLE / max(info.width, info.height)))
     longest = min(SAMPLE, max(info.width, info.height))
-    report = video.DecodeReport()
-    for number, frame in enumerate(read_clip(clip, longest, max_pixels, report=report)):
+    for number, frame in enumerate(read_clip(clip, longest, max_pixels)):
         picture = part.of(frame)
         if number % every == first:
             samples.append(picture.copy())
             index.append(number)
         small.append(shrink(picture, SMALL))
-    damaged = report.damaged + report.lost
-    return Frames(info, clip, np.stack(small), np.stack(samples), np.array(index, np.int64), damaged)
+    return Frames(info, clip, np.stack(small), np.stack(samples), np.array(index, np.int64))
 
 
 def read_clip(
@@ -41,11 +39,10 @@ def read_clip(
     longest_side: int | None = None,
     max_pixels: int = LARGEST_FRAME,
     stride: int = 1,
-    report: video.DecodeReport | None = None,
 ) -> Iterator[np.ndarray]:
     """The clip's frames, every `stride`-th, as `stages.media.video.read_frames` gives them."""
     part = video.Clip(clip.start, clip.duration, stride, max_pixels=max_pixels)
-    return video.read_frames(clip.source, part, report, longest_side)
+    return video.read_frames(clip.source, part, None, longest_side)
 
 
 def shrink(picture: np.ndarray, longest_side: int) -> np.ndarray:

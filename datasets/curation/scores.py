@@ -45,10 +45,10 @@ def refuses(value: float | bool, at_least: float | None, at_most: float | None) 
 
 
 SCORES: tuple[Score, ...] = (
+    Score("damaged", "probe", technical.damaged, None, 0, "damaged"),
     Score("duration", "probe", technical.duration, 2.0, None, "too short"),
     Score("size", "probe", technical.size, 256, None, "too small a picture"),
     Score("fps", "probe", technical.fps, 14.5, None, "too few frames a second"),
-    Score("damaged", "frames", technical.damaged, None, 0, "damaged"),
     Score("black", "frames", technical.black, None, 0.05, "black picture"),
     Score("exposure", "frames", technical.exposure, 40, 225, "too dark or too bright"),
     Score("frozen", "frames", technical.frozen, None, 0.5, "frozen picture"),

@@ -77,11 +77,11 @@ def find_clips(
 ) -> list[Clip]:
     """The shots of a source without the fades between them, split where longer than `longest` seconds.
 
-    All of it is decoded: `report` counts what is lost. With `find_dissolves`, for which the extra `transnet`
-    must be installed, dissolves are taken out too.
+    All of it is decoded: `report` tells what is damaged. With `find_dissolves`, for which the extra
+    `transnet` must be installed, dissolves are taken out too.
     Raises VideoError where the source cannot be read.
     """
-    found = survey(source, info, max_pixels, report)
+    found = survey(source, info, max_pixels, video.DecodeReport() if report is None else report)
     spans = split_at_fades(shots(found), np.array(found.brightness), info.fps)
     if find_dissolves:
         whole = Clip(source, 0, len(found.brightness), info.fps)
@@ -123,10 +123,13 @@ def has_bars(profiles: list[Profile]) -> bool:
     return bottom > top and right > left and (bottom - top, right - left) != whole
 
 
-def survey(
-    source: Path, info: VideoInfo, max_pixels: int, report: video.DecodeReport | None = None
-) -> Survey:
-    """Read a source once, small."""
+def damaged_frames(clip: Clip, report: video.DecodeReport) -> int:
+    """How many frames of a clip did not decode, or only with errors, by the report of `find_clips`."""
+    return sum(clip.start_frame <= place < clip.end_frame for place in report.places)
+
+
+def survey(source: Path, info: VideoInfo, max_pixels: int, report: video.DecodeReport) -> Survey:
+    """Read a source once, small. Where a frame is damaged there is no cut: the damage changes the picture."""
     from scenedetect import FrameTimecode
 
     found = Survey()
@@ -145,6 +148,8 @@ def survey(
         if number % every == 0:
             found.profiles.append((number, profile_of(frame)))
             found.looks.append((number, tiny))
+    damaged = set(report.places)
+    found.cuts = [cut for cut in found.cuts if cut not in damaged]
     return found
 
 

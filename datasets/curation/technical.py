@@ -47,9 +47,9 @@ def luma(pictures: np.ndarray) -> np.ndarray:
     return pictures.astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)
 
 
-def damaged(frames: Frames) -> float:
+def damaged(probe: Probe) -> float:
     """The share of frames that did not decode, or only with errors: 0 to 1."""
-    return frames.damaged / len(frames.small)
+    return probe.damaged / (probe.clip.end_frame - probe.clip.start_frame)
 
 
 def black(frames: Frames) -> float:

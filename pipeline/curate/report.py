@@ -175,7 +175,7 @@ def picture(one: Decided, folder: Path, shown: set[str]) -> str:
         level for level in LEVELS[1:] if level in one.levels and (one.folder / strip_of(level)).is_file()
     ]
     if not known:
-        return "<p>no picture was decoded</p>"
+        return "<p>refused before any picture was looked at</p>"
     name = f"{one.row.key}.jpg"
     copy_strip(one.folder / strip_of(known[-1]), folder / name)
     shown.add(name)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ...datasets.curation.clip import Probe
-from ...datasets.curation.shots import find_clips
+from ...datasets.curation.shots import damaged_frames, find_clips
 from ...stages.errors import PictureError, VideoError
 from ...stages.media import video
 from ...stages.media.sources import open_source
@@ -110,5 +110,6 @@ def clips_of(source: Source, config: CurateConfig) -> Mapping[str, Any]:
         return refused("cut off", f"{report.lost} frames do not decode, those at the end among them")
     if not clips:
         return refused("no clip", "nothing but fades and black")
-    probed = filters_of(config)
-    return facts_of(info, [FoundClip(clip, scores_at(probed, "probe", Probe(info, clip))) for clip in clips])
+    probes = [Probe(info, clip, damaged_frames(clip, report)) for clip in clips]
+    filters = filters_of(config)
+    return facts_of(info, [FoundClip(probe.clip, scores_at(filters, "probe", probe)) for probe in probes])

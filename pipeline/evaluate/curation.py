@@ -10,16 +10,15 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from ...datasets.curation import dissolves, people
-from ...datasets.curation.clip import Clip, Probe
+from ...datasets.curation.clip import Probe
 from ...datasets.curation.duplicates import duplicates
 from ...datasets.curation.fingerprint import Fingerprint, fingerprint
 from ...datasets.curation.look import look
 from ...datasets.curation.proof import ProofSource, make_plan, write_source
 from ...datasets.curation.scores import SCORES, refuses
-from ...datasets.curation.shots import find_clips
-from ...stages.media.video import probe
+from ...datasets.curation.shots import damaged_frames, find_clips
+from ...stages.media.video import DecodeReport, probe
 from ...stages.pose.base import PoseEstimator
-from ...stages.types import VideoInfo
 from ..animate.tools import opened
 from ..config import EstimatorConfig, JsonFile
 from ..config_base import Config
@@ -74,17 +73,16 @@ def judged(
 ) -> Iterator[tuple[Found, Fingerprint | None]]:
     """The clips of a source with what refuses each, and a fingerprint of those whose dancer was followed."""
     path = write_source(source, folder)
-    info = probe(path)
-    for clip in find_clips(path, info, find_dissolves=dissolves.available()):
-        scores, fingers = judge(clip, info, estimator)
+    info, report = probe(path), DecodeReport()
+    for clip in find_clips(path, info, find_dissolves=dissolves.available(), report=report):
+        scores, fingers = judge(Probe(info, clip, damaged_frames(clip, report)), estimator)
         yield Found(source.name, clip, scores, first_refusal(scores)), fingers
 
 
-def judge(
-    clip: Clip, info: VideoInfo, estimator: PoseEstimator
-) -> tuple[dict[str, float], Fingerprint | None]:
+def judge(probed: Probe, estimator: PoseEstimator) -> tuple[dict[str, float], Fingerprint | None]:
     """The scores of the levels that a clip reaches; its fingerprint where that is all of them."""
-    scores = measured("probe", Probe(info, clip))
+    clip, info = probed.clip, probed.info
+    scores = measured("probe", probed)
     if first_refusal(scores) is not None:
         return scores, None
     frames = look(clip, info)

@@ -7,7 +7,7 @@ on. Time 0 is the first video frame; the file's own start time is taken off.
 
 import math
 import os
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -74,13 +74,16 @@ class DecodeReport:
     `decoded` frames were read, `damaged` of them with errors that the decoder concealed. `lost` frames are
     in the file, or promised by its header, and could not be decoded: known once the last frame is read.
     `notes` are lines on what
-    the file says of itself that was passed over, and on frames of another size.
+    the file says of itself that was passed over, and on frames of another size. `places` are the grid's
+    frames that begin with a source frame that is damaged, or lost, or has no key frame since such a one:
+    what is wrong with it goes on. Those that only the header promises are not among them.
     """
 
     decoded: int = 0
     damaged: int = 0
     lost: int = 0
     notes: list[str] = field(default_factory=list)
+    places: list[int] = field(default_factory=list)
 
 
 def probe(path: str | os.PathLike[str], clip: Clip | None = None) -> VideoInfo:
@@ -185,6 +188,7 @@ def _read(
     target = bisect_right(timeline.pts, wanted.start, key=timeline.slot) - 1  # on screen at the start
     expected = bisect_right(timeline.pts, stop - 1, key=timeline.slot) - target
     decoded, upcoming, end, slot = 0, wanted.start, stop, 0
+    awaited, whole = target, True
     held: VideoFrame | None = None
     shown = OneSize(aspect, longest_side)
     with closing(source.frames(target)) as frames:
@@ -196,6 +200,10 @@ def _read(
                 decoded += 1
                 report.decoded += 1
                 report.damaged += frame.is_corrupt
+                place = bisect_left(timeline.pts, pts)
+                whole = not frame.is_corrupt and (frame.key_frame or (whole and place <= awaited))
+                report.places += map(timeline.slot, timeline.pts[awaited : place + (not whole)])
+                awaited = place + 1
             held = held or frame
             for _ in range(upcoming, slot, wanted.step):
                 yield shown.rgb(held)
@@ -209,4 +217,5 @@ def _read(
     for _ in range(upcoming, end, wanted.step):
         yield shown.rgb(held)
     report.notes.extend(f"{path}: {note}" for note in shown.notes)
+    report.places += map(timeline.slot, timeline.pts[awaited : target + expected])
     report.lost += max(0, expected - decoded) + missing

@@ -4,15 +4,16 @@ from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 
 from posedance.datasets.curation import dissolves
 from posedance.datasets.curation.bars import find_bars, profile_of
 from posedance.datasets.curation.clip import Box
-from posedance.datasets.curation.shots import find_clips, split_at_fades, split_evenly
+from posedance.datasets.curation.shots import damaged_frames, find_clips, split_at_fades, split_evenly
 from posedance.stages.media.encode import VideoWriter
-from posedance.stages.media.video import probe
+from posedance.stages.media.video import DecodeReport, probe
 
 FPS = Fraction(25)
 HEIGHT, WIDTH = 128, 96
@@ -43,6 +44,22 @@ def spans(path: Path) -> list[tuple[int, int]]:
 def test_cuts_are_found_on_their_frame(tmp_path: Path) -> None:
     frames = np.concatenate([room(1, 30), room(2, 21), room(3, 40)])
     assert spans(written(tmp_path / "a.mp4", frames)) == [(0, 30), (30, 51), (51, 91)]
+
+
+def test_from_damage_to_the_next_key_frame_all_is_damaged_and_no_change_is_a_cut(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 255, (1, HEIGHT, WIDTH, 3), np.uint8).repeat(30, 0)
+    path = written(tmp_path / "a.mp4", np.concatenate([room(1, 30), room(2, 30), noise]))
+    data = bytearray(path.read_bytes())
+    with av.open(str(path)) as video:
+        packets = [packet for packet in video.demux(video=0) if packet.size]
+    for packet in packets[20:24]:
+        assert packet.pos is not None
+        data[packet.pos + 6 : packet.pos + packet.size] = bytes(packet.size - 6)
+    path.write_bytes(data)
+    report = DecodeReport()
+    first, second = find_clips(path, probe(path), report=report)
+    assert (first.end_frame, second.start_frame) == (60, 60)
+    assert damaged_frames(second, report) == 0 and 36 <= damaged_frames(first, report) <= 44
 
 
 def test_a_picture_that_coding_renews_is_no_cut(tmp_path: Path) -> None:

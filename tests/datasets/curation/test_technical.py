@@ -24,11 +24,11 @@ def texture(height: int = 160, width: int = 120, seed: int = 0) -> np.ndarray:
     return coarse.repeat(8, 0).repeat(8, 1)
 
 
-def evidence(frames: np.ndarray, *, fps: Fraction = FPS, damaged: int = 0) -> Frames:
+def evidence(frames: np.ndarray, *, fps: Fraction = FPS) -> Frames:
     count, height, width = frames.shape[:3]
     info = VideoInfo(width, height, fps, count, count / fps, False)
     clip = Clip(Path("source.mp4"), 0, count, fps)
-    return Frames(info, clip, frames, frames[::10], np.arange(0, count, 10), damaged)
+    return Frames(info, clip, frames, frames[::10], np.arange(0, count, 10))
 
 
 def dancing(count: int = 40) -> np.ndarray:
@@ -52,8 +52,9 @@ def panning(count: int = 40, step: float = 2.0) -> np.ndarray:
 
 def test_probe_scores_say_what_the_file_says() -> None:
     info = VideoInfo(640, 480, Fraction(25), 100, Fraction(4), False)
-    probe = Probe(info, Clip(Path("a.mp4"), 25, 75, Fraction(25), Box(80, 0, 560, 360)))
+    probe = Probe(info, Clip(Path("a.mp4"), 25, 75, Fraction(25), Box(80, 0, 560, 360)), 5)
     assert (technical.duration(probe), technical.size(probe), technical.fps(probe)) == (2.0, 360.0, 25.0)
+    assert technical.damaged(probe) == 0.1
 
 
 def test_black_counts_frames() -> None:
@@ -66,10 +67,6 @@ def test_black_counts_frames() -> None:
 def test_exposure_is_the_luma_of_a_grey_picture(level: int) -> None:
     grey = np.full((20, 32, 32, 3), level, np.uint8)
     assert technical.exposure(evidence(grey)) == pytest.approx(level, abs=0.5)
-
-
-def test_damaged_is_a_share() -> None:
-    assert technical.damaged(evidence(dancing(20), damaged=5)) == 0.25
 
 
 def test_frozen_is_the_longest_stretch() -> None:

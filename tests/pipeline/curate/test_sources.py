@@ -63,7 +63,8 @@ def test_each_bad_source_is_rejected_with_its_reason(sources: Path, tmp_path: Pa
     assert set(reasons) == set(begins), "and no folder is entered twice"
     for source, begin in begins.items():
         assert reasons[source].startswith(begin), (source, reasons[source])
-    assert "no picture was decoded" not in (tmp_path / "out" / "report.html").read_text()
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert page.count("refused before any picture was looked at") == 1, "noise.mp4 alone has a clip of those"
 
 
 def with_noise(data: bytes) -> bytes:
@@ -91,13 +92,17 @@ def test_what_does_not_decode_is_told_wherever_it_is(sources: Path, tmp_path: Pa
     raw.mkdir()
     (raw / "begins.mp4").write_bytes(without_pictures(sources / "two.mp4", slice(None, LENGTH)))
     (raw / "ends.mp4").write_bytes(without_pictures(sources / "two.mp4", slice(LENGTH, None)))
-    strict = {"longest": "2.1", "thresholds": {"sharpness": {"at_least": 2.0}}}
+    bounds = {"sharpness": {"at_least": 2.0}, "damaged": {"at_most": None}}
+    strict = {"longest": "2.1", "thresholds": bounds}
     for _ in range(2):
         assert curate(config_of(raw, tmp_path / "out", **strict)) == 0
     reasons = {key: row["reason"] for key, row in rows(tmp_path / "out").items()}
     assert reasons.pop(("begins.mp4", 0)).startswith("unreadable: no frame of the source can be decoded")
     assert reasons.pop(("ends.mp4", None)).startswith("cut off: 31 frames do not decode")
     assert reasons == {("begins.mp4", LENGTH): "sharpness"}
+    del bounds["damaged"]
+    assert curate(config_of(raw, tmp_path / "out", **strict)) == 0
+    assert rows(tmp_path / "out")["begins.mp4", 0]["reason"] == "damaged"
 
 
 def write_sound(path: Path) -> None:

@@ -53,6 +53,7 @@ def test_packets_that_do_not_decode_are_held_over_and_counted(tmp_path, make_vid
     got = numbers(broken, report=report)
     assert report.lost == 3
     assert report.decoded == 57
+    assert report.places == [20, 21, 40]
     assert len(got) >= 57
 
 
@@ -70,6 +71,7 @@ def test_damage_in_the_middle_keeps_the_other_frames_in_their_places(tmp_path, m
     assert got[:30] == list(range(30))
     assert got[40:] == list(range(40, 90))
     assert report.lost + report.damaged == 10
+    assert report.places == list(range(30, 40))
     later = DecodeReport()
     assert numbers(path, Clip(start=2), later) == list(range(60, 90))
     assert later.lost == 0
