@@ -1,6 +1,7 @@
 """Bases for pictures: diffusers' pipelines from a folder, the hub or a single file, and LoRA on them."""
 
 import json
+import logging
 import re
 import shutil
 from collections.abc import Sequence
@@ -16,6 +17,8 @@ from ..svd.files.record import read_json
 from ..svd.files.weights import read_weights
 from .tiny import BASES, tiny_pipeline
 
+logger = logging.getLogger(__name__)
+
 TINY = {f"tiny-{base}": base for base in BASES}
 """Bases with random weights that need no files, by name."""
 BORROWED = "pictures.json"
@@ -28,6 +31,12 @@ ORIGINALS = {
     "sd3": "stabilityai/stable-diffusion-3.5-medium",
 }
 """The original bases on the hub, by name."""
+SD3_ENCODERS = {
+    "text_encoder": "text_encoders.clip_l.",
+    "text_encoder_2": "text_encoders.clip_g.",
+    "text_encoder_3": "text_encoders.t5xxl.",
+}
+"""What the keys of SD3's text encoders begin with in a single file, which may hold all, two or none."""
 PIPELINES = {
     "sd3": "StableDiffusion3Pipeline",
     "sdxl": "StableDiffusionXLPipeline",
@@ -131,25 +140,68 @@ def borrow_vae(folder: Path, model: str) -> None:
 
 
 def _single_file(path: Path, config: str | None, parts: dict[str, Any]) -> Any:
+    """A pipeline of a single file, and of the folder `config` what the file lacks and that has.
+
+    SD3 is published with all of its text encoders, with two, and with none.
+    """
     import diffusers
+    from diffusers.loaders.single_file_utils import SingleFileComponentError
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
-    pipeline = getattr(diffusers, PIPELINES[family_of_file(path)])
+    keys = keys_of_file(path)
+    family = family_of_keys(keys, path)
+    if config is not None:
+        parts = _left_out(config) | parts
+    if family == "sd3":
+        parts = _sd3_encoders(keys, path, config) | parts
     named = {} if config is None else {"config": config}
-    return pipeline.from_single_file(str(path), **named, **parts)
+    try:
+        return getattr(diffusers, PIPELINES[family]).from_single_file(str(path), **named, **parts)
+    except SingleFileComponentError as error:
+        raise WeightsError(
+            f"{path} lacks a part of its base, such as a text encoder: name a folder in diffusers layout "
+            f"that has it as its config ({str(error).splitlines()[0]})"
+        ) from error
+    except (HfHubHTTPError, LocalEntryNotFoundError) as error:
+        raise WeightsError(
+            f"{path} holds weights alone, and its configs cannot be had from the hub "
+            f"({type(error).__name__}): name a folder in diffusers layout as its config"
+        ) from error
 
 
-def family_of_file(path: Path) -> str:
-    """Whether a single file is sd15, sdxl or sd3, by its keys."""
+def _sd3_encoders(keys: Sequence[str], path: Path, config: str | None) -> dict[str, Any]:
+    """Text encoders that a single file of SD3 lacks: those of the folder `config`; T5 may be nowhere."""
+    import transformers
+
+    found: dict[str, Any] = {}
+    for name, prefix in SD3_ENCODERS.items():
+        if any(key.startswith(prefix) for key in keys):
+            continue
+        folder = None if config is None else Path(config) / name
+        if folder is not None and any(file.suffix in (".safetensors", ".bin") for file in folder.glob("*")):
+            kind = read_json(folder / "config.json")["architectures"][0]
+            found[name] = getattr(transformers, kind).from_pretrained(folder)
+        elif name == "text_encoder_3":
+            logger.info(f"{path.name} has no T5: its two other text encoders read the prompts")
+            found |= {"text_encoder_3": None, "tokenizer_3": None}
+    return found
+
+
+def keys_of_file(path: Path) -> list[str]:
+    """The keys of a weight file. WeightsError for one that cannot be read."""
     if path.suffix == ".safetensors":
         from safetensors import SafetensorError, safe_open
 
         try:
             with safe_open(path, "pt") as file:
-                keys = list(file.keys())
+                return list(file.keys())
         except SafetensorError as error:
             raise WeightsError(f"{path} is no readable weight file: {error}") from error
-    else:
-        keys = list(read_weights(path))
+    return list(read_weights(path))
+
+
+def family_of_keys(keys: Sequence[str], path: Path) -> str:
+    """Whether a single file is sd15, sdxl or sd3, by its keys. WeightsError where it is none."""
     if any("joint_blocks." in key for key in keys):
         return "sd3"
     if any("label_emb." in key for key in keys):

@@ -12,6 +12,7 @@ from diffusers import (
     UniPCMultistepScheduler,
 )
 from safetensors.torch import save_file
+from transformers import CLIPTextConfig, CLIPTextModelWithProjection
 
 from posedance.stages import attach_control, load_pictures
 from posedance.stages.controlnext.model import ControlNeXt
@@ -127,25 +128,190 @@ def original_vae_name(key, levels=4):
     return key
 
 
-@pytest.mark.parametrize("ending", ["safetensors", "ckpt"])
-def test_a_single_file_is_the_base_that_its_folder_is(tmp_path, paint, ending):
-    pipeline = tiny_pipeline("sd15")
-    pipeline.save_pretrained(tmp_path / "base")
+def prefixed(prefix, state):
+    return {f"{prefix}{key}": value for key, value in state.items()}
+
+
+def clip_state(encoder, prefix):
+    """A CLIP text encoder's weights, by the names of files with `text_model.`."""
+    state = encoder.state_dict()
+    known = ("text_model.", "text_projection.")
+    return {f"{prefix}{k if k.startswith(known) else f'text_model.{k}'}": v for k, v in state.items()}
+
+
+def open_clip_state(encoder, prefix):
+    """The same by OpenCLIP's names, where the three projections are one matrix."""
+    state, found = encoder.state_dict(), {}
+    for key, value in state.items():
+        name = key
+        for ours, theirs in (
+            ("text_model.embeddings.position_embedding.weight", "positional_embedding"),
+            ("text_model.embeddings.token_embedding", "token_embedding"),
+            ("text_model.final_layer_norm", "ln_final"),
+            ("text_model.encoder.layers", "transformer.resblocks"),
+            ("layer_norm", "ln_"),
+            (".fc1.", ".c_fc."),
+            (".fc2.", ".c_proj."),
+            (".self_attn.", ".attn."),
+            (".q_proj.", ".in_proj_"),
+            ("text_projection.weight", "text_projection"),
+        ):
+            name = name.replace(ours, theirs)
+        if ".q_proj." in key:
+            value = torch.cat([state[key.replace(".q_", f".{letter}_")] for letter in "qkv"])
+        if not re.search(r"\.[kv]_proj\.", key):
+            found[f"{prefix}{name}"] = value.T if name == "text_projection" else value
+    return found
+
+
+def swapped(value):
+    """Scale and shift, which SD3's last norms have the other way round."""
+    return torch.cat(value.chunk(2)[::-1])
+
+
+def sd3_state(transformer):
+    """SD3's transformer by the names that were published, its three projections of a stream in one."""
+    state = transformer.state_dict()
+    last = f"transformer_blocks.{transformer.config.num_layers - 1}.norm1_context."
+    found = {}
+    for key, value in state.items():
+        if key.startswith((last, "norm_out.")):
+            value = swapped(value)
+        name = key
+        for ours, theirs in (
+            (r"pos_embed\.pos_embed", "pos_embed"),
+            (r"pos_embed\.proj", "x_embedder.proj"),
+            (r"time_text_embed\.timestep_embedder\.linear_(\d)", r"t_embedder.mlp.L\1"),
+            (r"time_text_embed\.text_embedder\.linear_(\d)", r"y_embedder.mlp.L\1"),
+            ("mlp.L1", "mlp.0"),
+            ("mlp.L2", "mlp.2"),
+            ("proj_out", "final_layer.linear"),
+            (r"norm_out\.linear", "final_layer.adaLN_modulation.1"),
+            (r"transformer_blocks\.(\d+)\.(ff_context|norm1_context)", r"joint_blocks.\1.context_block.\2"),
+            (
+                r"transformer_blocks\.(\d+)\.(attn\.(?:add_|to_add|norm_added))",
+                r"joint_blocks.\1.context_block.\2",
+            ),
+            (r"transformer_blocks\.(\d+)\.", r"joint_blocks.\1.x_block."),
+            (r"(?:ff|ff_context)\.net\.0\.proj", "mlp.fc1"),
+            (r"(?:ff|ff_context)\.net\.2", "mlp.fc2"),
+            (r"(?:norm1|norm1_context)\.linear", "adaLN_modulation.1"),
+            (r"norm_(?:added_)?([qk])", r"ln_\1"),
+            (r"to_out\.0|to_add_out", "proj"),
+            (r"to_q|add_q_proj", "qkv"),
+        ):
+            name = re.sub(ours, theirs, name)
+        if ".qkv." in name:
+            q = "to_q" if "to_q" in key else "add_q_proj"
+            value = torch.cat([state[key.replace(q, q.replace("q", letter, 1))] for letter in "qkv"])
+        if not re.search(r"to_[kv]\.|add_[kv]_proj", name):
+            found[name] = value
+    return found
+
+
+def sd15_file(pipeline):
     unet = pipeline.unet.state_dict()
-    state = {f"model.diffusion_model.{original_name(key, list(unet), 1)}": v for key, v in unet.items()}
-    for key, value in pipeline.vae.state_dict().items():
-        state[f"first_stage_model.{original_vae_name(key)}"] = value
-    for key, value in pipeline.text_encoder.state_dict().items():
-        whole = key if key.startswith("text_model.") else f"text_model.{key}"
-        state[f"cond_stage_model.transformer.{whole}"] = value
+    return {
+        **{f"model.diffusion_model.{original_name(key, list(unet), 1)}": v for key, v in unet.items()},
+        **{f"first_stage_model.{original_vae_name(k)}": v for k, v in pipeline.vae.state_dict().items()},
+        **clip_state(pipeline.text_encoder, "cond_stage_model.transformer."),
+    }
+
+
+def sdxl_file(pipeline):
+    first = clip_state(pipeline.text_encoder, "conditioner.embedders.0.transformer.")
+    others = {key: v for key, v in sd15_file(pipeline).items() if not key.startswith("cond_stage_model.")}
+    return first | others | open_clip_state(pipeline.text_encoder_2, "conditioner.embedders.1.model.")
+
+
+def sd3_file(pipeline):
+    return {
+        **prefixed("model.diffusion_model.", sd3_state(pipeline.transformer)),
+        **{f"first_stage_model.{original_vae_name(k)}": v for k, v in pipeline.vae.state_dict().items()},
+        **clip_state(pipeline.text_encoder, "text_encoders.clip_l.transformer."),
+        **clip_state(pipeline.text_encoder_2, "text_encoders.clip_g.transformer."),
+    }
+
+
+def wider(pipeline, **changes):
+    """A pipeline whose second text encoder is wider than the first, as published: files tell them by that."""
+    config = CLIPTextConfig(
+        **pipeline.text_encoder_2.config.to_dict() | {"hidden_size": 48, "projection_dim": 48}
+    )
+    for name, network in pipeline.components.items():
+        if name in ("unet", "transformer"):
+            replaced = type(network).from_config(dict(network.config) | changes)
+            pipeline.register_modules(**{name: replaced.eval()})
+    pipeline.register_modules(text_encoder_2=CLIPTextModelWithProjection(config).eval())
+    return pipeline
+
+
+SINGLE_FILES = {
+    "sd15": (sd15_file, {}, ("unet", "vae", "text_encoder")),
+    "sdxl": (
+        sdxl_file,
+        {"cross_attention_dim": 80, "projection_class_embeddings_input_dim": 48 + 6 * 8},
+        ("unet", "vae", "text_encoder", "text_encoder_2"),
+    ),
+    "sd3": (
+        sd3_file,
+        {
+            "joint_attention_dim": 80,
+            "pooled_projection_dim": 80,
+            "qk_norm": "rms_norm",
+            "dual_attention_layers": (0,),
+        },
+        ("transformer", "vae", "text_encoder", "text_encoder_2"),
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    ("base", "ending"),
+    [("sd15", "safetensors"), ("sd15", "ckpt"), ("sdxl", "safetensors"), ("sd3", "safetensors")],
+)
+def test_a_single_file_is_the_base_that_its_folder_is(tmp_path, monkeypatch, base, ending):
+    """Without the network: its configs come from a folder."""
+    names_of, changes, parts = SINGLE_FILES[base]
+    pipeline = tiny_pipeline(base)
+    if base != "sd15":
+        pipeline = wider(pipeline, **changes)
+    if base == "sd3":  # diffusers takes this one for no projection, as SD3's is
+        torch.nn.init.eye_(pipeline.text_encoder.text_projection.weight)
+    pipeline.save_pretrained(tmp_path / "base")
+    state = {key: value.contiguous() for key, value in names_of(pipeline).items()}
     path = tmp_path / f"base.{ending}"
-    state = {key: value.contiguous() for key, value in state.items()}
     save_file(state, path) if ending == "safetensors" else torch.save({"state_dict": state}, path)
+    for weights in (tmp_path / "base").glob("*/*.safetensors"):
+        weights.unlink()
     loaded = load_base(str(path), config=str(tmp_path / "base"))
-    for part in ("unet", "vae", "text_encoder"):
+    if ending == "ckpt":
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+        with pytest.raises(
+            WeightsError, match="holds weights alone, and its configs cannot be had from the hub"
+        ):
+            load_base(str(path))
+    for part in parts:
         theirs, ours = getattr(loaded, part).state_dict(), getattr(pipeline, part).state_dict()
         assert theirs.keys() == ours.keys()
         assert all(torch.equal(theirs[key], ours[key]) for key in ours), part
+
+
+def test_what_a_single_file_of_sd3_lacks_is_its_folders(tmp_path, caplog):
+    pipeline = tiny_pipeline("sd3")
+    pipeline.save_pretrained(tmp_path / "base")
+    state = {k: v.contiguous() for k, v in sd3_file(pipeline).items() if not k.startswith("text_encoders.")}
+    save_file(state, tmp_path / "alone.safetensors")
+    with caplog.at_level("INFO", "posedance"):
+        loaded = load_base(str(tmp_path / "alone.safetensors"), config=str(tmp_path / "base"))
+    assert torch.equal(
+        loaded.text_encoder_2.text_projection.weight, pipeline.text_encoder_2.text_projection.weight
+    )
+    assert loaded.text_encoder_3 is None and "alone.safetensors has no T5" in caplog.text
+    for weights in (tmp_path / "base").glob("text_encoder*/*.safetensors"):
+        weights.unlink()
+    with pytest.raises(WeightsError, match="lacks a part of its base, such as a text encoder: name a folder"):
+        load_base(str(tmp_path / "alone.safetensors"), config=str(tmp_path / "base"))
 
 
 def test_bases_that_cannot_be_had(tmp_path, monkeypatch):
