@@ -216,7 +216,7 @@ def test_the_readme_stays_short() -> None:
 
 @pytest.fixture
 def checkout(tmp_path: Path, samples: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of the checkout's top level beside a short dance and a picture, as a user has them: one is in it."""
+    """The working folder: the checkout's top level beside a short dance and a picture, as a user has them."""
     for name in ("run.py", "configs"):
         (tmp_path / name).symlink_to(ROOT / name)
     shutil.copy(samples / "ref_03.jpeg", tmp_path / "character.png")
