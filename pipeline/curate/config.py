@@ -61,7 +61,8 @@ class FinderConfig(Config):
     detector: Annotated[Path | None, Rare] = None
     """ONNX file of the person detector, for dwpose and rtmw."""
     model: Annotated[Path | None, Rare] = None
-    """Model file: ONNX for dwpose and rtmw, holistic_landmarker .task for mediapipe 1 and later."""
+    """Model file: ONNX for dwpose and rtmw; for mediapipe 0.10 a pose_landmarker .task (the body's network,
+    heavy for one), for mediapipe 1 and later the holistic_landmarker .task."""
 
     def whole(self) -> EstimatorConfig:
         """The same as other commands have it."""

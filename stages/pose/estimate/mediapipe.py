@@ -1,7 +1,8 @@
 """MediaPipe Holistic: 133 keypoints, hands included, on a CPU.
 
-mediapipe 0.10 carries its models in the wheel, so it works with no download and follows several people. From
-mediapipe 1 on, a `holistic_landmarker.task` file of Google's must be given; that landmarker sees one person.
+mediapipe 0.10 carries its models in the wheel, so it works with no download and follows several people; the
+network of the body can be another one of Google's there. From mediapipe 1 on, a `holistic_landmarker.task`
+file must be given; that landmarker sees one person.
 """
 
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ import numpy as np
 
 from ...errors import PoseError
 from ..base import Detections, detections
+from .body_model import BUNDLED, is_body_model, read_body_model
 from .mediapipe_layout import whole_body
 
 BUNDLED_MODEL = Path("modules", "holistic_landmark", "hand_recrop.tflite")
@@ -23,10 +25,12 @@ FRAME_MS = 33
 
 
 class MediaPipeEstimator:
-    """Holistic pose estimation: see PoseEstimator. `model` is a .task file, None for the wheel's models.
+    """Holistic pose estimation: see PoseEstimator. `model` is a file, None for the wheel's models.
 
-    `device` cuda lets a .task file work on the GPU by MediaPipe's delegate, which takes the first one; auto
-    is the CPU, where MediaPipe was measured.
+    A holistic landmarker's .task file does all of the work; a pose landmarker's .task file, or its network in
+    a .tflite file, takes the place of the wheel's network of bodies. `device` cuda lets a holistic landmarker
+    work on the GPU by MediaPipe's delegate, which takes the first one; auto is the CPU, where MediaPipe was
+    measured.
     """
 
     def __init__(self, model: Path | None = None, device: str = "auto") -> None:
@@ -37,15 +41,15 @@ class MediaPipeEstimator:
         package = find_spec("mediapipe")
         if package is None or not package.submodule_search_locations:
             return "the package mediapipe is not installed: pip install mediapipe"
-        gpus = () if self._model is None else ("cuda", "cuda:0")
+        gpus = ("cuda", "cuda:0") if self._is_holistic() else ()
         if self._device not in ("auto", "cpu", *gpus):
             return (
-                f"it does not work on estimator.device {self._device}: use cpu, a .task file by "
+                f"it does not work on estimator.device {self._device}: use cpu, a holistic .task file by "
                 "estimator.model on cuda, or dwpose"
             )
-        if self._model is not None:
-            return None if self._model.is_file() else f"there is no model file {self._model}: check the path"
-        if not Path(package.submodule_search_locations[0], BUNDLED_MODEL).is_file():
+        if self._model is not None and not self._model.is_file():
+            return f"there is no model file {self._model}: check the path"
+        if not self._is_holistic() and not bundled(BUNDLED_MODEL).is_file():
             return (
                 "this mediapipe carries no models: set estimator.model to a holistic_landmarker.task file, "
                 "or install mediapipe==0.10.21 (Python 3.12 or earlier)"
@@ -56,12 +60,12 @@ class MediaPipeEstimator:
         reason = self.missing()
         if reason:
             raise PoseError(f"the pose estimator mediapipe cannot be used: {reason}")
-        if self._model is not None:
+        if self._model is not None and self._is_holistic():
             self._followed = TaskPerson(self._model, self._device.startswith("cuda"))
         else:
             from .mediapipe_people import Everybody
 
-            self._followed = Everybody()
+            self._followed = Everybody(read_body_model(self._model or bundled(BUNDLED)))
 
     def start(self, *, static: bool = False) -> None:
         self._followed.start(static)
@@ -73,6 +77,17 @@ class MediaPipeEstimator:
         if self._followed is not None:
             self._followed.close()
             self._followed = None
+
+    def _is_holistic(self) -> bool:
+        """Whether the model does all of the work; a file that is not there counts as such."""
+        return self._model is not None and not (self._model.is_file() and is_body_model(self._model))
+
+
+def bundled(model: Path) -> Path:
+    """Where a model is in the package mediapipe, which is not imported."""
+    package = find_spec("mediapipe")
+    assert package is not None and package.submodule_search_locations
+    return Path(package.submodule_search_locations[0], model)
 
 
 def read_only(frame: np.ndarray) -> np.ndarray:

@@ -22,6 +22,9 @@ node {
 }
 """
 
+ON_CALLER = 'executor { type: "ApplicationThreadExecutor" }'
+"""Of a graph whose nodes work on the thread that calls it."""
+
 _LANDMARKS = """
 node {
   calculator: "PoseLandmarkByRoiCpu"
@@ -100,31 +103,78 @@ NOISE = (
 
 
 class Graph:
-    """A MediaPipe graph, made at its first call; its start-up noise stays out of stderr.
+    """A MediaPipe graph, made at its first call or by `make`; its start-up noise stays out of stderr.
 
-    Its nodes wait for each other, so it works on one thread; by itself it would take one for each core.
+    Its nodes wait for each other, so they work on the thread that calls; by itself it would take a thread for
+    each core. Calls from several threads wait for each other too. `body` is the network of graphs that look
+    for a body: see `body_model`.
     """
 
-    def __init__(self, text: str) -> None:
-        self._text = text
+    def __init__(self, text: str, body: bytes | None = None) -> None:
+        self._text, self._body = text, body
+        self._lock = threading.Lock()
         self._running: Any = None
+        self._has_begun = False
 
     def __call__(self, **inputs: Any) -> Any:
         """The outputs by name, None for each that is empty."""
-        if self._running is not None:
-            return self._running.process(inputs)
-        from mediapipe.framework import thread_pool_executor_pb2  # noqa: F401 (or num_threads is dropped)
-        from mediapipe.python.solution_base import SolutionBase
+        with self._lock:
+            if self._has_begun:
+                return self._running.process(inputs)
+            with without_noise():
+                self._load()
+                self._has_begun = True
+                return self._running.process(inputs)
 
-        with without_noise():
-            text = f"num_threads: 1\n{self._text}"
-            self._running = SolutionBase(graph_config=text)  # type: ignore[arg-type] (text is taken too)
-            return self._running.process(inputs)
+    def make(self) -> None:
+        """Load the networks, where they are not loaded yet."""
+        with self._lock, without_noise():
+            self._load()
 
     def close(self) -> None:
+        with self._lock:
+            if self._running is not None:
+                self._running.close()
+                self._running, self._has_begun = None, False
+
+    def _load(self) -> None:
         if self._running is not None:
-            self._running.close()
-            self._running = None
+            return
+        from mediapipe.python.solution_base import SolutionBase
+
+        text = f"{ON_CALLER}\n{self._text}"
+        if self._body is None:
+            self._running = SolutionBase(graph_config=text)  # type: ignore[arg-type] (text is taken too)
+        else:
+            given = {"body": self._body}
+            self._running = SolutionBase(graph_config=with_network_given(text), side_inputs=given)
+        self._running._graph.wait_until_idle()  # its nodes begin on this thread, and only now
+
+
+def with_network_given(text: str) -> Any:
+    """A graph of a body, as a CalculatorGraphConfig, that takes its network from the side packet `body`.
+
+    MediaPipe's own loader, one of the subgraphs, reads a file in its wheel whose path is fixed there.
+    """
+    from mediapipe.framework import calculator_pb2
+    from mediapipe.python._framework_bindings.validated_graph_config import ValidatedGraphConfig
+
+    graph = ValidatedGraphConfig()
+    graph.initialize(graph_config=text)
+    config = calculator_pb2.CalculatorGraphConfig()  # pyright: ignore[reportAttributeAccessIssue]
+    config.ParseFromString(graph.binary_config)  # of nodes alone
+    nodes = [
+        node
+        for node in config.node
+        if "modelloader" not in node.name or node.calculator == "TfLiteModelCalculator"
+    ]
+    for node in nodes:
+        if node.calculator == "TfLiteModelCalculator":
+            node.input_side_packet[:] = ["MODEL_BLOB:body"]
+    del config.node[:]
+    config.node.extend(nodes)
+    config.input_side_packet.append("body")
+    return config
 
 
 _lock = threading.Lock()

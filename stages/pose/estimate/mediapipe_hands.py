@@ -182,7 +182,12 @@ class Hands:
     """Finds the hands of bodies. Holds nothing of one frame: what was known is the caller's."""
 
     def __init__(self) -> None:
-        self._place, self._hand, self._palms = Graph(PLACE_GRAPH), Graph(HAND_GRAPH), Graph(PALM_GRAPH)
+        self._place, self._palms = Graph(PLACE_GRAPH), Graph(PALM_GRAPH)
+        self._hand = {side.wrist: Graph(HAND_GRAPH) for side in (LEFT, RIGHT)}
+
+    def of_sides(self) -> Iterable[Graph]:
+        """The graphs that look at left and at right hands."""
+        return self._hand.values()
 
     def __call__(
         self, frame: np.ndarray, pose: Any, keypoints: np.ndarray, scores: np.ndarray, known: KnownHands
@@ -192,21 +197,30 @@ class Hands:
         `pose` is the body's 33 landmarks. A hand scores the mean of its model's and its wrist's.
         """
         for side in (LEFT, RIGHT):
-            last = known.last.pop(side.wrist, None)
-            if scores[side.wrist] < WRIST_VISIBLE:
-                continue
-            moved = None if last is None else last[0] + keypoints[side.wrist] - last[1]
-            for hand in self._candidates(frame, pose, keypoints, scores, side, moved):
-                keypoints[side.hand] = hand.points
-                scores[side.hand] = (hand.score + scores[side.wrist]) / 2
-                break
-        refuse_twins(keypoints, scores)
-        for side in (LEFT, RIGHT):
-            if scores[side.hand].any():
-                known.last[side.wrist] = keypoints[side.hand].copy(), keypoints[side.wrist].copy()
+            self.find(frame, pose, keypoints, scores, known, side)
+        agree(keypoints, scores, known)
+
+    def find(
+        self,
+        frame: np.ndarray,
+        pose: Any,
+        keypoints: np.ndarray,
+        scores: np.ndarray,
+        known: KnownHands,
+        side: Side,
+    ) -> None:
+        """Find the hand of one arm, beside the other if need be; then `agree` has to be asked."""
+        last = known.last.pop(side.wrist, None)
+        if scores[side.wrist] < WRIST_VISIBLE:
+            return
+        moved = None if last is None else last[0] + keypoints[side.wrist] - last[1]
+        for hand in self._candidates(frame, pose, keypoints, scores, side, moved):
+            keypoints[side.hand] = hand.points
+            scores[side.hand] = (hand.score + scores[side.wrist]) / 2
+            break
 
     def close(self) -> None:
-        for graph in (self._place, self._hand, self._palms):
+        for graph in (self._place, self._palms, *self._hand.values()):
             graph.close()
 
     def _candidates(
@@ -268,7 +282,7 @@ class Hands:
 
     def _look_in(self, frame: np.ndarray, region: Any, side: Side) -> Hand:
         height, width = frame.shape[:2]
-        found = self._hand(image=frame, region=region)
+        found = self._hand[side.wrist](image=frame, region=region)
         points = np.array([(p.x * width, p.y * height) for p in found.points.landmark], np.float32)
         return Hand(points, found.presence, found.right if side is RIGHT else 1 - found.right)
 
@@ -281,6 +295,14 @@ class Hands:
         return [
             _palm_square(palm, left, top, crop.side) for palm in self._palms(image=picture).detections or ()
         ]
+
+
+def agree(keypoints: np.ndarray, scores: np.ndarray, known: KnownHands) -> None:
+    """Give a hand that was found for both arms to one of them, and remember where the hands are."""
+    refuse_twins(keypoints, scores)
+    for side in (LEFT, RIGHT):
+        if scores[side.hand].any():
+            known.last[side.wrist] = keypoints[side.hand].copy(), keypoints[side.wrist].copy()
 
 
 def _palm_square(palm: Any, left: float, top: float, side: float) -> Square:

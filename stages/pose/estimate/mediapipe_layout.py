@@ -24,7 +24,11 @@ Of the jaw's second and last but one point, 234 and 454 are nearer to COCO-Whole
 323: 12 % and 9 % of the distance between the eyes away, not 20 % and 18 %.
 """
 
-NOSE, LEFT_WRIST, RIGHT_WRIST = 0, 15, 16
+LEFT_WRIST, RIGHT_WRIST = 15, 16
+"""BlazePose's landmarks."""
+
+NOSE = 0
+"""The keypoint, and BlazePose's landmark too."""
 
 
 def whole_body(
@@ -46,9 +50,17 @@ def whole_body(
     body = list(BODY_FROM_POSE + FEET_FROM_POSE)
     keypoints[: len(body)] = pose[body, :2]
     scores[: len(body)] = pose[body, 2]
-    parts = ((LEFT_HAND, left_hand, LEFT_WRIST), (RIGHT_HAND, right_hand, RIGHT_WRIST))
-    for part, points, anchor in (*parts, (FACE, None if face is None else face[list(FACE_FROM_MESH)], NOSE)):
+    for part, points, wrist in ((LEFT_HAND, left_hand, LEFT_WRIST), (RIGHT_HAND, right_hand, RIGHT_WRIST)):
         if points is not None:
             keypoints[part] = points
-            scores[part] = (1 + pose[anchor, 2]) / 2
-    return keypoints * np.asarray(size, np.float32), scores
+            scores[part] = (1 + pose[wrist, 2]) / 2
+    keypoints *= np.asarray(size, np.float32)
+    if face is not None:
+        put_face(keypoints, scores, face[list(FACE_FROM_MESH)], size)
+    return keypoints, scores
+
+
+def put_face(keypoints: np.ndarray, scores: np.ndarray, face: np.ndarray, size: tuple[int, int]) -> None:
+    """Add the 68 points of a face [68, 2], fractions of `size`, to keypoints [133, 2] and scores [133]."""
+    keypoints[FACE] = face * np.asarray(size, np.float32)
+    scores[FACE] = (1 + scores[NOSE]) / 2

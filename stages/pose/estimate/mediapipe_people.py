@@ -7,18 +7,20 @@ Body and face of one person are Holistic's.
 """
 
 import math
-from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
-from typing import Any, TypeVar
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
 
 import numpy as np
 
-from ...threads import thread_limit
+from ...threads import thread_limit, usable_cpus
 from ..base import Detections, detections
 from .mediapipe_graph import BODY, DETECTOR, FACE, STILL_BODY, Graph
-from .mediapipe_hands import Hands, KnownHands
-from .mediapipe_layout import BODY_FROM_POSE, whole_body
+from .mediapipe_hands import Hands, KnownHands, agree
+from .mediapipe_layout import BODY_FROM_POSE, FACE_FROM_MESH, put_face, whole_body
+from .second_look import LEFT, RIGHT, Side
+from .side_by_side import Task, do_all
 
 DETECT_EVERY = 10
 """Frames between two looks for people; while nobody is known, every frame is looked at."""
@@ -50,41 +52,61 @@ BETTER = 0.1
 """A body in a turned picture is taken where its mean visibility is higher by this much: half a body that is
 cut off scores alike in every turn."""
 
+AHEAD = 4
+"""Frames by which the body is looked for before hands and faces, which then never wait for it."""
+
+MOST_THREADS = 4
+"""Body, face and either hand: each of them is found in one frame after the other."""
+
 
 class Person:
-    """One followed person: two graphs and the region (NormalizedRect) to look in next."""
+    """One followed person: two graphs, of which `model` is for the first, and the region to look in next."""
 
-    def __init__(self, region: Any) -> None:
+    def __init__(self, model: bytes, region: Any = None) -> None:
         self.region = region
-        self._body = Graph(BODY)
+        self.body = Graph(BODY, model)
         self.face = Graph(FACE)
         self.hands = KnownHands()
 
     def look(self, frame: np.ndarray) -> Any:
         """The body's 33 landmarks; None when the person is gone."""
-        result = self._body(image=frame, region=self.region)
+        result = self.body(image=frame, region=self.region)
         self.region = result.next_region
         return None if self.region is None else result.pose
 
     def close(self) -> None:
-        self._body.close()
+        self.body.close()
         self.face.close()
 
-
-Result = TypeVar("Result")
 
 Bodies = list[tuple[Person, Any]]
 """Who is in a frame, and the 33 landmarks of each."""
 
 
+@dataclass(slots=True)
+class Look:
+    """A frame, uint8 RGB [H, W, 3], who is in it, and keypoints [133, 2] and scores [133] of each so far."""
+
+    frame: np.ndarray
+    bodies: Bodies = field(default_factory=list)
+    found: list[tuple[np.ndarray, np.ndarray]] = field(default_factory=list)
+
+    def people(self) -> Iterator[tuple[Person, Any, np.ndarray, np.ndarray]]:
+        """Each person, their 33 landmarks, keypoints and scores."""
+        for (person, pose), (keypoints, scores) in zip(self.bodies, self.found, strict=True):
+            yield person, pose, keypoints, scores
+
+
 class People:
     """Follows people through the frames of a video: at most MAX_PEOPLE."""
 
-    def __init__(self, hands: Hands) -> None:
+    def __init__(self, hands: Hands, model: bytes) -> None:
         self._detector = Graph(DETECTOR)
         self._hands = hands
+        self._model = model
         self._people: list[Person] = []
         self._gone: list[Person] = []
+        self._next = Person(model)
         self._wait = 0
 
     def start(self) -> None:
@@ -96,31 +118,46 @@ class People:
     def look(self, frames: Sequence[np.ndarray]) -> list[Detections]:
         """The people of the next frames, uint8 RGB [H, W, 3] each.
 
-        While one thread finds the bodies of a frame, a second finds the faces of the frame before, and a
-        third its hands; with two threads the second does both, with one nothing overlaps. Each takes the
-        frames in their order, so the results do not depend on it.
+        Bodies, faces, left and right hands are found beside each other, each of them in the order of the
+        frames, so the results do not depend on the number of threads.
         """
-        threads, found = thread_limit() or 3, []
-        with ExitStack() as stack:
-            faces = stack.enter_context(ThreadPoolExecutor(1, "faces")) if threads > 1 else None
-            hands = stack.enter_context(ThreadPoolExecutor(1, "hands")) if threads > 2 else faces
-            for frame in frames:
-                bodies = self._bodies(frame)
-                with_faces = beside(faces, _with_faces, frame, bodies)
-                found.append(beside(hands, self._with_hands, frame, bodies, with_faces))
+        looks = [Look(frame) for frame in frames]
+        do_all(self._tasks(looks), min(MOST_THREADS, thread_limit() or usable_cpus()))
         self._close_gone()
-        return [one.result() for one in found]
+        return [detections(look.found, look.frame.shape[1], look.frame.shape[0]) for look in looks]
 
-    def _with_hands(
-        self, frame: np.ndarray, bodies: Bodies, with_faces: Future[list[tuple[np.ndarray, np.ndarray]]]
-    ) -> Detections:
-        found = with_faces.result()
-        for (person, pose), (keypoints, scores) in zip(bodies, found, strict=True):
-            self._hands(frame, pose, keypoints, scores, person.hands)
-        return detections(found, frame.shape[1], frame.shape[0])
+    def _tasks(self, looks: Sequence[Look]) -> list[Task]:
+        """What to do for frames, body by body; and, while the first one is looked for, load the networks."""
+        tasks: list[Task] = []
+
+        def add(task: Task) -> tuple[int]:
+            tasks.append(task)
+            return (len(tasks) - 1,)
+
+        body = face = hands = ()
+        for number, look in enumerate(looks):
+            body = add(Task(partial(self._find_bodies, look), body, number - AHEAD))
+            face = add(Task(partial(_find_faces, look), (*body, *face), number))
+            sides = [
+                add(Task(partial(self._find_hands, look, side), (*body, *hands), number))
+                for side in (LEFT, RIGHT)
+            ]
+            hands = add(Task(partial(_agree_on_hands, look), (*sides[0], *sides[1]), number))
+        for graph in (self._next.body, *self._hands.of_sides(), self._next.face):
+            add(Task(graph.make, rank=-AHEAD))
+        return tasks
+
+    def _find_bodies(self, look: Look) -> None:
+        look.bodies = self._bodies(look.frame)
+        look.found = [_of_body(pose, look.frame) for _, pose in look.bodies]
+
+    def _find_hands(self, look: Look, side: Side) -> None:
+        for person, pose, keypoints, scores in look.people():
+            self._hands.find(look.frame, pose, keypoints, scores, person.hands, side)
 
     def close(self) -> None:
         self.start()
+        self._next.close()
         self._detector.close()
 
     def _bodies(self, frame: np.ndarray) -> Bodies:
@@ -152,10 +189,16 @@ class People:
             regions = regions_of(self._detector, frame, turns)
         met = choose([person.region for person in self._people], regions, frame)
         people = [
-            self._people[i] if i < len(self._people) else Person(regions[i - len(self._people)]) for i in met
+            self._people[i] if i < len(self._people) else self._newcomer(regions[i - len(self._people)])
+            for i in met
         ]
         self._forget([person for person in self._people if person not in people])
         self._people = people
+
+    def _newcomer(self, region: Any) -> Person:
+        person, self._next = self._next, Person(self._model)
+        person.region = region
+        return person
 
     def _forget(self, people: list[Person]) -> None:
         """Follow them no longer. Their last frames may still be looked at: they are closed later."""
@@ -171,17 +214,18 @@ class People:
 class Stills:
     """Finds people in pictures that have nothing to do with each other. The graphs are kept between them."""
 
-    def __init__(self, hands: Hands) -> None:
+    def __init__(self, hands: Hands, model: bytes) -> None:
         self._detector = Graph(DETECTOR)
         self._hands = hands
-        self._body = Graph(STILL_BODY)
+        self._body = Graph(STILL_BODY, model)
         self._face = Graph(FACE)
 
     def look(self, picture: np.ndarray) -> Detections:
         """The largest people of a picture, uint8 RGB [H, W, 3], upright, lying or head down."""
         found = []
         for pose in self._bodies(picture):
-            keypoints, scores = _with_face(self._face, picture, pose)
+            keypoints, scores = _of_body(pose, picture)
+            _find_face(self._face, picture, pose, keypoints, scores)
             self._face(image=picture)  # a picture without a body, so that this face guides no later search
             self._hands(picture, pose, keypoints, scores, KnownHands())
             found.append((keypoints, scores))
@@ -215,11 +259,14 @@ class Stills:
 
 
 class Everybody:
-    """The people of a video's frames, or of pictures: what was made for either is kept."""
+    """The people of a video's frames, or of pictures: what was made for either is kept.
 
-    def __init__(self) -> None:
+    `model` is the network of bodies: see `body_model`.
+    """
+
+    def __init__(self, model: bytes) -> None:
         self._hands = Hands()
-        self._people, self._stills = People(self._hands), Stills(self._hands)
+        self._people, self._stills = People(self._hands, model), Stills(self._hands, model)
         self._static = False
 
     def start(self, static: bool) -> None:
@@ -233,15 +280,6 @@ class Everybody:
         self._people.close()
         self._stills.close()
         self._hands.close()
-
-
-def beside(thread: ThreadPoolExecutor | None, call: Callable[..., Result], *given: Any) -> Future[Result]:
-    """The result to come of a call on another thread; without one it is made here."""
-    if thread is not None:
-        return thread.submit(call, *given)
-    future: Future[Result] = Future()
-    future.set_result(call(*given))
-    return future
 
 
 def choose(known: list[Any], new: list[Any], frame: np.ndarray) -> list[int]:
@@ -296,16 +334,28 @@ def same_body(a: np.ndarray, b: np.ndarray) -> bool:
     return bool(np.linalg.norm(a - b, axis=1).mean() < SAME_BODY * size)
 
 
-def _with_faces(frame: np.ndarray, bodies: Bodies) -> list[tuple[np.ndarray, np.ndarray]]:
-    return [_with_face(person.face, frame, pose) for person, pose in bodies]
-
-
-def _with_face(graph: Graph, frame: np.ndarray, pose: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Keypoints [133, 2] and scores [133] of a body's landmarks, and of its face where the graph finds it."""
-    face = graph(image=frame, pose=pose).face
-    mesh = None if face is None else np.array([(p.x, p.y) for p in face.landmark], np.float32)
+def _of_body(pose: Any, frame: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Keypoints [133, 2] and scores [133] of a body's landmarks, without hands and face."""
     body = np.array([(point.x, point.y, point.visibility) for point in pose.landmark], np.float32)
-    return whole_body(body, None, None, mesh, (frame.shape[1], frame.shape[0]))
+    return whole_body(body, None, None, None, (frame.shape[1], frame.shape[0]))
+
+
+def _find_faces(look: Look) -> None:
+    for person, pose, keypoints, scores in look.people():
+        _find_face(person.face, look.frame, pose, keypoints, scores)
+
+
+def _find_face(graph: Graph, frame: np.ndarray, pose: Any, keypoints: np.ndarray, scores: np.ndarray) -> None:
+    """Find the face of a body: into keypoints [133, 2] and scores [133]."""
+    mesh = graph(image=frame, pose=pose).face
+    if mesh is not None:
+        points = [(mesh.landmark[i].x, mesh.landmark[i].y) for i in FACE_FROM_MESH]
+        put_face(keypoints, scores, np.array(points, np.float32), (frame.shape[1], frame.shape[0]))
+
+
+def _agree_on_hands(look: Look) -> None:
+    for person, _, keypoints, scores in look.people():
+        agree(keypoints, scores, person.hands)
 
 
 def _joints(pose: Any, frame: np.ndarray) -> np.ndarray:

@@ -2,7 +2,9 @@
 
 import json
 import os
+import zipfile
 from collections.abc import Iterator
+from contextlib import closing
 from fractions import Fraction
 from importlib.machinery import ModuleSpec
 from pathlib import Path
@@ -16,8 +18,15 @@ from posedance.stages.errors import PoseError
 from posedance.stages.media.picture import fit_cover, read_picture
 from posedance.stages.media.video import Clip, read_frames
 from posedance.stages.pose.estimate import mediapipe as backend
-from posedance.stages.pose.estimate.mediapipe import MediaPipeEstimator
-from posedance.stages.pose.estimate.mediapipe_graph import DETECTOR, Graph, without_noise
+from posedance.stages.pose.estimate.body_model import (
+    BUNDLED,
+    IN_TASK,
+    OF_HANDS,
+    is_body_model,
+    read_body_model,
+)
+from posedance.stages.pose.estimate.mediapipe import BUNDLED_MODEL, MediaPipeEstimator, bundled
+from posedance.stages.pose.estimate.mediapipe_graph import BODY, DETECTOR, Graph, without_noise
 from posedance.stages.pose.estimate.mediapipe_hands import Hands, KnownHands
 from posedance.stages.pose.estimate.mediapipe_layout import BODY_FROM_POSE, FACE_FROM_MESH, whole_body
 from posedance.stages.pose.estimate.mediapipe_people import (
@@ -44,6 +53,12 @@ def estimator() -> Iterator[MediaPipeEstimator]:
     made.setup()
     yield made
     made.close()
+
+
+@pytest.fixture(scope="module")
+def network(estimator: MediaPipeEstimator) -> bytes:
+    """The wheel's network of bodies."""
+    return read_body_model(bundled(BUNDLED))
 
 
 def test_layout_puts_each_part_in_its_place():
@@ -111,16 +126,16 @@ def test_points_of_turned_pictures_are_turned_back():
         np.testing.assert_allclose(found, (40.5 / 50, 6.5 / 30))
 
 
-def test_one_person_is_followed_once(estimator: MediaPipeEstimator, samples: Path):
+def test_one_person_is_followed_once(network: bytes, samples: Path):
     frame = fit_cover(read_picture(samples / "ref_01.jpeg"), 288, 512)
-    people = People(Hands())
+    people = People(Hands(), network)
     people.start()
     people.look([frame])
     (one,) = people._people
     region = type(one.region)()
     region.CopyFrom(one.region)
     region.x_center += 0.12 * region.width  # so far away that a new detection counts as somebody else
-    people._people.append(Person(region))
+    people._people.append(Person(network, region))
     assert len(people.look([frame])[0]) == 1
     assert people._people == [one]
     people.close()
@@ -144,13 +159,11 @@ def test_known_people_keep_their_place():
     assert choose([dancer, other], [region(0.9, 0.7)], frame) == [1, 2]
 
 
-def test_hands_are_found_at_their_own_wrists_alone(samples: Path):
+def test_hands_are_found_at_their_own_wrists_alone(network: bytes, samples: Path):
     """Of a person who shows both hands; then left and right of the body are exchanged."""
-    if reason := why_unusable("mediapipe"):
-        pytest.skip(reason)
     picture = fit_cover(read_picture(samples / "ref_01.jpeg"), 288, 512)
     hands = Hands()
-    stills = Stills(hands)
+    stills = Stills(hands, network)
     found = stills.look(picture)
     keypoints, scores = found.keypoints[0], found.scores[0]
     assert (scores[91:] >= 0.5).all()
@@ -209,6 +222,47 @@ def test_frames_give_the_same_alone_and_together(estimator: MediaPipeEstimator, 
     for a, b in zip(alone, estimator(frames), strict=True):
         assert (a.scores[0, 91:] >= 0.5).all()
         assert np.array_equal(a.keypoints, b.keypoints) and np.array_equal(a.scores, b.scores)
+
+
+def test_a_body_is_the_same_without_its_outline(network: bytes, samples: Path):
+    """By MediaPipe's own graph, which draws the outline too, and from a pose landmarker's .task file."""
+    picture = fit_cover(read_picture(samples / "ref_01.jpeg"), 288, 512)
+    detector, whole, lean = Graph(DETECTOR), Graph(BODY), Graph(BODY, network)
+    (region,) = regions_of(detector, picture, 0)
+    for _ in range(2):
+        found = [graph(image=picture, region=region) for graph in (whole, lean)]
+        assert found[0].pose == found[1].pose and found[0].next_region == found[1].next_region
+    for graph in (detector, whole, lean):
+        graph.close()
+    assert len(network) < bundled(BUNDLED).stat().st_size
+
+
+def test_a_network_of_bodies_is_taken_from_a_file(
+    estimator: MediaPipeEstimator, network: bytes, samples: Path, tmp_path: Path
+):
+    """The wheel's own, packed as a pose landmarker's .task file: BlazePose heavy has the same shapes."""
+    task, wrong, broken, other = (tmp_path / name for name in ("a.task", "b.task", "c.tflite", "d.tflite"))
+    model = bundled(BUNDLED).read_bytes()
+    for path, names in ((task, ("pose_detector.tflite", IN_TASK)), (wrong, (IN_TASK, OF_HANDS))):
+        with zipfile.ZipFile(path, "w") as archive:
+            for name in names:
+                archive.writestr(name, model)
+    assert is_body_model(task) and not is_body_model(wrong)
+    assert read_body_model(task) == network
+    picture = fit_cover(read_picture(samples / "ref_01.jpeg"), 288, 512)
+    with closing(MediaPipeEstimator(task)) as ours:
+        ours.setup()
+        for one in (ours, estimator):
+            one.start(static=True)
+        assert np.array_equal(ours([picture])[0].keypoints, estimator([picture])[0].keypoints)
+    broken.write_bytes(model[: len(model) // 2])
+    other.write_bytes(bundled(BUNDLED_MODEL).read_bytes())
+    for path, why in (
+        (broken, "it is cut off"),
+        (other, r"have the shapes \[\[1, 256, 256, 3\], \[1, 1, 1, 4\]\]"),
+    ):
+        with pytest.raises(PoseError, match=f"{path.name} cannot be used as BlazePose's network.*{why}"):
+            MediaPipeEstimator(path).setup()
 
 
 @pytest.mark.parametrize("mirrored", [False, True])
