@@ -14,7 +14,6 @@ from ...datasets.puppets.render import DEMO_FRAMES, write_demo
 from ...stages.atomic import left_behind
 from ...stages.errors import ConfigError
 from ...stages.generate import Settings
-from ...stages.media.photograph import is_photograph
 from ...stages.media.picture import read_picture
 from ...stages.media.video import count_frames, probe
 from ...stages.models import why_unusable
@@ -34,6 +33,7 @@ from ..upscale.spread import paint_on_ray
 from ..workers.ray_actor import refuse_cluster
 from .dance import clip_of, pose_size_of, refuse_pictures_at_url, with_pose_size
 from .graph import results_of, run, step_keys, steps_of, wanted
+from .photographs import about_photographs
 from .refuse import refuse_contradictions, refuse_idle
 from .settings import Paper, Size, is_cutout, notes_on, settings_of, size_of
 from .spread import denoise as denoise_spread
@@ -215,19 +215,6 @@ def check_request(config: AnimateConfig) -> int:
         if picture is not None:
             read_picture(localize(picture))
     return count_driving_frames(local)
-
-
-def about_photographs(config: AnimateConfig) -> str:
-    """What a user should know who asks a model of drawn dancers to animate a photograph; empty for others."""
-    if config.model != "demo" or config.reference is None:
-        return ""
-    local = with_local_inputs(config, ("reference",)).reference
-    if local is None or not is_photograph(read_picture(local)):
-        return ""
-    return (
-        f"{config.reference} is no drawn dancer, and the demo model knows no others: expect a smear. "
-        "`--model cutout` lets the character itself dance, cut out like a figure of paper"
-    )
 
 
 def count_driving_frames(config: AnimateConfig) -> int:

@@ -10,6 +10,7 @@ import numpy as np
 
 from ...stages.errors import PoseError
 from ...stages.media.audio import try_sound
+from ...stages.media.photograph import is_photograph
 from ...stages.media.picture import read_picture
 from ...stages.media.video import DecodeReport, count_frames, output_rate, probe, read_frames
 from ...stages.pose.files import load_poses, save_poses
@@ -31,7 +32,8 @@ from .video import Facts, Video
 def reference(video: Video, tools: Tools) -> Facts:
     """The pose of the character in its picture -> pose file: read from beside the picture, or estimated.
 
-    With alignment `none` a picture without a person gives a pose of score 0 throughout; else PoseError.
+    With alignment `none` a picture without a person gives a pose of score 0 throughout; else PoseError. The
+    facts tell whether the picture is a photograph.
     """
     picture, options = video.reference, video.config.estimator
     beside = file_beside(picture, ".npz")
@@ -46,7 +48,8 @@ def reference(video: Video, tools: Tools) -> Facts:
                 f"but {picture} is {size[0]}x{size[1]}: remove it or make it again"
             )
         save_poses(video.output, poses[:1])
-        return {"notes": [*notes, f"keypoints of the character read from {beside}"]}
+        notes.append(f"keypoints of the character read from {beside}")
+        return {"notes": notes, "photograph": is_photograph(image)}
     with tools.estimator(options) as estimator:
         try:
             poses, found = estimate_picture(image, estimator, min_score=options.min_score, name=str(picture))
@@ -59,7 +62,7 @@ def reference(video: Video, tools: Tools) -> Facts:
             poses = PoseSequence(empty, empty[..., 0], size, Fraction(1))
             notes.append(f"no person found in {picture}")
     save_poses(video.output, poses)
-    return {"notes": notes}
+    return {"notes": notes, "photograph": is_photograph(image)}
 
 
 def poses(video: Video, tools: Tools) -> Facts:

@@ -21,6 +21,7 @@ from typing import Any
 from ...stages.errors import ConfigError
 from ...stages.threads import usable_cpus
 from ..animate.graph import LAST, STEPS
+from ..animate.photographs import note_on
 from ..config import BatchConfig
 from ..interrupts import deferred_interrupts
 from ..job.job import Job, hold, make_folder, sweep, write_text
@@ -142,10 +143,13 @@ def run_tasks(root: Path, plan: Plan, config: BatchConfig, log: "Log", url: str 
     def listen(event: str, task: Task, outcome: Outcome | None, tries: int) -> None:
         log(event, task, outcome, tries)
         ended, step = event in ("done", "skip"), STEPS[task.work.step]
-        if ended and step.shared and not step.inputs:  # of options: said once for all videos that share it
-            key = task.work.keys[step.name]
-            for note in Job(shared_folder(root, step.name, key)).facts(step.name).get("notes", ()):
+        if ended and step.shared:  # said once for all videos that share it
+            facts = Job(shared_folder(root, step.name, task.work.keys[step.name])).facts(step.name)
+            for note in () if step.inputs else facts.get("notes", ()):  # of options
                 logger.info(note)
+            if note := note_on(task.work.config, facts.get("photograph", False)):
+                logger.warning(note)
+                log.notes.append(note)
         if ended and task.item is not None and step.name == LAST:
             publisher.add(task.item)
         if event == "quarantine":

@@ -50,7 +50,7 @@ class Log:
     """The listener of a batch of `num_items` videos to make, in the folder `root`.
 
     `part` names the shard in files that each has of its own; `left_out` counts what was asked for and is not
-    made, by reason. `workers` tells how many each stage has.
+    made, by reason. `workers` tells how many each stage has, `notes` what is to stand in the summary too.
     """
 
     def __init__(self, root: Path, part: str, num_items: int, left_out: Mapping[str, int]) -> None:
@@ -67,6 +67,7 @@ class Log:
         self._done: Counter[str] = Counter()
         self._skipped = self._retries = 0
         self._videos, self._left = 0, num_items
+        self.notes: list[str] = []
         self._told = self._index_due = 0.0
         terminal = sys.stderr.isatty()
         interval = 0.2 if terminal else LOG_INTERVAL_S
@@ -175,6 +176,7 @@ class Log:
             "skipped": {"videos": done_before, "steps": self._skipped},
             "filtered": self._left_out,
             "retries": self._retries,
+            "notes": self.notes,
             "steps": {
                 step: {"done": count, "seconds": round(self._seconds[step], 3)}
                 for step, count in self._done.items()
@@ -203,6 +205,7 @@ class Log:
         left_out = ", ".join(f"{count} {reason}" for reason, count in self._left_out.items() if count)
         if left_out:
             yield f"filtered: {left_out}"
+        yield from self.notes
         yield (
             f"{counts['done']} of {len(states)} videos done, {counts['quarantined']} given up, "
             f"{counts['waiting']} waiting, {self._retries} attempts repeated; see index.html"

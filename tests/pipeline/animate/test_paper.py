@@ -1,5 +1,7 @@
 """The figure of paper in commands: `pose --reference`, and `animate --model cutout`."""
 
+import json
+import shutil
 from fractions import Fraction
 from pathlib import Path
 
@@ -8,8 +10,9 @@ import pytest
 from helpers import SIZE, add_dance, add_picture
 
 from posedance.pipeline.animate import paper
-from posedance.pipeline.animate.animate import about_photographs, animate, plan
+from posedance.pipeline.animate.animate import animate, plan
 from posedance.pipeline.animate.graph import step_keys
+from posedance.pipeline.animate.photographs import about_photographs
 from posedance.pipeline.animate.pose import POSE_GRAPH, pose
 from posedance.pipeline.animate.video import Video
 from posedance.pipeline.batch.batch import batch
@@ -117,11 +120,22 @@ def test_what_decides_a_figure_of_paper(dance: AnimateConfig, tmp_path: Path) ->
 
 def test_the_demo_model_is_said_to_know_no_photographs(dance: AnimateConfig, tmp_path: Path) -> None:
     assert about_photographs(cutout(tmp_path, model="demo")) == ""
-    rich = np.random.default_rng(0).integers(0, 255, (64, 48, 3)).astype(np.uint8)
+    rich = np.random.default_rng(0).integers(0, 255, (*SIZE[::-1], 3)).astype(np.uint8)
     write_png(tmp_path / "photo.png", rich)
     told = about_photographs(cutout(tmp_path, model="demo", reference=tmp_path / "photo.png"))
     assert "--model cutout" in told and "\n" not in told
     assert about_photographs(cutout(tmp_path, reference=tmp_path / "photo.png")) == ""
+    shutil.copyfile(tmp_path / "ref.npz", tmp_path / "photo.npz")
+    (tmp_path / "jobs.csv").write_text(
+        "pose,reference,seed\n" + "".join(f"poses.npz,photo.png,{i}\n" for i in (1, 2))
+    )
+    options = {"manifest": tmp_path / "jobs.csv", "output": tmp_path / "all", "executor": "local"}
+    refused = {"model": "demo", "accept": {"max_jitter": 0}}  # before the model works
+    assert batch(BatchConfig.model_validate({**options, **refused})) == 3
+    told = told.replace(str(tmp_path / "photo.png"), "photo.png")
+    assert (tmp_path / "all/index.html").read_text().count("photo.png is no drawn dancer") == 1
+    (note,) = json.loads((tmp_path / "all/summary.json").read_text())["notes"]
+    assert note.endswith(told)
 
 
 def test_a_batch_and_the_page_take_it(dance: AnimateConfig, tmp_path: Path) -> None:
