@@ -49,6 +49,8 @@ SMALLEST_SCALE = 1.0
 """fp16's loss scale starts at 65536 and halves at every overflow; below this the numbers are bad."""
 PATIENCE = timedelta(hours=2)
 """How long processes wait for one another: the main one also validates."""
+MEAN_DECAY = 0.98
+"""Of the running mean of the losses: it remembers some 50 steps (a choice)."""
 ECHO_S = 5.0
 """Several processes get one Ctrl-C twice: from the terminal, and from the launcher within this time."""
 
@@ -131,123 +133,198 @@ def run_loop(
     loss stops being finite, ConfigError for a folder of another run.
     """
     accelerator = processes()
-    device, several = accelerator.device, accelerator.num_processes
-    task.to(device)
-    is_cut = sharded.is_asked() and several > 1
-    if is_cut:
-        if large is None:
-            raise ConfigError(
-                "accelerate is configured for FSDP, which cuts the UNet of `train` alone: leave it out"
-            )
-        sharded.cut(large, config, several)
-    named = task.trainable()
-    if not named:
-        raise ConfigError("nothing learns: choose other parameter patterns")
-    parameters = [p for _, p in named]
-    faster = [(rates or {}).get(name.partition(".")[0], 1.0) for name, _ in named]
-    optimizer = make_optimizer(config, parameters, faster)
-    scaler = torch.amp.GradScaler(device.type, enabled=config.precision == "fp16")
-    averaged = Averaged(parameters)
-    folder.mkdir(parents=True, exist_ok=True)
-    position = restore(named, optimizer, averaged, scaler, folder, identity)
-    start, mean_loss = position.step, position.mean_loss
-    if start:
-        logger.info(f"resuming from step {start} in {folder}")
-    total = sum(p.numel() for p in parameters)
-    logger.info(
-        f"learning {total:,} parameters in {len(parameters)} tensors, {config.steps - start} steps to go"
-    )
-    main = accelerator.is_main_process
-    validates = main or is_cut
-    missed = start > 0 and validation_due(start, config) and not was_validated(folder, start)
-    if validates and (on_main(accelerator, missed) if is_cut else missed):
-        with Log(folder, start, main) as log:
-            log_validation(validate, averaged, start, log)
-    if start >= config.steps:
-        return averaged
-    micros = range(accelerator.process_index, config.accumulation, several)
-    if config.accumulation % several:
+    task.to(accelerator.device)
+    is_cut = cut_if_asked(accelerator, config, large)
+    run = Run(accelerator, config, folder, identity, task.trainable(), rates or {}, is_cut)
+    run.validate_if_missed(validate)
+    if run.start < config.steps:
+        run.learn(task, validate)
+    return run.averaged
+
+
+def cut_if_asked(accelerator: Accelerator, config: LoopConfig, large: nn.Module | None) -> bool:
+    """Cut `large` over the processes where accelerate's config asks for it; returns whether it is cut."""
+    if not sharded.is_asked() or accelerator.num_processes == 1:
+        return False
+    if large is None:
         raise ConfigError(
-            f"{several} processes cannot share {config.accumulation} batches of a step: "
-            "make loop.accumulation a multiple"
+            "accelerate is configured for FSDP, which cuts the UNet of `train` alone: leave it out"
         )
-    batches = iter(task.batches(start, config.steps, micros))
-    means, clips, lost, began = Means(), 0, 0, time.monotonic()
-    with (
-        Log(folder, start, main) as log,
-        tqdm(
-            total=config.steps,
-            initial=start,
-            desc="train",
-            unit="step",
-            mininterval=LOG_INTERVAL_S,
-            disable=not main,
-        ) as bar,
-        deferred_interrupts(0 if several == 1 else ECHO_S) as stopped,
-    ):
-        for step in range(start, config.steps):
-            sums = torch.zeros(4, dtype=torch.float64)  # loss, clips, clips not read, processes told to stop
-            for micro in micros:
-                read = next(batches)
-                batch = [sample for sample in read if not isinstance(sample, BadRecord)]
-                log.left_out([sample for sample in read if isinstance(sample, BadRecord)], step)
-                if is_cut and not everywhere(accelerator, bool(batch)):
-                    batch = []  # a cut network needs all processes
-                sums[1:3] += torch.tensor([len(batch), len(read) - len(batch)])
-                if not batch:
-                    continue
-                with torch.autocast(
-                    device.type, AUTOCAST[config.precision], enabled=config.precision != "no"
-                ):
-                    loss, logs = task.loss(step, micro, batch)
-                scaler.scale(loss / config.accumulation).backward()
-                sums[0] += float(loss.detach()) / config.accumulation
-                means.add(logs)
-            sums[3] = stopped()
-            loss_sum, read_now, lost_now, stopping = summed(accelerator, sums.float().to(device)).tolist()
-            clips, lost = clips + int(read_now), lost + int(lost_now)
-            check_data(int(read_now), clips, lost, step, folder)
-            sum_gradients(accelerator, parameters)
-            scaler.unscale_(optimizer)
-            norm = sharded.clip_gradients(parameters, config.clip)
-            overflow = config.precision == "fp16" and not math.isfinite(norm)
-            if not overflow or scaler.get_scale() < SMALLEST_SCALE:
-                check_numbers(loss_sum, norm, mean_loss, config.divergence, step, folder)
-                mean_loss = loss_sum if mean_loss is None else 0.98 * mean_loss + 0.02 * loss_sum
-            for group in optimizer.param_groups:
-                group["lr"] = learning_rate_at(step, config) * group["rate"]
-            scaler.step(optimizer)
-            scaler.update()
-            optimizer.zero_grad()
-            averaged.update(ema_decay_at(step, config.ema))
-            done = step + 1
-            bar.update(1)
-            means.add({"overflows": float(overflow)} if config.precision == "fp16" else {})
-            ends = stopping > 0 and done < config.steps
-            if main and (done % config.log_every == 0 or done == config.steps):
-                seconds = time.monotonic() - began
-                values = {
-                    "loss": loss_sum,
-                    "loss_mean": loss_sum if mean_loss is None else mean_loss,
-                    "gradient": norm,
-                    "learning_rate": learning_rate_at(step, config),
-                    "steps_per_s": (done - start) / seconds,
-                    "clips_per_s": clips / seconds,
-                    "clips_left_out": float(lost),
-                }
-                bar.set_postfix(loss=f"{values['loss_mean']:.4f}")
-                log.write(done, values | means.take())
-            if validates and (done % config.checkpoint_every == 0 or done == config.steps or ends):
-                position = Position(done, mean_loss)
-                save_checkpoint(named, optimizer, averaged, scaler, folder, position, identity, main)
-            if main and (done % config.checkpoint_every == 0 or done == config.steps or ends):
-                prune(folder, config.keep)
-            if ends:
-                accelerator.wait_for_everyone()  # a process that leaves makes the launcher end the others
-                raise KeyboardInterrupt
-            if validates and validation_due(done, config):
-                log_validation(validate, averaged, done, log)
-    return averaged
+    sharded.cut(large, config, accelerator.num_processes)
+    return True
+
+
+class Run:
+    """A training under way in one process: what learns, by what, and how far it is."""
+
+    def __init__(
+        self,
+        accelerator: Accelerator,
+        config: LoopConfig,
+        folder: Path,
+        identity: Mapping[str, Any],
+        named: list[tuple[str, nn.Parameter]],
+        rates: Mapping[str, float],
+        is_cut: bool,
+    ) -> None:
+        if not named:
+            raise ConfigError("nothing learns: choose other parameter patterns")
+        self.accelerator, self.config, self.folder, self.identity = accelerator, config, folder, identity
+        self.named, self.is_cut, self.main = named, is_cut, accelerator.is_main_process
+        self.validates = self.main or is_cut  # a cut network needs all processes
+        self.parameters = [parameter for _, parameter in named]
+        faster = [rates.get(name.partition(".")[0], 1.0) for name, _ in named]
+        self.optimizer = make_optimizer(config, self.parameters, faster)
+        self.scaler = torch.amp.GradScaler(accelerator.device.type, enabled=config.precision == "fp16")
+        self.averaged = Averaged(self.parameters)
+        folder.mkdir(parents=True, exist_ok=True)
+        position = restore(named, self.optimizer, self.averaged, self.scaler, folder, identity)
+        self.start, self.mean_loss = position.step, position.mean_loss
+        self.means, self.clips, self.lost = Means(), 0, 0
+        if self.start:
+            logger.info(f"resuming from step {self.start} in {folder}")
+        total = sum(parameter.numel() for parameter in self.parameters)
+        logger.info(
+            f"learning {total:,} parameters in {len(named)} tensors, {config.steps - self.start} steps to go"
+        )
+
+    def validate_if_missed(self, validate: Validate) -> None:
+        """Validate the step to go on from, where a run was stopped between keeping it and that."""
+        due = self.start > 0 and validation_due(self.start, self.config)
+        missed = due and not was_validated(self.folder, self.start)
+        if self.validates and (on_main(self.accelerator, missed) if self.is_cut else missed):
+            with Log(self.folder, self.start, self.main) as log:
+                log_validation(validate, self.averaged, self.start, log)
+
+    def learn(self, task: Task, validate: Validate) -> None:
+        """Take all steps that are left, keep some of them, and log and validate as the config says."""
+        config, several = self.config, self.accelerator.num_processes
+        micros = range(self.accelerator.process_index, config.accumulation, several)
+        if config.accumulation % several:
+            raise ConfigError(
+                f"{several} processes cannot share {config.accumulation} batches of a step: "
+                "make loop.accumulation a multiple"
+            )
+        batches = iter(task.batches(self.start, config.steps, micros))
+        began = time.monotonic()
+        with (
+            Log(self.folder, self.start, self.main) as log,
+            tqdm(
+                total=config.steps,
+                initial=self.start,
+                desc="train",
+                unit="step",
+                mininterval=LOG_INTERVAL_S,
+                disable=not self.main,
+            ) as bar,
+            deferred_interrupts(0 if several == 1 else ECHO_S) as stopped,
+        ):
+            for step in range(self.start, config.steps):
+                loss, stopping = self.add_gradients(task, step, micros, batches, log, stopped)
+                gradient = self.take_step(step, loss)
+                done = step + 1
+                bar.update(1)
+                last = done == config.steps
+                ends = stopping and not last
+                if self.main and (last or done % config.log_every == 0):
+                    values = self.figures(step, loss, gradient, time.monotonic() - began)
+                    bar.set_postfix(loss=f"{values['loss_mean']:.4f}")
+                    log.write(done, values | self.means.take())
+                if last or ends or done % config.checkpoint_every == 0:
+                    self.keep(done)
+                if ends:
+                    self.accelerator.wait_for_everyone()  # who leaves makes the launcher end the others
+                    raise KeyboardInterrupt
+                if self.validates and validation_due(done, config):
+                    log_validation(validate, self.averaged, done, log)
+
+    def add_gradients(
+        self,
+        task: Task,
+        step: int,
+        micros: range,
+        batches: Iterator[Any],
+        log: Log,
+        stopped: Callable[[], bool],
+    ) -> tuple[float, bool]:
+        """Add up the gradients of a step over its batches and the processes.
+
+        Returns its loss, and whether any process was told to stop. Raises ConfigError where too much of the
+        data cannot be read.
+        """
+        config, device = self.config, self.accelerator.device
+        sums = torch.zeros(4, dtype=torch.float64)  # loss, clips, clips not read, processes told to stop
+        for micro in micros:
+            read = next(batches)
+            batch = [sample for sample in read if not isinstance(sample, BadRecord)]
+            log.left_out([sample for sample in read if isinstance(sample, BadRecord)], step)
+            if self.is_cut and not everywhere(self.accelerator, bool(batch)):
+                batch = []  # a cut network needs all processes
+            sums[1:3] += torch.tensor([len(batch), len(read) - len(batch)])
+            if not batch:
+                continue
+            with torch.autocast(device.type, AUTOCAST[config.precision], enabled=config.precision != "no"):
+                loss, logs = task.loss(step, micro, batch)
+            self.scaler.scale(loss / config.accumulation).backward()
+            sums[0] += float(loss.detach()) / config.accumulation
+            self.means.add(logs)
+        sums[3] = stopped()
+        loss_sum, clips, lost, stopping = summed(self.accelerator, sums.float().to(device)).tolist()
+        self.clips, self.lost = self.clips + int(clips), self.lost + int(lost)
+        check_data(int(clips), self.clips, self.lost, step, self.folder)
+        sum_gradients(self.accelerator, self.parameters)
+        return loss_sum, stopping > 0
+
+    def take_step(self, step: int, loss: float) -> float:
+        """Let the parameters and their averages take a step; returns the gradient's norm before clipping.
+
+        Raises TrainingDivergedError where the numbers of a step that counts are bad.
+        """
+        config = self.config
+        self.scaler.unscale_(self.optimizer)
+        norm = sharded.clip_gradients(self.parameters, config.clip)
+        overflow = config.precision == "fp16" and not math.isfinite(norm)
+        if not overflow or self.scaler.get_scale() < SMALLEST_SCALE:
+            check_numbers(loss, norm, self.mean_loss, config.divergence, step, self.folder)
+            mean = self.mean_loss
+            self.mean_loss = loss if mean is None else MEAN_DECAY * mean + (1 - MEAN_DECAY) * loss
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate_at(step, config) * group["rate"]
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.optimizer.zero_grad()
+        self.averaged.update(ema_decay_at(step, config.ema))
+        self.means.add({"overflows": float(overflow)} if config.precision == "fp16" else {})
+        return norm
+
+    def figures(self, step: int, loss: float, gradient: float, seconds: float) -> dict[str, float]:
+        """What the log says of a step, `seconds` after the run began."""
+        return {
+            "loss": loss,
+            "loss_mean": loss if self.mean_loss is None else self.mean_loss,
+            "gradient": gradient,
+            "learning_rate": learning_rate_at(step, self.config),
+            "steps_per_s": (step + 1 - self.start) / seconds,
+            "clips_per_s": self.clips / seconds,
+            "clips_left_out": float(self.lost),
+        }
+
+    def keep(self, done: int) -> None:
+        """Write a checkpoint of `done` steps, and remove those that are too many."""
+        if self.validates:
+            position = Position(done, self.mean_loss)
+            save_checkpoint(
+                self.named,
+                self.optimizer,
+                self.averaged,
+                self.scaler,
+                self.folder,
+                position,
+                self.identity,
+                self.main,
+            )
+        if self.main:
+            prune(self.folder, self.config.keep)
 
 
 def validation_due(done: int, config: LoopConfig) -> bool:
