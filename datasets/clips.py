@@ -17,6 +17,7 @@ from torch.utils.data import Dataset
 
 from ..stages.atomic import atomic_path
 from ..stages.pose.render import draw_control_frames
+from ..stages.pose.skeleton import LEFT_HAND, RIGHT_HAND
 from ..stages.types import PoseSequence
 from .puppets.half_body import HalfBody, draw_half_body, driver_scores, standing
 from .puppets.render import (
@@ -38,6 +39,12 @@ HAND_DROPOUT = 0.12
 """Share of clips in which a hand's keypoints are missing, as detectors miss them."""
 JITTER = 0.002
 """Deviation of the keypoints, in picture heights, as detectors have it."""
+LEAST_SURE = 0.7
+"""Scores of a pose found go down to this, as detectors are less sure of some frames."""
+MOTION_FRAMES = 600
+"""Of a motion, among which random moments are drawn: 40 s."""
+LEAST_SHOWN = 0.0002
+"""Share of the picture from which on a part counts as shown: 4 of 108x192 pixels."""
 FACE_PARTS = ("head", "hair")
 SMALL_PARTS = ("left_hand", "right_hand", "left_shoe", "right_shoe")
 
@@ -99,7 +106,7 @@ def draw_clip(
         moments = list(range(0, spec.frames * spec.spacing, spec.spacing))
     else:
         moments = sorted(
-            np.random.default_rng([motion_seed, 8]).choice(600, spec.frames, replace=False).tolist()
+            np.random.default_rng([motion_seed, 8]).choice(MOTION_FRAMES, spec.frames, replace=False).tolist()
         )
     size = spec.width * SUPERSAMPLING, spec.height * SUPERSAMPLING
     drawn = draw_dance(character, still, motion, moments, size, half)
@@ -140,6 +147,7 @@ def draw_dance(
 
 
 def shrink(image: np.ndarray, spec: ClipSpec) -> np.ndarray:
+    """A drawn picture uint8 [H, W, 3] brought to the size of the clip."""
     return cv2.resize(image, (spec.width, spec.height), interpolation=cv2.INTER_AREA)
 
 
@@ -152,20 +160,20 @@ def poses_of(
     if noise_seed is not None:
         rng = np.random.default_rng([noise_seed, 9])
         keypoints = keypoints + rng.normal(0, JITTER * size[1], keypoints.shape).astype(np.float32)
-        scores = scores * rng.uniform(0.7, 1.0, (*scores.shape[:1], 1)).astype(np.float32)
-        for hand in (slice(91, 112), slice(112, 133)):
+        scores = scores * rng.uniform(LEAST_SURE, 1.0, (*scores.shape[:1], 1)).astype(np.float32)
+        for hand in (LEFT_HAND, RIGHT_HAND):
             if rng.uniform() < HAND_DROPOUT:
                 scores[:, hand] = 0
     return PoseSequence(keypoints, scores.astype(np.float32), size, fps)
 
 
 def palette_of(colours: dict[str, tuple[int, int, int]], parts: np.ndarray) -> np.ndarray:
-    """float32 [P, 4]: RGB 0..1 of each part and whether at least 0.02 % of `parts` [H, W] shows it."""
+    """float32 [P, 4]: RGB 0..1 of each part and whether LEAST_SHOWN of `parts` [H, W] shows it."""
     palette = np.zeros((len(PARTS), 4), np.float32)
     shares = np.bincount(parts.ravel(), minlength=len(PARTS)) / parts.size
     for i, name in enumerate(PARTS):
         palette[i, :3] = np.array(colours[name], np.float32) / 255
-        palette[i, 3] = shares[i] > 0.0002
+        palette[i, 3] = shares[i] > LEAST_SHOWN
     return palette
 
 

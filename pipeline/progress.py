@@ -17,8 +17,8 @@ from ..stages.atomic import atomic_path
 from ..stages.errors import OutputError
 from .job.masking import masked
 
-LOG_INTERVAL_S = 10.0
-"""Where there is no terminal, a bar is written this often, in seconds."""
+TERMINAL_INTERVAL_S, LOG_INTERVAL_S = 0.2, 10.0
+"""A bar is written this often in a terminal, and where there is none, in seconds."""
 
 
 Observer = Callable[[str, int, int | None], None]
@@ -122,6 +122,11 @@ def still_here(title: str) -> None:
         observer(title, 0, None)
 
 
+def bar_interval_s() -> float:
+    """How often a bar on standard error is written."""
+    return TERMINAL_INTERVAL_S if sys.stderr.isatty() else LOG_INTERVAL_S
+
+
 @contextmanager
 def stage(title: str, total: int | None, unit: str = "frame") -> Iterator[Callable[[int], object]]:
     """Show a bar while a stage works. Yields a function to call with the number of units just done."""
@@ -129,7 +134,7 @@ def stage(title: str, total: int | None, unit: str = "frame") -> Iterator[Callab
     if observer is not None:
         yield counter(observer, title, total)
         return
-    interval = 0.2 if sys.stderr.isatty() else LOG_INTERVAL_S
+    interval = bar_interval_s()
     with tqdm(
         total=total,
         desc=f"{title:<10}",

@@ -165,7 +165,7 @@ def seam_score(frames: np.ndarray, joints: Sequence[int], truth: np.ndarray | No
 
 
 def seam_of_changes(changes: np.ndarray, joints: Sequence[int]) -> float:
-    """The same of the change into each frame but the first, [T - 1]."""
+    """`seam_score` from the change into each frame but the first, [T - 1]."""
     at = sorted({joint - 1 for joint in joints if 0 < joint <= len(changes)})
     elsewhere = np.delete(changes, at)
     if not at or not len(elsewhere):

@@ -70,7 +70,7 @@ def step(config: TrainConfig) -> dict[str, int]:
         def run() -> None:
             generator = torch.Generator()
             with torch.autocast("cuda", precision, enabled=precision != torch.float32):
-                loss = task.denoise_loss([clip], [really(task.draw)(clip, generator)], generator, None)
+                loss = task.denoise_loss([clip], [really(task.draw)(clip, generator)], generator)
             loss.value.backward()
             assert all(parameter.grad.device == DEVICE for parameter in parameters)
             nn.utils.clip_grad_norm_(parameters, config.loop.clip)

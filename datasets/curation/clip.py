@@ -57,7 +57,7 @@ class Clip:
 
     @property
     def duration(self) -> Fraction:
-        """Seconds."""
+        """How many seconds it lasts."""
         return (self.end_frame - self.start_frame) / self.fps
 
     def picture(self, info: VideoInfo) -> Box:

@@ -91,7 +91,7 @@ class Capsules(NamedTuple):
 def capsule(
     start: np.ndarray, end: np.ndarray, r0: float, r1: float, colour: np.ndarray, part: int
 ) -> Capsules:
-    """One capsule."""
+    """A bundle of one capsule, from `start` with radius `r0` to `end` with radius `r1`."""
     return Capsules(start[None], end[None], np.array([r0]), np.array([r1]), colour[None], np.array([part]))
 
 

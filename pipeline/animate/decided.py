@@ -30,12 +30,12 @@ PACKAGES = {"mediapipe": ("mediapipe",), "dwpose": RTMLIB, "rtmw": RTMLIB}
 
 
 def size(config: AnimateConfig) -> dict[str, Any]:
-    """Of the video: what is asked for, and the model whose default it is."""
+    """The width and height that are asked for, and the model whose own they are otherwise."""
     return {"size": [config.width, config.height], "model": model(config)}
 
 
 def settings(config: AnimateConfig) -> dict[str, Any]:
-    """Of sampling: all options but the seed, which is each video's own, and the model."""
+    """How frames are sampled: the model, and all options but the seed, which is each video's own."""
     return {
         "preset": config.preset,
         "steps": config.steps,
@@ -164,7 +164,7 @@ def model(config: AnimateConfig) -> dict[str, Any]:
 
 @once
 def of_model(name: str, weights: WeightsConfig) -> dict[str, Any]:
-    """The same of a model by its name or folder, and its weights."""
+    """What decides a model, given by its name or folder and its weights."""
     base = weights.base
     return {
         "name": name if name in MODELS else None,

@@ -29,12 +29,12 @@ from .video import Facts, Video
 
 
 def opens_nothing(config: AnimateConfig) -> tuple[str, ...]:
-    """Of a step that works with files alone."""
+    """Nothing: the step works with files alone."""
     return ()
 
 
 def always(config: AnimateConfig) -> bool:
-    """Of a step that every video needs."""
+    """Whether a config asks for a step that every video needs: yes."""
     return True
 
 

@@ -20,8 +20,9 @@ from ..doctor import environment
 from ..job.job import write_text
 from . import decided
 from .bent import save_bent
+from .dance import driving_audio
 from .report import write_panels
-from .steps import driving_audio, load_placement
+from .steps import load_placement
 from .video import Facts, Video
 
 LONGEST_SIDE = 768

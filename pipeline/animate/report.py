@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ...stages.media.encode import AudioSource, VideoWriter, side_by_side
+from ...stages.media.audio import AudioSource
+from ...stages.media.encode import VideoWriter, side_by_side
 from ...stages.media.frames import StoredFrames
 from ...stages.media.picture import contact_sheet, place, read_picture, write_png
 from ...stages.media.placement import Placement

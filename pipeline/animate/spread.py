@@ -15,7 +15,7 @@ import numpy as np
 
 from ...stages.allocator import keep_freed_memory
 from ...stages.errors import ConfigError
-from ...stages.generate import Checkpoint, Settings
+from ...stages.generate import Checkpoint, ControlFrames, Settings
 from ...stages.media.frames import StoredFrames
 from ...stages.threads import limit_threads
 from ...stages.types import Resources
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from ...stages.svd.denoising import OnEstimate
     from ...stages.svd.generator import SvdGenerator
-    from ...stages.svd.sampling import ControlFrames, Sampler
+    from ...stages.svd.sampling import Sampler
 
 
 class WindowWorker:
@@ -107,7 +107,7 @@ def denoise(
     generator: "SvdGenerator",
     control: Path,
     reference: np.ndarray,
-    control_frames: "ControlFrames",
+    control_frames: ControlFrames,
     settings: Settings,
     *,
     resume: Checkpoint | None = None,
@@ -141,7 +141,7 @@ def denoise(
 
 def windows_of(
     generator: "SvdGenerator",
-    frames: "ControlFrames",
+    frames: ControlFrames,
     settings: Settings,
     resume: Checkpoint | None = None,
     on_window: Callable[[int, int], None] | None = None,

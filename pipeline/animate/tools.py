@@ -161,7 +161,7 @@ class Tools:
         return self._model
 
     def close(self) -> None:
-        """Release both."""
+        """Release estimator and model."""
         self._close_estimator()
         self._model = None
 

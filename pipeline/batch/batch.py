@@ -12,7 +12,6 @@ What there is to do is found in `plan.py`; the scheduler of `workers/` runs it.
 
 import json
 import logging
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
@@ -40,7 +39,7 @@ from .log import Log
 from .plan import Plan, accept_of, find_items, forget_from, plan_items, shard_of, tasks_of
 from .publishing import Publisher
 from .stages import StepStage, cancel_mark, shared_folder
-from .status import BEATS, EVENTS, items_path, quarantine_path, state_of, states_of
+from .status import EVENTS, beats_folder, items_path, part_of, quarantine_path, state_of, states_of
 
 logger = logging.getLogger(__name__)
 
@@ -69,7 +68,7 @@ def batch(config: BatchConfig) -> int:
     with looking_once(answers):
         found, left_out = find_items(config)
     items = shard_of(found, config.shard)
-    part = "" if config.shard is None else f"-{config.shard.replace('/', '-of-')}"
+    part = part_of(config.shard)
     make_folder(root)
     with batch_lock(root, config.shard):
         if config.shard is None:
@@ -122,7 +121,7 @@ def batch_lock(root: Path, shard: str | None) -> Iterator[None]:
     lock = root / ".work" / "lock"
     with hold(root, lock, LOCK_PATIENCE_S, shared=shard is not None), ExitStack() as stack:
         if shard is not None:
-            stack.enter_context(hold(root, lock.with_name(f"lock-{shard.replace('/', '-of-')}")))
+            stack.enter_context(hold(root, lock.with_name(f"lock{part_of(shard)}")))
         yield
 
 
@@ -197,8 +196,6 @@ def make_executor(root: Path, config: BatchConfig) -> tuple[Executor, Shares]:
         raise ConfigError("no machine of the Ray cluster gives cores: start one with --num-cpus above 0")
     shares = share_out(machines, config.pools)
     pools = {pool: Pool(StepStage(each), workers) for pool, (workers, each) in shares.items()}
-    beats = root / BEATS / ("all" if config.shard is None else config.shard.replace("/", "-of-"))
-    shutil.rmtree(beats, ignore_errors=True)  # what a killed driver's workers said
-    beats.mkdir(parents=True)
+    beats = beats_folder(root, config.shard)
     timeout_s, attempts = config.timeout, config.attempts
     return OnRay(pools, beats, timeout_s=timeout_s, attempts=attempts, owns_ray=owned), shares

@@ -16,7 +16,7 @@ from ...stages.errors import OutputError
 from ..animate.graph import LAST
 from ..job.evaluation import read_evaluation
 from ..job.job import write_text
-from ..progress import LOG_INTERVAL_S
+from ..progress import bar_interval_s
 from ..workers.executor import Outcome, Task
 from .index import write_index
 from .status import EVENTS, ItemState, progress_path, states_of, table
@@ -69,8 +69,7 @@ class Log:
         self._videos, self._left = 0, num_items
         self.notes: list[str] = []
         self._told = self._index_due = 0.0
-        terminal = sys.stderr.isatty()
-        interval = 0.2 if terminal else LOG_INTERVAL_S
+        terminal, interval = sys.stderr.isatty(), bar_interval_s()
         self._bar = tqdm(
             total=num_items,
             desc="batch",

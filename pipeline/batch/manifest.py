@@ -61,7 +61,7 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One animation of a batch; `config.output` is its folder. All paths are absolute."""
+    """One video of a batch; `config.output` is its folder. All paths are absolute."""
 
     name: str
     config: AnimateConfig
@@ -82,9 +82,9 @@ def read_manifest(path: Path) -> list[Row]:
     except (ValueError, csv.Error, yaml.YAMLError, RecursionError) as error:
         raise ConfigError(f"manifest {path} cannot be parsed: {' '.join(str(error).split())}") from error
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-        raise ConfigError(f"manifest {path} must be a list of mappings, one for each animation")
+        raise ConfigError(f"manifest {path} must be a list of mappings, one for each video")
     if not rows:
-        raise ConfigError(f"manifest {path} is empty: give one row for each animation")
+        raise ConfigError(f"manifest {path} is empty: give one row for each video")
     return rows
 
 
@@ -126,7 +126,7 @@ def refuse_twice(keys: Iterable[str]) -> None:
 
 
 def read_list(text: str) -> Any:
-    """A YAML list."""
+    """Rows of a YAML file, checked by `read_manifest`."""
     return load_yaml(text)
 
 

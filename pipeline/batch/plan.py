@@ -64,7 +64,7 @@ def find_items(config: BatchConfig) -> tuple[list[Item], dict[str, int]]:
 
 
 def items_of(config: BatchConfig, base: AnimateConfig) -> tuple[list[Item], dict[str, int]]:
-    """The same, on top of the options `base`."""
+    """The videos that a config asks for, as `find_items`, on top of the options `base`."""
     if config.manifest is None:
         rows, others = crossed(config.driving, config.reference, painted=config.character_prompt is not None)
         below = base.model_copy(update={"driving": None, "reference": None})
@@ -155,7 +155,7 @@ def verify(root: Path, item: Item, keys: dict[str, Key]) -> None:
 
 @once
 def verify_shared(folder: Path, step: str) -> None:
-    """The same of what several items share, once for all of them."""
+    """Read what several items share, once for all of them, and forget what is damaged."""
     Job(folder).forget_damaged([step])
 
 

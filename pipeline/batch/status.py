@@ -3,6 +3,7 @@
 import errno
 import fcntl
 import json
+import shutil
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -42,6 +43,24 @@ class ItemState:
 def quarantine_path(root: Path, name: str) -> Path:
     """Where it is kept why an item was given up."""
     return root / ".work" / "quarantine" / f"{name}.json"
+
+
+def part_of(shard: str | None) -> str:
+    """What the names of a shard's own files end in: "-0-of-2" for 0/2, nothing for a run of the whole."""
+    return "" if shard is None else f"-{shard.replace('/', '-of-')}"
+
+
+def shard_named(part: str) -> str:
+    """The shard whose files end in `part`; empty for a run of the whole."""
+    return part.removeprefix("-").replace("-of-", "/")
+
+
+def beats_folder(root: Path, shard: str | None) -> Path:
+    """A new folder in which the workers of this run say that they live."""
+    folder = root / BEATS / (part_of(shard).removeprefix("-") or "all")
+    shutil.rmtree(folder, ignore_errors=True)  # what workers of a killed run said
+    folder.mkdir(parents=True)
+    return folder
 
 
 def progress_path(root: Path, part: str) -> Path:
@@ -132,7 +151,7 @@ def runs_of(root: Path, running: bool | None) -> list[Run]:
         progress = read_json(path)
         if isinstance(progress, dict):
             until = progress["ended"] or (time.time() if running else path.stat().st_mtime)
-            shard, seconds = part.removeprefix("-").replace("-of-", "/"), until - progress["began"]
+            shard, seconds = shard_named(part), until - progress["began"]
             made, left = progress["videos"]
             found.append(Run(shard, seconds, progress["ended"], made, left, progress["stages"]))
     return found

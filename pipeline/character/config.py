@@ -27,6 +27,6 @@ class CharacterConfig(ClipConfig, CharacterOptions):
     """Precision of the weights [default: fp32 on a CPU, bf16 on a GPU]."""
 
     def video(self) -> AnimateConfig:
-        """The same options as those of a video, for the steps that find poses."""
+        """These options as those of a video, for the steps that find poses."""
         shared = {name: getattr(self, name) for name in ClipConfig.model_fields}
         return AnimateConfig.model_validate(shared | {"pose": self.pose})

@@ -65,7 +65,7 @@ class FinderConfig(Config):
     heavy for one), for mediapipe 1 and later the holistic_landmarker .task."""
 
     def whole(self) -> EstimatorConfig:
-        """The same as other commands have it."""
+        """This estimator with the options that other commands give one."""
         return EstimatorConfig(name=self.name, detector=self.detector, model=self.model)
 
 

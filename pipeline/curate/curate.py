@@ -24,6 +24,7 @@ from ...datasets.curation.scores import SCORES
 from ...stages.errors import ConfigError
 from ..batch.batch import QUARANTINED, batch_lock
 from ..batch.plan import shard_of
+from ..batch.status import part_of
 from ..config import write_yaml
 from ..job.job import make_folder, write_text
 from ..job.output import refuse_video
@@ -92,7 +93,6 @@ def check(config: CurateConfig) -> Path:
 def measure(known: Known, sources: Sequence[Source], new_sources: bool) -> list[SourceState]:
     """Measure what is missing, in two phases; returns what is known then."""
     config, root = known.config, known.root
-    part = "" if config.shard is None else f"-{config.shard.replace('/', '-of-')}"
     with stage("records", len(sources), "source") as advance:
         states = read_states(known, sources, advance)
     looks = [
@@ -104,7 +104,7 @@ def measure(known: Known, sources: Sequence[Source], new_sources: bool) -> list[
     logger.info(
         f"{len(sources)} sources: {len(looks)} to look at, and {len(unfinished)} clips of others to measure"
     )
-    log = Log(root, part)
+    log = Log(root, part_of(config.shard))
     try:
         with connected(config, bool(looks or unfinished)):
             run_phase(root, "look", "source", looks, config, log)

@@ -14,7 +14,7 @@ from tqdm import tqdm
 from ..batch.log import event_line
 from ..batch.status import EVENTS, progress_path
 from ..job.job import write_text
-from ..progress import LOG_INTERVAL_S
+from ..progress import bar_interval_s
 from ..workers.executor import Outcome, Task
 
 logger = logging.getLogger(__name__)
@@ -38,7 +38,7 @@ class Log:
 
     def begin(self, phase: str, total: int, unit: str) -> None:
         """Show a bar for a phase of so many tasks."""
-        interval = 0.2 if sys.stderr.isatty() else LOG_INTERVAL_S
+        interval = bar_interval_s()
         self._bar = tqdm(
             total=total,
             desc=f"{phase:<10}",

@@ -13,6 +13,7 @@ import numpy as np
 
 from ...datasets.clip_shards import PackedClip, write_clip_shard
 from ...stages.atomic import atomic_path
+from ...stages.pose.skeleton import LEFT_HAND, RIGHT_HAND
 from ..job.job import Job, key_of, read_record, write_text
 from ..progress import stage
 from .card import write_card
@@ -155,7 +156,7 @@ def detections(poses: Path) -> list[dict[str, Any]]:
             {
                 "boxes": [body],
                 "hands_boxes": boxes.tolist(),
-                "hands_score": values[91:133].reshape(2, 21).tolist(),
+                "hands_score": [values[hand].tolist() for hand in (LEFT_HAND, RIGHT_HAND)],
             }
         )
     return frames

@@ -2,20 +2,19 @@
 
 import json
 import logging
-import os
-import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 from ...stages.errors import ConfigError
+from ...stages.threads import usable_cpus
 from ...stages.types import Resources
-from ..batch.status import BEATS
+from ..batch.status import beats_folder
 from ..interrupts import deferred_interrupts
 from ..job.job import write_text
 from ..workers.executor import Executor, InProcess, Outcome, Task
-from ..workers.machines import Machine, machines_of_ray
+from ..workers.machines import machines_of_ray
 from ..workers.ray_actor import end_ray, start_ray
 from ..workers.ray_pool import OnRay, Pool
 from ..workers.scheduler import Scheduler
@@ -87,8 +86,7 @@ def run_phase(
 def make_executor(root: Path, phase: str, tasks: int, config: CurateConfig) -> tuple[Executor, int]:
     """The executor of a phase, and how many workers it may have: one a core, but no more than tasks."""
     if config.executor == "local":
-        machines = [Machine(os.cpu_count() or 1)]
-        return InProcess({phase: CurateStage(Resources(machines[0].cpus))}), 1
+        return InProcess({phase: CurateStage(Resources(usable_cpus()))}), 1
     machines = machines_of_ray()
     if not machines:
         raise ConfigError("no machine of the Ray cluster gives cores: start one with --num-cpus above 0")
@@ -97,8 +95,6 @@ def make_executor(root: Path, phase: str, tasks: int, config: CurateConfig) -> t
     count = own.workers or max(1, sum(int(machine.cpus / each.cpus) for machine in machines))
     count = min(count, tasks)
     logger.info(f"{phase}: {count} workers, {each.cpus:g} cores each")
-    beats = root / BEATS / ("all" if config.shard is None else config.shard.replace("/", "-of-"))
-    shutil.rmtree(beats, ignore_errors=True)  # what a killed driver's workers said
-    beats.mkdir(parents=True)
+    beats = beats_folder(root, config.shard)
     pools: dict[str, Any] = {phase: Pool(CurateStage(each), count)}
     return OnRay(pools, beats, timeout_s=config.timeout, attempts=config.attempts, owns_ray=False), count

@@ -5,7 +5,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from ..batch.status import BEATS, is_running, read_json, table, worker
+from ..batch.status import BEATS, is_running, read_json, shard_named, table, worker
 
 
 def is_curation(root: Path) -> bool:
@@ -21,7 +21,7 @@ def status(root: Path) -> str:
     for path in sorted((root / ".work").glob("progress*.json")):
         progress = read_json(path)
         if isinstance(progress, dict):
-            shard = path.stem.removeprefix("progress").removeprefix("-").replace("-of-", "/")
+            shard = shard_named(path.stem.removeprefix("progress"))
             until = progress["ended"] or (time.time() if running else path.stat().st_mtime)
             seconds = until - progress["began"]
             lines += ["", f"{f'shard {shard}' if shard else 'last run'}: {seconds:.0f} s"]

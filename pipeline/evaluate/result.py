@@ -65,7 +65,7 @@ def evaluate_result(folder: Path) -> dict[str, Any]:
 
 
 def evaluate_job(folder: Path) -> dict[str, Any]:
-    """The same of one job. What was measured of the same result is not measured again."""
+    """Measure one job, as `evaluate_result`. What was measured of the same result is not measured again."""
     config = resolve(AnimateConfig, AnimateConfig(), folder / "config.yaml")
     with open_job(folder) as job, closing(Tools()) as tools:
         files = files_of(job, config)

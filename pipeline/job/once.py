@@ -88,7 +88,7 @@ def in_parallel(
 def in_turn(
     function: Callable[[T], R], items: Iterable[T], advance: Callable[[int], object] = lambda count: None
 ) -> Iterable[R]:
-    """The same one after the other: for what takes this process's time and waits for nothing."""
+    """As `in_parallel`, one after the other: for what takes this process's time and waits for nothing."""
     for item in items:
         yield function(item)
         advance(1)

@@ -177,7 +177,7 @@ def statements_in(url: str) -> dict[str, Statement]:
 
 
 def statements_below(url: str) -> dict[str, dict[str, Statement]]:
-    """The same of each folder in the folder `url`, by its name: by one listing, however many there are."""
+    """`statements_in` of each folder in the folder `url`, by its name; one listing tells all of them."""
     found: dict[str, dict[str, Statement]] = {}
     with store_of(url) as (store, name):
         store.invalidate_cache()

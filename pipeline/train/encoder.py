@@ -28,6 +28,8 @@ from .loop import run_loop, training_folder
 from .loop_config import LoopConfig
 
 VALIDATION_CLIPS = 16
+PRESENCE_WEIGHT = 0.02
+"""How much it counts, beside the colours, whether a part is shown (a choice)."""
 
 
 class EncoderConfig(Config):
@@ -120,7 +122,7 @@ def palette_loss(predicted: Tensor, palettes: list[np.ndarray]) -> tuple[Tensor,
     squared = ((predicted[..., :3] - truth[..., :3]) ** 2 * shown).sum() / (3 * shown.sum())
     flags = F.binary_cross_entropy_with_logits(predicted[..., 3:], shown)
     logs = {"colour_error": float(squared.detach().sqrt()), "presence": float(flags.detach())}
-    return squared + 0.02 * flags, logs
+    return squared + PRESENCE_WEIGHT * flags, logs
 
 
 def presence(clip: Clip, frame: int) -> np.ndarray:

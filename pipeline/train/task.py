@@ -1,6 +1,8 @@
 """What the training of ControlNeXt and the UNet learns: to denoise clips, by the loss of the denoiser."""
 
 from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -29,7 +31,7 @@ SIGMA_BINS = (0.5, 2.0, 8.0)
 
 
 class VideoTask:
-    """Denoising of puppet clips."""
+    """What `train` learns: the denoising of clips, drawn or of files."""
 
     def __init__(self, config: TrainConfig, parts: Parts | None = None) -> None:
         self.config = config
@@ -103,6 +105,13 @@ class VideoTask:
 
         return self.cache.once("token", clip.number, frame, token).to(self.device)
 
+    def tokens(self, shown: list[tuple[Clip, int]]) -> Tensor:
+        """Tokens [n, D] of n frames: made anew by an image encoder that learns, else kept ones."""
+        if self.config.palette > 0:
+            pixels = torch.stack([self.pixels(*one) for one in shown])
+            return self.parts.image_encoder(pixels).image_embeds
+        return torch.stack([self.token(*one) for one in shown])
+
     def pixels(self, clip: Clip, frame: int) -> Tensor:
         """Pixel values [3, S, S] of a frame for the image encoder."""
         encoder: Any = self.parts.image_encoder
@@ -131,29 +140,36 @@ class VideoTask:
     def loss(self, step: int, micro: int, batch: list[Clip]) -> tuple[Tensor, dict[str, float]]:
         generator = seeded(self.config.loop.seed, step, micro)
         pairs = [self.draw(clip, generator) for clip in batch]
-        result = self.denoise_loss(batch, pairs, generator, None)
         if self.config.palette == 0:
+            result = self.denoise_loss(batch, pairs, generator)
             return result.value, by_sigma(result)
-        palette_error, logs = self.palette_loss
-        return result.value + self.config.palette * palette_error, by_sigma(result) | logs
+        shown = [(clip, frame) for clip, chosen in zip(batch, pairs, strict=True) for frame, _ in chosen]
+        tokens = self.tokens(shown)
+        result = self.denoise_loss(batch, pairs, generator, tokens=tokens)
+        error, logs = palette_loss(self.reader(tokens), [presence(*one) for one in shown])
+        return result.value + self.config.palette * error, by_sigma(result) | logs
 
     def denoise_loss(
         self,
         batch: list[Clip],
         pairs: list[list[tuple[int, list[int]]]],
         generator: torch.Generator,
-        sigma: float | None,
+        sigma: float | None = None,
+        tokens: Tensor | None = None,
     ) -> Loss:
-        """The loss of the chosen references and frames; at one noise level without dropout if given."""
-        latents, control, weights, seen, references = [], [], [], [], []
+        """The loss of the chosen references and frames; at one noise level without dropout if given.
+
+        `tokens` [n, D] are those of the references where they are made already.
+        """
         config = self.config
+        latents, control, weights, references, shown = [], [], [], [], []
         for clip, chosen in zip(batch, pairs, strict=True):
             for reference, frames in chosen:
                 latents.append(torch.stack([self.encode(clip, frame) for frame in frames]))
                 control.append(to_unit(clip.control[frames]))
                 places = config.weights.body, config.weights.face, config.weights.small
                 weights.append(torch.from_numpy(loss_weights(clip.parts[frames], *places)))
-                seen.append((clip, reference))
+                shown.append((clip, reference))
                 if config.model.noise_aug > 0:
                     references.append(self.reference_latents(clip.frames[reference], generator))
                 else:
@@ -161,32 +177,17 @@ class VideoTask:
         x0 = torch.stack(latents) * float(self.parts.vae.config["scaling_factor"])
         height, width = x0.shape[-2:]
         weight = F.adaptive_avg_pool2d(torch.stack(weights), (height, width))[:, :, None].to(self.device)
-        count = len(x0)
-        if config.palette > 0:
-            tokens = self.parts.image_encoder(torch.stack([self.pixels(*one) for one in seen])).image_embeds
-            self.palette_loss = palette_loss(self.reader(tokens), [presence(*one) for one in seen])
-        else:
-            tokens = torch.stack([self.token(*one) for one in seen])
         conditioning = Conditioning(
-            tokens[:, None],
+            (self.tokens(shown) if tokens is None else tokens)[:, None],
             torch.stack(references),
-            self.numbers().time_ids().to(self.device).expand(count, -1),
+            self.numbers().time_ids().to(self.device).expand(len(x0), -1),
         )
-        call = {
-            "latents": x0,
-            "control_frames": torch.stack(control).to(self.device),
-            "conditioning": conditioning,
-            "generator": generator,
-            "weight": weight,
-        }
-        if sigma is None:
-            call |= {"distribution": self.sigmas, "dropout": config.dropout.ranges()}
-        else:
-            call["sigma"] = torch.full((count,), sigma)
-        if config.video:
-            return self.denoiser.loss(**call)
-        with without_temporal(self.parts.unet):
-            return self.denoiser.loss(**call)
+        control_frames = torch.stack(control).to(self.device)
+        loss = partial(self.denoiser.loss, x0, control_frames, conditioning, generator, weight=weight)
+        with nullcontext() if config.video else without_temporal(self.parts.unet):
+            if sigma is None:
+                return loss(distribution=self.sigmas, dropout=config.dropout.ranges())
+            return loss(sigma=torch.full((len(x0),), sigma))
 
     def numbers(self) -> MicroConditioning:
         return MicroConditioning(noise_aug=self.config.model.noise_aug)

@@ -26,6 +26,8 @@ from .vae import decoded_by
 
 VALIDATION_CLIPS = 8
 VALIDATION_VIDEOS = 2
+VALIDATION_SIGMAS = (0.5, 2.0, 10.0)
+"""Noise levels at which losses are compared: details, parts, the whole figure."""
 VIDEO_FPS = Fraction(8)
 """Frame rate of the videos that validation makes, whatever their clips had."""
 ONE_STEP_SIGMA = 30.0
@@ -45,7 +47,7 @@ def validate(task: VideoTask, step: int, log: Log) -> dict[str, float]:
     frames = list(range(len(clips[0].frames)))
     pairs = [[(0, frames)] if config.video else [(0, [f]) for f in frames[1:3]] for _ in clips]
     figures = {}
-    for sigma in (0.5, 2.0, 10.0):
+    for sigma in VALIDATION_SIGMAS:
         result = task.denoise_loss(clips, pairs, seeded(1, 0), sigma)
         figures[f"validation_loss_{sigma:g}"] = float(result.value)
     shown = [[frame for _, frames in chosen for frame in frames] for chosen in pairs]

@@ -49,7 +49,7 @@ class Workers(Protocol):
     """How a pool reaches its workers."""
 
     def start(self) -> Any:
-        """A new worker."""
+        """Start a new worker; it is returned before it is ready."""
         ...
 
     def paint(self, worker: Any, frame: np.ndarray) -> Any:

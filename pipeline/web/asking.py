@@ -184,7 +184,7 @@ def settings_of_job(folders: Folders, name: str) -> dict[str, Any]:
 
 
 def settings_of_file(folders: Folders, file: Path, name: str) -> dict[str, Any]:
-    """The same of a file that somebody kept, a result's mp4 or its config.yaml, which is removed.
+    """What a file tells for the page's fields, a result's mp4 or its config.yaml; it is removed.
 
     Raises ConfigError for a file without settings.
     """
@@ -203,7 +203,7 @@ def settings_of_file(folders: Folders, file: Path, name: str) -> dict[str, Any]:
 
 
 def settings_in(folders: Folders, config: Mapping[str, Any]) -> dict[str, Any]:
-    """The same of a config's plain data."""
+    """What a config's plain data tell for the page's fields: options, and those inputs that are uploads."""
     known = {upload.file: upload.identity for upload in gallery(folders)}
     options = {key: config.get(key) for key in OPTIONS if config.get(key) is not None}
     for key in ("start", "duration"):

@@ -220,7 +220,7 @@ class Queue:
         self._save()
 
     def _looks_done(self, name: str) -> bool:
-        """Of a process that was no child: whether the last that it wrote are its results."""
+        """Whether the last that a job wrote are its results: for a process that was no child of ours."""
         lines = last_lines(self._folders.logs / f"{name}.log")
         return bool(lines) and (
             lines[-1].startswith(str(self._folders.jobs / name)) or lines[-1].endswith(WHERE_TO_LOOK)

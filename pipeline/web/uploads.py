@@ -124,7 +124,7 @@ def video_facts(path: Path) -> dict[str, Any]:
 
 
 def picture_facts(path: Path) -> dict[str, Any]:
-    """The same of a picture. Raises PictureError."""
+    """What `Upload` says of a picture. Raises PictureError for one that is too large or cannot be read."""
     width, height = picture_size(path)
     if width * height > LARGEST_PICTURE:
         raise PictureError(

@@ -186,7 +186,7 @@ class WindowPool:
                 self._send(slot)
 
     def _send(self, slot: WorkerSlot) -> None:
-        """Of the earliest step: the slot's own first, whose control features it keeps, or else any."""
+        """Send a part of the earliest step: of the slot's own windows, whose features it keeps, or else any."""
         ready, denoising = self._queue.ready, self._queue.denoising
         parts = [part for part in ready if part.step == ready[0].step]
         part = min(parts, key=lambda part: part.window % self._size != slot.number)

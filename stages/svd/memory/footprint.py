@@ -41,7 +41,7 @@ def unet_bytes(
     feed_forward_parts: int = 1,
     collapsed: bool = True,
 ) -> int:
-    """Of one call with `videos` (guidance halves) of `num_frames` latents [height, width].
+    """Bytes of one call with `videos` (guidance halves) of `num_frames` latents [height, width].
 
     `collapsed`: with the levers of the fast order of work, else as diffusers has the network.
     """
@@ -50,21 +50,21 @@ def unet_bytes(
 
 
 def decoder_bytes(vae: AutoencoderKLTemporalDecoder, num_frames: int, height: int, width: int) -> int:
-    """Of decoding latents [num_frames, 4, height, width] together."""
+    """Bytes of decoding latents [num_frames, 4, height, width] together."""
     dtype = next(vae.decoder.parameters()).dtype
     return _decoder_bytes(_config(vae), dtype, num_frames, height, width)
 
 
 def encoder_bytes(vae: AutoencoderKLTemporalDecoder, height: int, width: int) -> int:
-    """Of encoding one picture of `height` x `width` pixels, in float32."""
+    """Bytes of encoding one picture of `height` x `width` pixels, in float32."""
     return _encoder_bytes(_config(vae), torch.float32, height, width)
 
 
 def control_bytes(
     controlnext: ControlModule, num_frames: int, height: int, width: int
 ) -> tuple[int, int, int]:
-    """Of control frames of `height` x `width` pixels: of one call with `num_frames`, of what one frame leaves
-    for the next steps, and of one frame's features."""
+    """Bytes of control frames of `height` x `width` pixels: of one call with `num_frames`, of what one frame
+    leaves for the next steps, and of one frame's features."""
     network = cast(type[nn.Module], type(controlnext))
     return _control_bytes(network, _config(controlnext), controlnext.dtype, num_frames, height, width)
 
