@@ -179,7 +179,7 @@ class FolderPictures(Dataset[PictureSample | BadRecord]):
         found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in PICTURES)
         self.paths = [path for path in found if not path.stem.endswith(".condition")]
         if not self.paths:
-            raise ConfigError(f"{folder} holds no pictures ({', '.join(PICTURES)})")
+            raise ConfigError(f"{folder} holds no pictures ({', '.join(PICTURES)}): check the path")
 
     def __len__(self) -> int:
         return len(self.paths)

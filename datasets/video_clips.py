@@ -110,7 +110,7 @@ def _published_source(record: Any, folder: Path) -> Source:
         raise ConfigError(f"it has no {', no '.join(keys)}: expected the three paths")
     path, guide, detections = (folder / record[key] for key in keys)
     if not detections.is_file():
-        raise ConfigError(f"{detections} does not exist")
+        raise ConfigError(f"{detections} does not exist: check the record's meta_info")
     info, drawn = video.probe(path), video.probe(guide)
     frames = min(info.num_frames, drawn.num_frames)
     return Source(path, info.fps, frames, guide=guide, guide_fps=drawn.fps, detections=detections)
@@ -137,7 +137,9 @@ def _folder_source(path: Path) -> Source:
     info, found = video.probe(path), load_poses(poses)
     stride = info.fps / found.fps
     if stride.denominator != 1:
-        raise ConfigError(f"its poses have {found.fps} frames a second, which do not divide its {info.fps}")
+        raise ConfigError(
+            f"its poses have {found.fps} frames a second, which do not divide its {info.fps}: find them anew"
+        )
     if found.size != (info.width, info.height):
         raise ConfigError(
             f"its poses belong to a picture of {found.size[0]}x{found.size[1]}, and its own is "

@@ -9,28 +9,34 @@ from .animate.animate import plan as plan_video
 from .animate.pose import pose as find_poses
 from .animate.recorded import read_settings
 from .batch.batch import batch as animate_batch
+from .character.options import CharacterOptions
 from .config import (
+    AcceptConfig,
     AnimateConfig,
     ApproximateConfig,
     BatchConfig,
-    ClipConfig,
     EncodeConfig,
     EstimatorConfig,
     PoolConfig,
     PoolsConfig,
+    PoseConfig,
     WeightsConfig,
     WindowConfig,
 )
+from .upscale.options import UpscaleOptions
 
 __all__ = [
+    "AcceptConfig",
     "AnimateConfig",
     "ApproximateConfig",
     "BatchConfig",
-    "ClipConfig",
+    "CharacterOptions",
     "EncodeConfig",
     "EstimatorConfig",
     "PoolConfig",
     "PoolsConfig",
+    "PoseConfig",
+    "UpscaleOptions",
     "WeightsConfig",
     "WindowConfig",
     "animate_batch",

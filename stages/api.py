@@ -12,10 +12,11 @@ from .errors import (
     PosedanceError,
     PoseError,
     TrainingDivergedError,
+    UnavailableError,
     VideoError,
     WeightsError,
 )
-from .generate import Checkpoint, Defaults, Generator, Settings
+from .generate import Checkpoint, ControlFrames, Defaults, Generator, Settings
 from .image.api import attach_control, load_pictures, make_condition
 from .media.audio import AudioSource
 from .media.encode import VideoWriter, side_by_side
@@ -44,6 +45,7 @@ __all__ = [
     "Checkpoint",
     "Clip",
     "ConfigError",
+    "ControlFrames",
     "DecodeReport",
     "Defaults",
     "Detections",
@@ -63,6 +65,7 @@ __all__ = [
     "Sound",
     "StoredFrames",
     "TrainingDivergedError",
+    "UnavailableError",
     "VideoError",
     "VideoInfo",
     "VideoWriter",

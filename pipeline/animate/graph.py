@@ -252,9 +252,8 @@ def step_of(config: AnimateConfig, name: str) -> Step:
     for step in steps_of(config):
         if step.name == name:
             return step
-    raise ConfigError(
-        f"step {step_named(name).name} is not part of this video: its config does not ask for it"
-    )
+    asked = ", ".join(step.name for step in steps_of(config))
+    raise ConfigError(f"step {step_named(name).name} is not part of this video, whose steps are {asked}")
 
 
 def step_named(name: str) -> Step:

@@ -7,7 +7,7 @@ from pathlib import Path
 from ...stages.errors import ConfigError
 from ...stages.media.picture import read_picture
 from ...stages.pose.files import load_poses, save_poses
-from ..config import AnimateConfig, ClipConfig, EncodeConfig, write_yaml
+from ..config import AnimateConfig, EncodeConfig, PoseConfig, write_yaml
 from ..config_base import ALL
 from ..job.job import open_job, write_text
 from ..job.output import refuse_video
@@ -24,7 +24,7 @@ from .tools import Tools
 from .video import Facts, Video
 
 
-def pose(config: ClipConfig) -> list[Path]:
+def pose(config: PoseConfig) -> list[Path]:
     """Write the poses of a driving video (.npz and .json) and a video that shows them; returns the paths.
 
     Of all people, where the config asks for them: a file (.npz) each.
@@ -62,7 +62,7 @@ def pose(config: ClipConfig) -> list[Path]:
     return [path for step in graph if step.is_result for path in step.files(config.output, video)]
 
 
-def verdict(config: ClipConfig) -> str:
+def verdict(config: PoseConfig) -> str:
     """The figures of the poses that `pose` found, as a table with their limits and a verdict.
 
     Of all people there is none: `pose` has told how many frames show each.

@@ -45,6 +45,7 @@ RECORDED: Mapping[str, tuple[str, ...]] = {
 device; and how much the enlarged result is enlarged."""
 LONGEST = 8192
 """Characters of a comment that are read: ours have about a thousand."""
+NAME_THEM = "it was altered, name the options yourself"
 
 
 class Record(Config):
@@ -103,14 +104,16 @@ def _of_comment(path: Path) -> dict[str, Any]:
     if not comment.startswith('{"posedance":'):
         raise ConfigError(f"{path} tells no settings: give a result.mp4 of animate, or its folder")
     if len(comment) > LONGEST:
-        raise ConfigError(f"{path} has settings of {len(comment)} characters: at most {LONGEST} are read")
+        raise ConfigError(
+            f"{path} has settings of {len(comment)} characters, more than {LONGEST}: {NAME_THEM}"
+        )
     try:
         settings = Record.model_validate_json(comment).settings
     except ValidationError as error:
         raise ConfigError(f"the settings in {path} cannot be read: {explain(error)}") from error
     if settings != picked(settings):
-        raise ConfigError(f"the settings in {path} hold options that no result keeps: it was altered")
+        raise ConfigError(f"the settings in {path} hold options that no result keeps: {NAME_THEM}")
     model = settings.get("model", "demo")
     if not isinstance(model, str) or Path(model).name != model:
-        raise ConfigError(f"the settings in {path} name a model by a path: it was altered")
+        raise ConfigError(f"the settings in {path} name a model by a path: {NAME_THEM}")
     return settings

@@ -177,7 +177,7 @@ def files_in(
     if is_file(path):
         return [path], 0
     if not is_folder(path):
-        raise ConfigError(f"there is no {what} or folder {path}")
+        raise ConfigError(f"there is no {what} or folder {path}: check the path")
     files = files_of_folder(path)
     found = [file for file in files if fits(file)]
     others = Counter(file.suffix for file in files if file not in found and file.suffix != ".npz")
@@ -275,7 +275,7 @@ def check_files(wanted: Sequence[tuple[str, AnimateConfig]]) -> None:
     for where, config in wanted:
         for path in files_named(config):
             if not there[path]:
-                raise ConfigError(f"{where}: there is no file {path}")
+                raise ConfigError(f"{where}: there is no file {path}: check the path")
 
 
 def keypoints_of(pictures: Iterable[Path | None]) -> list[Path]:

@@ -98,7 +98,7 @@ def current_parts(root: Path) -> list[str]:
         (root / ".work").glob("items*.json"), key=lambda path: path.stat().st_mtime_ns, reverse=True
     )
     if not paths:
-        raise ConfigError(f"{root} is not the output folder of a batch")
+        raise ConfigError(f"{root} is not the output folder of a batch: name the one given to `batch -o`")
     parts: list[str] = []
     seen: Counter[str] = Counter()
     for path in paths:

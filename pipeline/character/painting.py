@@ -102,7 +102,9 @@ def asked_pose(asked: str | int, poses: PoseSequence, size: tuple[int, int]) -> 
     """The pose to take from a dance, one frame, in pixels of the picture to be; and that frame's number."""
     if isinstance(asked, int):
         if asked >= len(poses):
-            raise ConfigError(f"--frame {asked}: the dance has {len(poses)} frames, counted from 0")
+            raise ConfigError(
+                f"--frame {asked}: the dance has frames 0 to {len(poses) - 1}, choose one of them"
+            )
         frame = asked
         if not poses.scores[frame].any():
             raise PoseError(f"nobody is in frame {frame} of the dance: choose another with --frame")

@@ -83,7 +83,7 @@ def store_of(url: str) -> Iterator[tuple[Any, str]]:
     except PosedanceError:
         raise
     except FileNotFoundError as error:
-        raise ConfigError(f"there is no file {shown}") from error
+        raise ConfigError(f"there is no file {shown}: check the address") from error
     except ImportError as error:
         raise ConfigError(f"{shown}: {error}: try pip install 'posedance[cloud]'") from error
     except Exception as error:  # stores raise errors of their own libraries
@@ -238,7 +238,7 @@ def digest_at(path: Path) -> str:
     url = url_of(path)
     assert url is not None
     if (said := statement(path)) is None:
-        raise ConfigError(f"there is no file {masked(url)}")
+        raise ConfigError(f"there is no file {masked(url)}: check the address")
     kept = scratch("digests") / hashlib.sha256(repr((url, said)).encode()).hexdigest()
     if not kept.is_file():
         digest = bytes_digest(url)
@@ -261,7 +261,7 @@ def localize(path: Path, other_name: str | None = None) -> Path:
     folder = scratch("inputs", hashlib.sha256(repr((url, said)).encode()).hexdigest()[:16])
     for one, there in zip(wanted, said, strict=True):
         if there is None and one is path:
-            raise ConfigError(f"there is no file {masked(url)}")
+            raise ConfigError(f"there is no file {masked(url)}: check the address")
         source, copy = url_of(one), folder / name_of(one)
         if there is not None and source is not None and not copy.is_file():
             with store_of(source) as (store, name), atomic_path(copy) as temporary:

@@ -24,7 +24,7 @@ from ...stages.media.picture import write_png
 from ...stages.models import GENERATORS, load_generator
 from ...stages.svd.files.record import RECORD
 from ..animate.pose import pose as find_poses
-from ..config import ClipConfig
+from ..config import PoseConfig
 from ..evaluate.model import draw_sheet
 from ..job.job import file_digest, hold_folder, write_text
 from ..train.config import TrainConfig
@@ -104,7 +104,7 @@ def shards_of(config: TeachConfig, job: Path, shipped: Path) -> DataConfig:
     data = DataConfig(**shape, spacing=max(1, told["spacing"]), workers=0)
     shards = job / "shards"
     if not shards.is_dir():
-        options = ClipConfig(
+        options = PoseConfig(
             driving=config.video, output=job / "poses", stride=config.stride, person=config.person
         )
         find_poses(options)

@@ -228,7 +228,7 @@ def restore(
             "choose another output folder or restore the settings"
         )
     if set(found.average) != {name for name, _ in named}:
-        raise WeightsError(f"{path} averages other parameters than this run learns")
+        raise WeightsError(f"{path} averages other parameters than this run learns: name another --output")
     step = int(found.facts["step"])
     states: dict[str, dict[str, Any]] = {name: {} for name in found.average}
     for key, value in found.moments.items():

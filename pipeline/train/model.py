@@ -192,7 +192,7 @@ def new_unet(config: UnetConfig, latents: int, token: int) -> UNetSpatioTemporal
     """A randomly initialized UNet; seed torch first."""
     if len(config.attention) != len(config.widths):
         raise ConfigError(
-            f"unet.attention has {len(config.attention)} entries for {len(config.widths)} levels"
+            f"unet.attention has {len(config.attention)} entries: give {len(config.widths)}, one a level"
         )
     levels = len(config.widths)
     down = tuple(

@@ -147,7 +147,10 @@ class FramePool:
     def _replace(self, number: int, error: LostWorker) -> None:
         self._losses += 1
         if self._losses > MAX_LOSSES:
-            raise PosedanceError(f"{self._losses} workers died one after the other: {error}") from error
+            raise PosedanceError(
+                f"{self._losses} workers died one after the other: {error}: see the logs of Ray, then "
+                "run the same command again to go on"
+            ) from error
         self._reach.stop(self.workers[number])
         self.workers[number] = self._reach.start()
         for order in self._orders:

@@ -186,7 +186,7 @@ class WindowPool:
                 self._send(slot)
 
     def _send(self, slot: WorkerSlot) -> None:
-        """Send a part of the earliest step: of the slot's own windows, whose features it keeps, or else any."""
+        """Send a part of the earliest step: of the slot's own windows, whose features it keeps, or any."""
         ready, denoising = self._queue.ready, self._queue.denoising
         parts = [part for part in ready if part.step == ready[0].step]
         part = min(parts, key=lambda part: part.window % self._size != slot.number)
@@ -231,7 +231,10 @@ class WindowPool:
         """Replace a worker that died."""
         self._losses += 1
         if self._losses > MAX_LOSSES:
-            raise PosedanceError(f"{self._losses} workers died one after the other: {error}") from error
+            raise PosedanceError(
+                f"{self._losses} workers died one after the other: {error}: see the logs of Ray, then "
+                "run the same command again to go on"
+            ) from error
         for part in slot.calls.values():
             if part is not None:
                 insort(self._queue.ready, part)

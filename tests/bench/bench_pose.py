@@ -21,7 +21,7 @@ import mediapipe
 
 from posedance.datasets.puppets.render import make_character, make_motion, render
 from posedance.pipeline.animate.pose import pose
-from posedance.pipeline.config import ClipConfig
+from posedance.pipeline.config import PoseConfig
 from posedance.stages.media.encode import VideoWriter
 from posedance.stages.media.video import Clip, probe, read_frames
 from posedance.stages.pose.estimate.mediapipe import MediaPipeEstimator
@@ -60,7 +60,7 @@ def pose_stage(video: Path, stride: int) -> None:
 def pose_command(video: Path, stride: int) -> None:
     """The command `pose`: poses, JSON, overlay and contact sheet."""
     with tempfile.TemporaryDirectory() as folder:
-        pose(ClipConfig(driving=video, stride=stride, output=Path(folder, "out")))
+        pose(PoseConfig(driving=video, stride=stride, output=Path(folder, "out")))
 
 
 def timed(work: Callable[[], None]) -> tuple[float, float]:

@@ -84,14 +84,14 @@ def align_published(driver: PoseSequence, reference: PoseSequence) -> Alignment:
     known = _placed(driver)[:, FITTED_JOINTS] & visible[0, FITTED_JOINTS]
     if known.any(0).sum() < 2:
         raise PoseError(
-            f"the published alignment needs two joints that driver and reference both show, there are "
+            f"the published alignment needs two joints that dancer and character both show, there are "
             f"{known.any(0).sum()}: use the alignment robust or none"
         )
     wanted = np.broadcast_to(target[0, FITTED_JOINTS], (*known.shape, 2))
     ours, theirs = points[:, FITTED_JOINTS][known], wanted[known]
     if np.ptp(ours[:, 1]) == 0 or np.ptp(theirs[:, 1]) == 0:
         raise PoseError(
-            "the published alignment needs joints at different heights, and those that driver and reference "
+            "the published alignment needs joints at different heights, and those that dancer and character "
             "both show are at one: use the alignment robust or none"
         )
     aspect = (driver.size[1] / driver.size[0]) / (reference.size[1] / reference.size[0])
@@ -136,7 +136,7 @@ def align_robust(driver: PoseSequence, reference: PoseSequence) -> Alignment:
     else:
         fallback = align_none(driver, reference)
         short = f"{len(joints)} joints" if len(joints) < MIN_JOINTS else "joints without a bone between them"
-        note = f"only {short} are visible in both driver and reference: placed without a fit"
+        note = f"only {short} are visible in both dancer and character: placed without a fit"
         return replace(fallback, note=note)
     zoom = weighted_median(ratios, weights)
     middles = np.array([np.median(points[known[:, j], j], axis=0) for j in joints])

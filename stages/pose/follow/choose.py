@@ -21,7 +21,7 @@ def best_frame(poses: PoseSequence) -> int:
     """
     seen = (poses.scores > VISIBLE) & in_frame(poses)
     if not seen[:, BODY].any():
-        raise PoseError("nobody is in any frame of the dance: there is no pose to take")
+        raise PoseError("nobody is in any frame of the dance: use a video that shows a person")
     hands = np.minimum(seen[:, LEFT_HAND].mean(1), seen[:, RIGHT_HAND].mean(1))
     return int((seen[:, BODY].mean(1) + hands + frontality(poses)).argmax())
 
@@ -30,7 +30,7 @@ def first_frame(poses: PoseSequence) -> int:
     """The first frame with somebody in it. PoseError where there is none."""
     there = (poses.scores[:, BODY] > VISIBLE).any(1)
     if not there.any():
-        raise PoseError("nobody is in any frame of the dance: there is no pose to take")
+        raise PoseError("nobody is in any frame of the dance: use a video that shows a person")
     return int(there.argmax())
 
 

@@ -19,7 +19,8 @@ def set_norm_groups(model: nn.Module, groups: int) -> int:
     for name, norm in norms:
         if groups < 1 or norm.num_channels % groups:
             raise WeightsError(
-                f"{name} has {norm.num_channels} channels, which {groups} groups do not divide"
+                f"{name} has {norm.num_channels} channels, which {groups} groups do not divide: "
+                "choose norm_groups that do"
             )
         norm.num_groups = groups
     return len(norms)

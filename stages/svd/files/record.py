@@ -33,7 +33,9 @@ class Record:
 def record_of(content: Mapping[str, Any], source: str) -> Record:
     """The record that was read from `source`. Raises WeightsError for another format or a damaged one."""
     if content.get("format") != FORMAT:
-        raise WeightsError(f"{source} has format {content.get('format')}: this version reads {FORMAT}")
+        raise WeightsError(
+            f"{source} has format {content.get('format')} and this version reads {FORMAT}: write it again"
+        )
     try:
         return Record(
             {name: int(content["norm_groups"][name]) for name in NORMED},

@@ -6,7 +6,7 @@ import pytest
 
 from posedance.pipeline.animate.pose import pose
 from posedance.pipeline.batch.batch import batch
-from posedance.pipeline.config import BatchConfig, ClipConfig, EncodeConfig
+from posedance.pipeline.config import BatchConfig, EncodeConfig, PoseConfig
 from posedance.pipeline.job.job import Job
 from posedance.pipeline.job.output import copy_video, job_folder
 from posedance.stages.errors import ConfigError, OutputError
@@ -37,13 +37,13 @@ def test_what_cannot_be_written_is_refused(
 
 def test_commands_that_write_a_folder_refuse_a_video(tmp_path: Path) -> None:
     for refused in (
-        lambda: pose(ClipConfig(driving=tmp_path / "b.mp4", output=tmp_path / "a.mp4")),
+        lambda: pose(PoseConfig(driving=tmp_path / "b.mp4", output=tmp_path / "a.mp4")),
         lambda: batch(BatchConfig(manifest=tmp_path / "b.csv", output=tmp_path / "a.mp4")),
     ):
         with pytest.raises(ConfigError, match="writes a folder"):
             refused()
     with pytest.raises(ConfigError, match=r"--encode\.bit-depth is of what animate makes"):
-        pose(ClipConfig(driving=tmp_path / "b.mp4", output=tmp_path / "a", encode=EncodeConfig(bit_depth=10)))
+        pose(PoseConfig(driving=tmp_path / "b.mp4", output=tmp_path / "a", encode=EncodeConfig(bit_depth=10)))
     assert list(tmp_path.iterdir()) == []
 
 

@@ -19,7 +19,7 @@ from posedance.pipeline.batch.batch import batch
 from posedance.pipeline.batch.manifest import Item, make_items
 from posedance.pipeline.batch.plan import Plan, find_items, plan_items
 from posedance.pipeline.batch.status import events, states_of
-from posedance.pipeline.config import AnimateConfig, BatchConfig, ClipConfig, EncodeConfig, write_yaml
+from posedance.pipeline.config import AnimateConfig, BatchConfig, EncodeConfig, PoseConfig, write_yaml
 from posedance.pipeline.job.job import Job, Key, open_job, source_digest, write_text
 from posedance.pipeline.job.once import looking_once
 from posedance.pipeline.job.publish import publish
@@ -103,7 +103,7 @@ def test_what_is_missing_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="cannot work in memory://out"), open_job(Path("memory://out")):
         pass
     with pytest.raises(ConfigError, match="there is no file"):
-        pose(ClipConfig(driving=missing, output=tmp_path / "out"))
+        pose(PoseConfig(driving=missing, output=tmp_path / "out"))
 
 
 @pytest.mark.parametrize(
