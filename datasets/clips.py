@@ -19,7 +19,7 @@ from ..stages.atomic import atomic_path
 from ..stages.pose.render import draw_control_frames
 from ..stages.pose.skeleton import LEFT_HAND, RIGHT_HAND
 from ..stages.types import PoseSequence
-from .puppets.half_body import HalfBody, draw_half_body, driver_scores, standing
+from .puppets.half_body import HalfBody, draw_half_body, driving_scores, standing
 from .puppets.render import (
     PARTS,
     Character,
@@ -61,7 +61,7 @@ class ClipSpec:
     """Motion frames between two frames of a clip; 0 draws them at random moments of the motion."""
     fps: Fraction = Fraction(15)
     half_body: float = field(default=0.0, repr=False)
-    """Share of clips whose dancer is cut at knees or waist, in driver, reference, or both."""
+    """Share of clips whose dancer is cut at knees or waist, in driving video, reference, or both."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,17 +130,17 @@ def draw_dance(
 ) -> list[PuppetFrame]:
     """The reference in the pose `still`, then the dance at these moments. `size`: width, height in pixels.
 
-    With `half`, the scores of the dance are those of its driver.
+    With `half`, the scores of the dance are those of its driving picture.
     """
     framing = character.framing
     if half is not None:
         framing = half.reference or replace(framing, zoom=min(framing.zoom, 1.0))
-        motion = motion if half.driver is None else standing(motion, still)
+        motion = motion if half.driving is None else standing(motion, still)
     reference = render(character, still, 0, *size, framing)
     drawn = [render(character, motion, moment, *size, framing) for moment in moments]
     if half is not None:
         drawn = [
-            replace(frame, scores=driver_scores(frame.scores, half, character, motion, moment, size))
+            replace(frame, scores=driving_scores(frame.scores, half, character, motion, moment, size))
             for frame, moment in zip(drawn, moments, strict=True)
         ]
     return [reference, *drawn]

@@ -146,7 +146,7 @@ class Generator(Protocol):
         ...
 
     def decode(self, latents: Tensor, settings: Settings, bit_depth: int = 8) -> Iterator[np.ndarray]:
-        """Frames 1 to N - 1, [H, W, 3], in step with the driver; the reference's own is left out.
+        """Frames 1 to N - 1, [H, W, 3], in step with the dance; the reference's own is left out.
 
         uint8, or uint16 in 0..2^bit_depth - 1 where `bit_depth` is above 8.
         """

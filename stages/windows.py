@@ -1,7 +1,7 @@
 """Windows: how a long video is cut for a network that takes a few frames, and blended from its predictions.
 
 Pure geometry. Frames are counted in the generated sequence: frame 0 is the reference image in its own pose,
-frames 1, 2, ... are the driver's.
+frames 1, 2, ... are the dancer's.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -39,22 +39,22 @@ def even(num_frames: int, size: int, overlap: int) -> Plan:
     """Ours: windows of equal size, evenly spread, each anchored on the reference.
 
     Slot 0 of every window is frame 0, as in training, so a window of `size` carries `size - 1` frames of the
-    driver. Frame 0 itself is predicted by the first window alone, so that no window waits for all others.
-    Neighbours share at least `overlap` of the driver's frames and fade linearly into each other over all that
+    dance. Frame 0 itself is predicted by the first window alone, so that no window waits for all others.
+    Neighbours share at least `overlap` of the dancer's frames and fade linearly into each other over all that
     they share. The plan has the fewest windows that allow it, and one shorter window if the video fits in it.
     """
     _check(num_frames, size, overlap)
-    body, driver = size - 1, num_frames - 1
+    body, dance = size - 1, num_frames - 1
     if overlap >= body:
         raise ConfigError(
             f"window overlap {overlap} leaves no step: a window of {size} carries {body} frames beside the "
             f"reference, so use an overlap of at most {body - 1} or a larger window"
         )
-    if driver <= body:
+    if dance <= body:
         return (_window(range(num_frames), [1.0] * num_frames),)
     return tuple(
         _window((0, *range(1 + start, 1 + start + body)), (float(start == 0), *weights))
-        for start, weights in faded(driver, body, overlap)
+        for start, weights in faded(dance, body, overlap)
     )
 
 

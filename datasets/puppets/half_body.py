@@ -1,6 +1,6 @@
-"""Half bodies: dancers whom the picture cuts at the knees or the waist, in driver, reference, or both.
+"""Half bodies: dancers whom the picture cuts at the knees or the waist, in driving video, reference, or both.
 
-The result is framed as the reference is. Of what the driver's picture cuts off there is no control, and
+The result is framed as the reference is. Of what the driving picture cuts off there is no control, and
 nothing that a model could know but the reference: so the feet stand as they do there, and the hips move
 above them.
 """
@@ -16,7 +16,7 @@ from .motion import FEET, Motion, Track
 from .skeleton import joints_133, skeleton
 
 Cut = Literal["knees", "waist"]
-CutIn = Literal["driver", "reference", "both"]
+CutIn = Literal["driving", "reference", "both"]
 
 CUTS: dict[Cut, tuple[float, float]] = {"knees": (0.22, 0.34), "waist": (0.44, 0.56)}
 """Where on the body the lower edge of the picture lies, in character heights: knees are at about 0.27,
@@ -31,26 +31,26 @@ BODY_AND_FEET = slice(0, 23)
 
 @dataclass(frozen=True, slots=True)
 class HalfBody:
-    """How driver and reference are framed where either is cut; None leaves the one as it is, uncut.
+    """How dancer and reference are framed where either is cut; None leaves the one as it is, uncut.
 
-    `beyond`: how far outside the driver's picture its joints are still found, in picture heights.
+    `beyond`: how far outside the driving picture its joints are still found, in picture heights.
     """
 
-    driver: Framing | None
+    driving: Framing | None
     reference: Framing | None
     beyond: float
 
 
 def draw_half_body(rng: np.random.Generator, cut_in: CutIn | None = None, cut: Cut | None = None) -> HalfBody:
     """Cut framings at random: in `cut_in` or any of the three, at `cut` or either, each for itself."""
-    ways: tuple[CutIn, ...] = ("driver", "reference", "both")
+    ways: tuple[CutIn, ...] = ("driving", "reference", "both")
     which = ways[rng.integers(len(ways))]
     framings = [cut_framing(rng, cut) for _ in range(2)]
     beyond = float(rng.uniform(0, BEYOND))
     which = cut_in or which
     return HalfBody(
-        driver=None if which == "reference" else framings[0],
-        reference=None if which == "driver" else framings[1],
+        driving=None if which == "reference" else framings[0],
+        reference=None if which == "driving" else framings[1],
         beyond=beyond,
     )
 
@@ -75,7 +75,7 @@ def standing(motion: Motion, still: Motion) -> Motion:
     return replace(motion, tracks=(*others, Track(FEET, 1.0, feet, np.zeros_like(feet))))
 
 
-def driver_scores(
+def driving_scores(
     scores: np.ndarray,
     half: HalfBody,
     character: Character,
@@ -83,15 +83,15 @@ def driver_scores(
     frame: int,
     size: tuple[int, int],
 ) -> np.ndarray:
-    """The scores float32 [133] that a driver so framed would have, of those [133] of the drawn picture.
+    """The scores float32 [133] that the driving picture so framed would have, of those of the drawn picture.
 
-    What the drawn picture has outside (score 0) the driver's may show: there it is taken to be seen.
+    What the drawn picture has outside (score 0) the driving one may show: there it is taken to be seen.
     """
     shown = np.where(scores > 0, scores, 1.0).astype(np.float32)
-    if half.driver is None:
+    if half.driving is None:
         return shown
     body, (width, height) = character.proportions, size
-    lens = camera(body, half.driver, width, height)
+    lens = camera(body, half.driving, width, height)
     points = lens(joints_133(skeleton(body, motion.pose(frame)), body.head))[:, :2]
     reach = np.zeros((len(points), 1))
     reach[BODY_AND_FEET] = half.beyond * height

@@ -105,7 +105,7 @@ def _of_comment(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path} tells no settings: give a result.mp4 of animate, or its folder")
     if len(comment) > LONGEST:
         raise ConfigError(
-            f"{path} has settings of {len(comment)} characters, more than {LONGEST}: {NAME_THEM}"
+            f"{path} has settings of {len(comment)} characters, of at most {LONGEST}: {NAME_THEM}"
         )
     try:
         settings = Record.model_validate_json(comment).settings

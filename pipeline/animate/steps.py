@@ -130,10 +130,10 @@ def load_placement(path: Path) -> Placement:
 
 
 def control(video: Video, tools: Tools) -> Facts:
-    """Align the driver to the character and draw the control frames -> frame store.
+    """Fit the dancer to the character and draw the control frames -> frame store.
 
-    Frame 0 is the reference's own pose, the driver's follow. A character without a pose of its own is taken
-    to stand in the driver's first. Refuses poses that are too poor, and a dancer of whom the frames would
+    Frame 0 is the reference's own pose, the dancer's follow. A character without a pose of its own is taken
+    to stand in the dancer's first. Refuses poses that are too poor, and a dancer of whom the frames would
     show too little.
     """
     accepted = accepted_poses(video)
@@ -168,9 +168,9 @@ def fitted(
     From the files of these steps. A character without a pose has one that scores 0.
     """
     own = placed_alignment(load_placement(placement)).apply(load_poses(reference))
-    driver = load_poses(poses)
-    fit = fit_alignment(driver, own, align)
-    return own, fit.apply(driver), fit
+    dance = load_poses(poses)
+    fit = fit_alignment(dance, own, align)
+    return own, fit.apply(dance), fit
 
 
 def latents(video: Video, tools: Tools) -> Facts:

@@ -49,8 +49,8 @@ class DataConfig(Config):
     """Motion frames (at 15 a second) between two frames of a clip; 0 draws random moments. Of videos, their
     own frames: 3 as published."""
     half_body: Annotated[float | None, Field(gt=0, le=1)] = None
-    """Share of drawn clips whose dancer is cut at knees or waist, in driver, reference or both [default:
-    none]."""
+    """Share of drawn clips whose dancer is cut at knees or waist, in driving video, reference or both
+    [default: none]."""
     seed: int = 0
     """Decides characters and motions."""
     cache: Path | None = None

@@ -36,7 +36,7 @@ def decode_frames(
     """Frames 1 to N - 1 of a video, [H, W, 3], `chunk` together: see `Generator.decode`.
 
     The reference's own frame helps to decode the others only in the published plans: its pose is not next to
-    the driver's first.
+    the dancer's first.
     """
     decoder = partial(decode, vae, compiled=compiled)
     if settings.is_recipe:

@@ -1,11 +1,11 @@
 """Fits of one scale and one offset for the whole skeleton and the whole sequence.
 
-A fit maps fractions of the driver's frame to fractions of the reference's, value * scale + offset for x and
+A fit maps fractions of the dancer's frame to fractions of the reference's, value * scale + offset for x and
 y. It applies to body, hands and face alike and leaves the scores as they are. Three ways:
 
     published   the published least squares, kept as it is: it shrinks the skeleton as the motion grows
     robust      lengths of bones and the head: does not shrink, never turns the skeleton over
-    none        the driver's whole frame inside the reference's, keeping its aspect
+    none        the dancer's whole frame inside the reference's, keeping its aspect
 """
 
 import math
@@ -75,13 +75,13 @@ class Alignment:
         return PoseSequence(points, poses.scores, self.size, poses.fps)
 
 
-def align_published(driver: PoseSequence, reference: PoseSequence) -> Alignment:
-    """The published fit over all frames. How sure the driver's joints are plays no role, as published, but
+def align_published(dance: PoseSequence, reference: PoseSequence) -> Alignment:
+    """The published fit over all frames. How sure the dancer's joints are plays no role, as published, but
     those that score 0 have no place and stay out (DWPose, which the fit was made for, always gives one).
     """
-    points, _ = _body_fractions(driver)
+    points, _ = _body_fractions(dance)
     target, visible = _body_fractions(reference)
-    known = _placed(driver)[:, FITTED_JOINTS] & visible[0, FITTED_JOINTS]
+    known = _placed(dance)[:, FITTED_JOINTS] & visible[0, FITTED_JOINTS]
     if known.any(0).sum() < 2:
         raise PoseError(
             f"the published alignment needs two joints that dancer and character both show, there are "
@@ -94,61 +94,61 @@ def align_published(driver: PoseSequence, reference: PoseSequence) -> Alignment:
             "the published alignment needs joints at different heights, and those that dancer and character "
             "both show are at one: use the alignment robust or none"
         )
-    aspect = (driver.size[1] / driver.size[0]) / (reference.size[1] / reference.size[0])
+    aspect = (dance.size[1] / dance.size[0]) / (reference.size[1] / reference.size[0])
     scale, offset = least_squares(ours, theirs, aspect)
     note = "" if scale[1] > 0 else "the published alignment turns the skeleton over here: use robust"
-    return _checked(Alignment(scale, offset, reference.size, "published", note=note), driver, reference)
+    return _checked(Alignment(scale, offset, reference.size, "published", note=note), dance, reference)
 
 
 def least_squares(
-    driver: np.ndarray, reference: np.ndarray, aspect: float
+    dance: np.ndarray, reference: np.ndarray, aspect: float
 ) -> tuple[tuple[float, float], tuple[float, float]]:
-    """Scale and offset, each (x, y), of points `driver` [n, 2] onto `reference` [n, 2]: fractions, float64.
+    """Scale and offset, each (x, y), of points `dance` [n, 2] onto `reference` [n, 2]: fractions, float64.
 
-    y is the least-squares line of the driver's values to the reference's. The scale in x follows from the one
-    in y and `aspect`, (driver height / width) / (reference height / width); the offset in x is the mean rest.
+    y is the least-squares line of the dancer's values to the reference's. The scale in x follows from the one
+    in y and `aspect`, the dance's height / width over the reference's; the offset in x is the mean rest.
     Source: the pose alignment of ControlNeXt-SVD-v2 and MimicMotion.
     """
-    scale_y, offset_y = np.polyfit(driver[:, 1], reference[:, 1], 1)
+    scale_y, offset_y = np.polyfit(dance[:, 1], reference[:, 1], 1)
     scale_x = scale_y / aspect
-    offset_x = (reference[:, 0] - scale_x * driver[:, 0]).mean()
+    offset_x = (reference[:, 0] - scale_x * dance[:, 0]).mean()
     return (float(scale_x), float(scale_y)), (float(offset_x), float(offset_y))
 
 
-def align_robust(driver: PoseSequence, reference: PoseSequence) -> Alignment:
-    """Scale: the median ratio of bones, reference over driver. Offset: the median rest of the joints.
+def align_robust(dance: PoseSequence, reference: PoseSequence) -> Alignment:
+    """Scale: the median ratio of bones, character's over dancer's. Offset: the median rest of the joints.
 
-    A bone's picture is never longer than the bone, so what the driver's is worth is a high quantile of its
+    A bone's picture is never longer than the bone, so what the dancer's is worth is a high quantile of its
     lengths over the frames; the median would be too short by how much the dance turns and bends, and a
     reference that shows few bones would make the dancer too large. Lengths are positive and do not change
     when the dancer sways, jumps or turns over, so neither the skeleton's size nor its sign depends on the
     motion. Joints outside their frame are guesses: they enter only where there are too few others.
     """
-    points, seen = _body_fractions(driver)
+    points, seen = _body_fractions(dance)
     target, visible = _body_fractions(reference)
     inner, shown = seen & _inside(points), visible & _inside(target)
-    points, target = points * driver.size, target * reference.size
+    points, target = points * dance.size, target * reference.size
     for known, wanted in ((inner, shown[0]), (seen, visible[0])):
         joints = [j for j in FITTED_JOINTS if wanted[j] and known[:, j].any()]
         ratios, weights = _bone_ratios(points, known, target[0], wanted)
         if len(joints) >= MIN_JOINTS and len(ratios):
             break
     else:
-        fallback = align_none(driver, reference)
+        fallback = align_none(dance, reference)
         short = f"{len(joints)} joints" if len(joints) < MIN_JOINTS else "joints without a bone between them"
         note = f"only {short} are visible in both dancer and character: placed without a fit"
         return replace(fallback, note=note)
     zoom = weighted_median(ratios, weights)
     middles = np.array([np.median(points[known[:, j], j], axis=0) for j in joints])
     shift = np.median(target[0, joints] - zoom * middles, axis=0)
-    return _checked(_from_pixels(zoom, shift, driver.size, reference.size, "robust"), driver, reference)
+    return _checked(_from_pixels(zoom, shift, dance.size, reference.size, "robust"), dance, reference)
 
 
-def align_none(driver: PoseSequence, reference: PoseSequence) -> Alignment:
-    """The driver's whole frame, as large as it fits and centred, in the reference's; joints play no role."""
-    source, target = np.array(driver.size, float), np.array(reference.size, float)
+def align_none(dance: PoseSequence, reference: PoseSequence) -> Alignment:
+    """The dancer's whole frame, as large as it fits and centred, in the reference's; joints play no role."""
+    source, target = np.array(dance.size, float), np.array(reference.size, float)
     zoom = float((target / source).min())
-    return _from_pixels(zoom, (target - zoom * source) / 2, driver.size, reference.size, "none")
+    return _from_pixels(zoom, (target - zoom * source) / 2, dance.size, reference.size, "none")
 
 
 def placed_alignment(placement: Placement) -> Alignment:
@@ -231,9 +231,9 @@ def _from_pixels(zoom: float, shift: np.ndarray, source: Size, target: Size, met
     return Alignment(scale, offset, target, method)
 
 
-def _checked(fit: Alignment, driver: PoseSequence, reference: PoseSequence) -> Alignment:
+def _checked(fit: Alignment, dance: PoseSequence, reference: PoseSequence) -> Alignment:
     """The fit with its limbs, and a note where their median length is far from the reference's."""
-    aligned = fit.apply(driver)
+    aligned = fit.apply(dance)
     points, seen = _body_fractions(aligned)
     target, visible = _body_fractions(reference)
     points, target = points * fit.size, target * fit.size
@@ -243,7 +243,7 @@ def _checked(fit: Alignment, driver: PoseSequence, reference: PoseSequence) -> A
         length = _length(points, seen, a, b, 0.5)
         if wanted > 0 and length > 0:
             ratios.append(length / wanted)
-    limbs, note = limb_ratios(aligned, driver, reference), fit.note
+    limbs, note = limb_ratios(aligned, dance, reference), fit.note
     ratio = float(np.median(ratios)) if ratios else 1.0
     if not note and not 1 / LIMB_TOLERANCE <= ratio <= LIMB_TOLERANCE:
         note = f"the aligned limbs are {ratio:.2f} times as long as the reference's: look at the poses"

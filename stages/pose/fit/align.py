@@ -1,10 +1,10 @@
-"""Fit the driver's skeleton to the reference's, in one of several ways.
+"""Fit the dancer's skeleton to the reference's, in one of several ways.
 
 limbs       bone by bone: the dancer's directions, the character's lengths, feet on the ground
 robust      one scale, by the lengths of bones and the head: never turns the skeleton over
 published   the least squares of ControlNeXt-SVD-v2, kept as they are: shrinks as the motion grows
 wan         Wan2.2-Animate's way, kept as it is: bone by bone, by the first frame
-none        the driver's whole frame inside the reference's, keeping its aspect
+none        the dancer's whole frame inside the reference's, keeping its aspect
 """
 
 from collections.abc import Callable, Mapping
@@ -49,17 +49,17 @@ ALIGNMENTS: dict[str, Callable[[PoseSequence, PoseSequence], Fit]] = {
 }
 
 
-def align(driver: PoseSequence, reference: PoseSequence, method: str = "limbs") -> PoseSequence:
-    """The driver's poses in the reference's size. `method` is a key of ALIGNMENTS; see `fit_alignment`."""
-    return fit_alignment(driver, reference, method).apply(driver)
+def align(dance: PoseSequence, reference: PoseSequence, method: str = "limbs") -> PoseSequence:
+    """The dancer's poses in the reference's size. `method` is a key of ALIGNMENTS; see `fit_alignment`."""
+    return fit_alignment(dance, reference, method).apply(dance)
 
 
-def fit_alignment(driver: PoseSequence, reference: PoseSequence, method: str = "limbs") -> Fit:
-    """Fit the driver to the first frame of `reference`. Raises PoseError where `reference` cannot be fitted.
+def fit_alignment(dance: PoseSequence, reference: PoseSequence, method: str = "limbs") -> Fit:
+    """Fit the dancer to the first frame of `reference`. Raises PoseError where `reference` cannot be fitted.
 
     `limbs` and `robust` fall back to `none` where the two have fewer than three joints in common, and their
     note says so. Where dancer and character are built alike, the two come to the same.
     """
     if method not in ALIGNMENTS:
         raise PoseError(f"unknown alignment {method}: choose one of {', '.join(ALIGNMENTS)}")
-    return ALIGNMENTS[method](driver, reference)
+    return ALIGNMENTS[method](dance, reference)

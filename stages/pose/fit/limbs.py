@@ -1,8 +1,8 @@
-"""Fit the driver to the reference bone by bone: the dancer's directions, the character's lengths.
+"""Fit the dancer to the reference bone by bone: the dancer's directions, the character's lengths.
 
-Each bone of the driver is as much longer as the character's is, by full lengths: so it keeps its direction
+Each bone of the dancer is as much longer as the character's is, by full lengths: so it keeps its direction
 in every frame, and how much of it points at the camera. The bones are carried down the tree from the hips.
-Where the whole figure stands follows the driver's feet, hips, neck or nose, whichever is seen, in this order,
+Where the whole figure stands follows the dancer's feet, hips, neck or nose, whichever is seen, in this order,
 in the size of the legs: the lower ankle keeps its height above the ground, in jumps as well.
 """
 
@@ -63,9 +63,9 @@ NAMED = 4
 
 @dataclass(frozen=True, slots=True)
 class LimbFit:
-    """A fit bone by bone: `ratios` of the limbs in TREE, in pixels of `size` per pixel of the driver's.
+    """A fit bone by bone: `ratios` of the limbs in TREE, in pixels of `size` per pixel of the dancer's.
 
-    A figure moves `zoom` times as far as the driver. `feet` are the ankles that tell the ground, and
+    A figure moves `zoom` times as far as the dancer. `feet` are the ankles that tell the ground, and
     `offsets` where feet (y alone) and NODES come to lie, by name of the point; `face` is False for a
     character without one. `limbs` are the fitted lengths over the character's; `note` is for the user.
     """
@@ -123,19 +123,19 @@ class LimbFit:
         return found
 
 
-def align_limbs(driver: PoseSequence, reference: PoseSequence) -> LimbFit | Alignment:
+def align_limbs(dance: PoseSequence, reference: PoseSequence) -> LimbFit | Alignment:
     """Each bone in the length of the character's.
 
     A limb that the picture hides, or shows pointing at the camera, has the other side's length; failing that,
-    the driver's in the size of the `robust` fit. Where that has too little to go by, the fit is `none`.
+    the dancer's in the size of the `robust` fit. Where that has too little to go by, the fit is `none`.
     """
-    whole = align_robust(driver, reference)
+    whole = align_robust(dance, reference)
     if whole.method != "robust":
         return whole
-    size = whole.scale[1] * reference.size[1] / driver.size[1]
+    size = whole.scale[1] * reference.size[1] / dance.size[1]
     own, inner = reference[:1], shown_points(reference[:1])[1]
-    seen, within = shown_points(driver)
-    lengths, short = unshortened({**limb_lengths(driver, seen), **limb_lengths(driver, within)})
+    seen, within = shown_points(dance)
+    lengths, short = unshortened({**limb_lengths(dance, seen), **limb_lengths(dance, within)})
     wanted, foreshortened = unshortened(limb_lengths(own, inner))
     ratios = {"head": size, **dict.fromkeys(LIMBS, size)}
     for name in wanted.keys() & lengths.keys():
@@ -151,23 +151,23 @@ def align_limbs(driver: PoseSequence, reference: PoseSequence) -> LimbFit | Alig
         if legs
         else size
     )
-    often = seen[driver.scores.any(1)].mean(0) >= STEADY
+    often = seen[dance.scores.any(1)].mean(0) >= STEADY
     feet = tuple(point for point in ANKLES if inner[0, point] and often[point])
     face = bool((own.scores[0, FACE] > VISIBLE).any())
     fit = LimbFit(ratios, zoom, feet, reference.size, face)
-    fit = placed(fit, driver, own)
-    limbs = limb_ratios(fit.apply(driver), driver, own)
+    fit = placed(fit, dance, own)
+    limbs = limb_ratios(fit.apply(dance), dance, own)
     return replace(fit, limbs=limbs, note=_note(limbs, foreshortened, short, face))
 
 
-def placed(fit: LimbFit, driver: PoseSequence, own: PoseSequence) -> LimbFit:
+def placed(fit: LimbFit, dance: PoseSequence, own: PoseSequence) -> LimbFit:
     """The fit with its offsets: the ground is the character's; without, and sideways, the joints lie on the
     character's in the median."""
-    points, scores = with_middles(driver)
+    points, scores = with_middles(dance)
     bones = carried(fill_nodes(points, scores), scores, fit.ratios)
-    root = fit.roots(driver, bones)
+    root = fit.roots(dance, bones)
     fitted = bones + root[:, None]
-    seen, inner = shown_points(driver)
+    seen, inner = shown_points(dance)
     target, shown = own.keypoints[0].astype(np.float64), shown_points(own)
     for points_of, ours, theirs in (
         (PLACED, inner, shown[1][0]), (PLACED, seen, shown[0][0]), (HEAD, seen, shown[0][0]),
@@ -177,7 +177,7 @@ def placed(fit: LimbFit, driver: PoseSequence, own: PoseSequence) -> LimbFit:
             break
     rest = np.array([target[j] - np.median(fitted[ours[:, j], j], axis=0) for j in joints])
     shift = np.median(rest, axis=0)
-    anchors = fit.anchors(driver, bones)
+    anchors = fit.anchors(dance, bones)
     if fit.feet:
         feet = list(fit.feet)
         low = lowest(fitted, feet, seen[:, feet])[seen[:, feet].any(1)]

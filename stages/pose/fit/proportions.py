@@ -105,12 +105,12 @@ def limb_lengths(poses: PoseSequence, seen: np.ndarray) -> dict[str, float]:
     return {name: length for name, length in lengths.items() if length > 0}
 
 
-def limb_ratios(fitted: PoseSequence, driver: PoseSequence, reference: PoseSequence) -> dict[str, float]:
+def limb_ratios(fitted: PoseSequence, dance: PoseSequence, reference: PoseSequence) -> dict[str, float]:
     """Each limb's full length in the fitted poses over the character's in its picture, where both show it.
 
-    `driver` are the poses before they were fitted: points within their picture count before others.
+    `dance` are the poses before they were fitted: points within their picture count before others.
     """
-    seen, inner = shown_points(driver)
+    seen, inner = shown_points(dance)
     lengths = {**limb_lengths(fitted, seen), **limb_lengths(fitted, inner)}
     wanted = limb_lengths(reference[:1], shown_points(reference[:1])[1])
     return {name: length / wanted[name] for name, length in lengths.items() if name in wanted}

@@ -62,7 +62,7 @@ def body20(keypoints: np.ndarray, scores: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True, slots=True)
 class WanFit:
-    """Wan's fit: `ratios` [19] of BONES, driver to the character's picture times `zoom`; then `offset` (x, y)
+    """Wan's fit: `ratios` [19] of BONES, dance to the character's picture times `zoom`; then `offset` (x, y)
     is taken off, and all divided by `zoom`, which gives pixels of `size`. `limbs` as in `limb_ratios`."""
 
     ratios: np.ndarray
@@ -133,28 +133,28 @@ class WanFit:
             )
 
 
-def align_wan(driver: PoseSequence, reference: PoseSequence) -> WanFit:
-    """The fit of the driver's first frame to the first of `reference`."""
-    first = body20(driver.keypoints[:1], driver.scores[:1])[0]
+def align_wan(dance: PoseSequence, reference: PoseSequence) -> WanFit:
+    """The fit of the dancer's first frame to the first of `reference`."""
+    first = body20(dance.keypoints[:1], dance.scores[:1])[0]
     still = body20(reference.keypoints[:1], reference.scores[:1])[0]
-    zoom = figure_height(first, still, driver.size, reference.size)
+    zoom = figure_height(first, still, dance.size, reference.size)
     canvas = [int(side * zoom) for side in reference.size]
     target = still[:, :2] / reference.size * canvas
     with np.errstate(divide="ignore", invalid="ignore"):
         ratios = paired(_lengths(target) / _lengths(first[:, :2]))
-    extent = min(shown(first, driver.size), shown(still, reference.size))
+    extent = min(shown(first, dance.size), shown(still, reference.size))
     offset = _ground(carried(first[None], ratios)[0], target, whole=extent == 2)
     fit = WanFit(ratios, offset, zoom, reference.size)
-    limbs = limb_ratios(fit.apply(driver), driver, reference)
+    limbs = limb_ratios(fit.apply(dance), dance, reference)
     return replace(fit, limbs=limbs, note=worst_limb(limbs))
 
 
-def figure_height(driver: np.ndarray, character: np.ndarray, size: Size, target: Size) -> float:
-    """How much higher the driver's figure is, [20, 3] each: from the nose to the ankles, else to the hips,
+def figure_height(dance: np.ndarray, character: np.ndarray, size: Size, target: Size) -> float:
+    """How much higher the dancer's figure is, [20, 3] each: from the nose to the ankles, else to the hips,
     where both are sure of them; else by the areas of the pictures."""
     for ends in (ANKLES, HIPS):
-        if min(driver[[NOSE, *ends], 2].min(), character[[NOSE, *ends], 2].min()) > SURE:
-            heights = [abs(body[ends, 1].mean() - body[NOSE, 1]) for body in (driver, character)]
+        if min(dance[[NOSE, *ends], 2].min(), character[[NOSE, *ends], 2].min()) > SURE:
+            heights = [abs(body[ends, 1].mean() - body[NOSE, 1]) for body in (dance, character)]
             if min(heights) <= 0:
                 raise PoseError(
                     "the alignment wan measures from the nose down, which shows no height here: "

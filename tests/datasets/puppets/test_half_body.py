@@ -1,4 +1,4 @@
-"""Half bodies: where the picture cuts the dancer, what its driver still shows, and how the rest stands."""
+"""Half bodies: where the picture cuts the dancer, what still shows of the dance, and how the rest stands."""
 
 from dataclasses import replace
 from fractions import Fraction
@@ -43,15 +43,15 @@ def test_the_lower_edge_lies_where_the_body_is_cut(cut, size) -> None:
 
 
 @pytest.mark.parametrize(("cut", "hidden"), [("knees", ["feet"]), ("waist", ["knees", "feet"])])
-def test_a_cut_driver_shows_no_more_than_its_picture(cut, hidden) -> None:
-    half, (_, *drawn) = dance("driver", cut)
-    assert half.reference is None and half.driver is not None
+def test_a_cut_driving_picture_shows_no_more_than_its_picture(cut, hidden) -> None:
+    half, (_, *drawn) = dance("driving", cut)
+    assert half.reference is None and half.driving is not None
     assert hidden_parts(poses(drawn))[-len(hidden) :] == hidden
     legs = [PARTS.index(name) for name in ("left_shoe", "right_shoe")]
     assert all(np.isin(frame.parts, legs).any() for frame in drawn)  # the character has its feet nevertheless
 
 
-def test_joints_just_outside_the_drivers_picture_are_still_found() -> None:
+def test_joints_just_outside_the_driving_picture_are_still_found() -> None:
     above_hips = Framing(zoom=1.0, centre=0.5, floor=0.3, pitch=0.0, cut=0.55)
     near, far = (
         draw_dance(CHARACTER, STILL, MOTION, [0], SIZE, HalfBody(above_hips, None, beyond))[1].scores
@@ -62,7 +62,7 @@ def test_joints_just_outside_the_drivers_picture_are_still_found() -> None:
     np.testing.assert_array_equal(near[hands], far[hands])
 
 
-def test_the_feet_of_a_cut_driver_stand_as_the_references() -> None:
+def test_the_feet_of_a_cut_dancer_stand_as_the_references() -> None:
     def feet(motion, moment):
         return skeleton(CHARACTER.proportions, motion.pose(moment)).ankles
 
@@ -75,7 +75,7 @@ def test_the_feet_of_a_cut_driver_stand_as_the_references() -> None:
     np.testing.assert_array_equal(standing(stepping, STILL).pose(30).arms, stepping.pose(30).arms)
 
 
-def test_a_cut_reference_frames_the_dance_of_a_driver_who_shows_all() -> None:
+def test_a_cut_reference_frames_the_dance_of_a_dancer_who_shows_all() -> None:
     _, (reference, *drawn) = dance("reference", "waist")
     assert hidden_parts(poses([reference]))[-2:] == ["knees", "feet"]
     for frame in drawn:

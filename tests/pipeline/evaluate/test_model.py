@@ -58,16 +58,16 @@ def test_a_seed_draws_the_same_clip_again(clips):
     assert not np.array_equal(again.frames, clips[0].frames)
 
 
-@pytest.mark.parametrize("half_body", ["driver", "reference", "both"])
+@pytest.mark.parametrize("half_body", ["driving", "reference", "both"])
 def test_the_truth_of_half_bodies_passes_every_bar(half_body):
     halves = [held_out(5, n, frames=8, size=(54, 96), canvas=216, half_body=half_body) for n in range(2)]
     shoes = [np.isin(clip.parts, [PARTS.index("left_shoe"), PARTS.index("right_shoe")]) for clip in halves]
-    assert all(mask.any() == (half_body == "driver") for mask in shoes)
+    assert all(mask.any() == (half_body == "driving") for mask in shoes)
     figures = measure(halves, [clip.frames[1:] for clip in halves], joints=[4])
     assert figures["part_error_percent"] < 1.5
     assert figures["colour_accuracy"] == 1
     assert not figures["wrist_hit"] < 1  # NaN where no wrist is in the picture
-    assert np.isnan(figures["part_error_feet_percent"]) == (half_body != "driver")
+    assert np.isnan(figures["part_error_feet_percent"]) == (half_body != "driving")
 
 
 def test_the_sheet_has_a_row_for_each_clip(clips):
