@@ -94,9 +94,10 @@ class Frames:
 
 @dataclass(frozen=True, slots=True)
 class SparsePoses:
-    """Level `sparse`: everybody in some of the samples, in pixels of samples of `size` (width, height)."""
+    """Level `sparse`: everybody in the samples `looked_at`, in their pixels; `size` is width and height."""
 
     people: tuple[Detections, ...]
+    looked_at: tuple[int, ...]
     size: tuple[int, int]
 
 

@@ -44,10 +44,18 @@ CAMERA_SIZE = 320
 
 
 def sparse(frames: Frames, estimator: PoseEstimator) -> SparsePoses:
-    """Everybody in every SPARSE-th sample; `estimator` is set up."""
+    """Everybody in every SPARSE-th sample, and in all where these disagree whether somebody is alone.
+
+    `estimator` is set up.
+    """
     estimator.start(static=True)
-    people = [everybody(frames.samples[i], estimator) for i in sparse_samples(len(frames.samples))]
-    return SparsePoses(tuple(people), (frames.samples.shape[2], frames.samples.shape[1]))
+    count = len(frames.samples)
+    people = {i: everybody(frames.samples[i], estimator) for i in sparse_samples(count)}
+    if len({count_people(found) > 1 for found in people.values()}) > 1:
+        people |= {i: everybody(frames.samples[i], estimator) for i in range(count) if i not in people}
+    looked_at = tuple(sorted(people))
+    size = frames.samples.shape[2], frames.samples.shape[1]
+    return SparsePoses(tuple(people[i] for i in looked_at), looked_at, size)
 
 
 def everybody(picture: np.ndarray, estimator: PoseEstimator) -> Detections:

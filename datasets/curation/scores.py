@@ -65,8 +65,8 @@ SCORES: tuple[Score, ...] = (
     Score("person_size", "dense", dance.person_size, 0.3, None, "person too small"),
     Score("motion", "dense", dance.motion, 0.05, None, "the person hardly moves"),
     Score("face", "dense", dance.face, 0.08, None, "face not seen"),
-    Score("left_hand", "dense", dance.left_hand, 0.15, None, "left hand hidden"),
-    Score("right_hand", "dense", dance.right_hand, 0.15, None, "right hand hidden"),
+    Score("left_hand", "dense", dance.left_hand, 0.3, None, "left hand hidden"),
+    Score("right_hand", "dense", dance.right_hand, 0.3, None, "right hand hidden"),
     Score("hand_sharpness", "dense", dance.hand_sharpness, 0.39, None, "hands blurred"),
     Score("jitter", "dense", dance.jitter, None, 0.65, "pose jitters"),
 )

@@ -6,7 +6,6 @@ import cv2
 import numpy as np
 
 from ...datasets.curation.clip import DensePoses, Frames, SparsePoses
-from ...datasets.curation.people import sparse_samples
 from ...datasets.curation.scores import Level
 from ...stages.atomic import atomic_path
 from ...stages.pose.render import draw_overlay
@@ -32,9 +31,9 @@ def frames_strip(path: Path, frames: Frames) -> None:
 
 def sparse_strip(path: Path, frames: Frames, found: SparsePoses) -> None:
     """Moments with everybody who was found."""
-    tiles, looked_at = [], sparse_samples(len(frames.samples))
-    for i in moments(len(looked_at)):
-        tile = frames.samples[looked_at[i]]
+    tiles = []
+    for i in moments(len(found.people)):
+        tile = frames.samples[found.looked_at[i]]
         for points, scores in zip(found.people[i].keypoints, found.people[i].scores, strict=True):
             tile = draw_overlay(tile, points, scores)
         tiles.append(tile)

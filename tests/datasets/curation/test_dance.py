@@ -2,12 +2,13 @@
 
 from dataclasses import replace
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from posedance.datasets.curation import dance
-from posedance.datasets.curation.clip import Box, DensePoses, SparsePoses
+from posedance.datasets.curation.clip import Box, Clip, DensePoses, Frames, SparsePoses
 from posedance.datasets.curation.crop import crop_box
 from posedance.datasets.curation.people import (
     alone,
@@ -17,10 +18,11 @@ from posedance.datasets.curation.people import (
     hands_sharpness,
     likeness,
     person,
+    sparse,
 )
 from posedance.datasets.curation.scores import LEVELS, SCORES, Score, refuses
 from posedance.stages.pose.base import Detections
-from posedance.stages.types import PoseSequence
+from posedance.stages.types import PoseSequence, VideoInfo
 
 FPS = Fraction(15)
 PICTURE = Box(0, 0, 200, 400)
@@ -34,6 +36,8 @@ def standing(count: int = 30) -> np.ndarray:
     points[5], points[6], points[11], points[12] = (80, 120), (120, 120), (85, 220), (115, 220)
     points[91:112] = np.array([130, 230]) + rng.uniform(-15, 15, (21, 2))
     points[112:133] = np.array([70, 230]) + rng.uniform(-15, 15, (21, 2))
+    points[7], points[9], points[91], points[100] = (130, 155), (130, 215), (130, 218), (130, 235)
+    points[8], points[10], points[112], points[121] = (70, 155), (70, 215), (70, 218), (70, 235)
     return points[None].repeat(count, 0)
 
 
@@ -82,6 +86,21 @@ def test_one_hand_that_is_taken_for_both_is_none() -> None:
     alone = np.ones((30, 133))
     alone[:12, 112:133] = 0
     assert dance.left_hand(poses(points, alone)) == 1.0
+
+
+def test_a_hand_counts_by_its_score_where_it_is_its_arms_own() -> None:
+    unsure = np.ones((30, 133))
+    unsure[:15, 91:112] = 0.6
+    assert dance.left_hand(poses(standing(), unsure)) == pytest.approx(0.8)
+    points = standing()
+    points[:6, 91:112] += (20, 0)
+    points[6:12, 91:112, 1] = 430 - points[6:12, 91:112, 1]
+    assert dance.left_hand(poses(points)) == pytest.approx(18 / 30), "off the wrist, or back along the arm"
+    points = standing()
+    points[:12, [8, 10]] += (45, 0)
+    alone = np.ones((30, 133))
+    alone[:12, 112:133] = 0
+    assert dance.left_hand(poses(points, alone)) == pytest.approx(18 / 30), "it may be the other arm's"
 
 
 def test_confidence_is_the_mean_of_the_body_where_it_is_seen() -> None:
@@ -158,9 +177,22 @@ def test_people_are_counted_without_those_far_behind() -> None:
 
 
 def test_person_and_alone_are_shares_of_samples() -> None:
-    found = SparsePoses((people(1), people(), people(1, 1), people(1)), (200, 400))
+    found = SparsePoses((people(1), people(), people(1, 1), people(1)), (0, 1, 2, 3), (200, 400))
     assert person(found) == 0.75 and alone(found) == pytest.approx(2 / 3)
-    assert alone(SparsePoses((people(),), (200, 400))) == 1.0
+    assert alone(SparsePoses((people(),), (0,), (200, 400))) == 1.0
+
+
+@pytest.mark.parametrize(("several", "looked_at", "share"), [
+    ((), (0, 2, 4), 1.0), ((2,), (0, 1, 2, 3, 4), 0.8), ((0, 1, 2, 3, 4), (0, 2, 4), 0.0),
+])  # fmt: skip
+def test_where_samples_disagree_all_are_looked_at(several: tuple[int, ...], looked_at, share: float) -> None:
+    samples = np.zeros((5, 100, 300, 3), np.uint8)
+    samples[:, 50, 60, 0] = 255
+    samples[list(several), 50, 200, 0] = 255
+    info = VideoInfo(300, 100, FPS, 5, 5 / FPS, False)
+    frames = Frames(info, Clip(Path("a.mp4"), 0, 5, FPS), samples, samples, np.arange(5))
+    found = sparse(frames, SeesOne(300))  # pyright: ignore[reportArgumentType]
+    assert found.looked_at == looked_at and alone(found) == pytest.approx(share)
 
 
 class SeesOne:
@@ -168,6 +200,9 @@ class SeesOne:
 
     def __init__(self, width: int) -> None:
         self.width = width
+
+    def start(self, static: bool) -> None:
+        assert static
 
     def __call__(self, pictures: list[np.ndarray]) -> list[Detections]:
         (picture,) = pictures
