@@ -11,6 +11,8 @@ from ...datasets.curation.scores import SCORES
 
 NEAR = 1
 """Frames by which a cut may be missed."""
+NEAR_GRADUAL = 2
+"""Frames by which a clip may begin or end away from a fade or dissolve: TransNetV2's own evaluation has 2."""
 SAME = 0.7
 """Overlap over union from which a clip is that of a scene."""
 BARS = 4
@@ -73,8 +75,7 @@ def rates(right: int, found: int, meant: int) -> dict[str, Any]:
 def joins_of(plan: Sequence[ProofSource], found: Sequence[Found], kind: str) -> dict[str, Any]:
     """Boundaries of clips against the joins of this kind, in the sources whose joins are of it alone or cuts.
 
-    A boundary is that between one clip's end and the next one's start. It is right where both lie within NEAR
-    frames of the join's.
+    A boundary is that between one clip's end and the next one's start; `meets` tells where it is right.
     """
     right = seen = meant = 0
     for source in plan:
@@ -96,12 +97,13 @@ def has_cuts(source: ProofSource) -> bool:
 
 def meets(edge: tuple[int, int], join: Join) -> bool:
     """Whether a boundary is that of a join: within NEAR frames of a cut, or inside the other kinds and about
-    as long.
+    as long, or within NEAR_GRADUAL frames beyond.
     """
     if join.kind == "cut":
         return all(abs(side - join.start) <= NEAR for side in edge)
     room = (join.end - join.start) // 2
-    return join.start - NEAR <= edge[0] <= join.start + room and join.end - room <= edge[1] <= join.end + NEAR
+    (end, start), near = edge, NEAR_GRADUAL
+    return join.start - near <= end <= join.start + room and join.end - room <= start <= join.end + near
 
 
 def matched(plan: Sequence[ProofSource], found: Sequence[Found]) -> dict[Key, tuple[Part, int | None]]:
