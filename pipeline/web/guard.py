@@ -34,7 +34,7 @@ WRITTEN = re.compile(r"/login|/api/[\w./-]+")
 UPLOAD = "/api/upload/"
 SMALL_BODY = 1 << 20
 """Bytes of a request that brings no file."""
-HERE = re.compile(r"(?:localhost|127\.0\.0\.1|\[::1\])(?::\d+)?", re.IGNORECASE)
+HERE = re.compile(r"(?:localhost|127(?:\.\d{1,3}){3}|\[::1\])(?::\d+)?", re.IGNORECASE)
 """Names by which a browser on this machine asks: a stranger's page that was pointed here has another."""
 COOKIE = "posedance"
 TICKET = "ticket"

@@ -99,9 +99,10 @@ def ask(
 
 def test_without_a_password_only_names_of_this_machine_are_answered() -> None:
     door = Door(None)
-    for host in ("127.0.0.1:7860", "localhost:1", "localhost", "[::1]:7860"):
+    for host in ("127.0.0.1:7860", "127.0.0.2:7860", "localhost:1", "localhost", "[::1]:7860"):
         assert ask(door, host=host)[0] == 200
-    for host in ("evil.example", "evil.example:7860", "127.0.0.1.evil.example", "localhost.evil:7860", ""):
+    for host in ("evil.example", "evil.example:7860", "127.0.0.1.evil.example", "localhost.evil:7860", "",
+                 "127.0.0.1@evil.example", "10.0.0.1", "1270.0.0.1", "127.0.0.1:x"):  # fmt: skip
         assert ask(door, host=host)[0] == 403
 
 
