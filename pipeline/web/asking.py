@@ -33,8 +33,13 @@ OPTIONS = (
     "person", "align", "fit", "preview_every", "character_prompt", "upscale", "accept_poses",
 )  # fmt: skip
 """Options that a visitor may set."""
-FIELDS = {"driving": "driving", "reference": "character", "pose": "driving"}
-"""Options that the page calls otherwise."""
+FIELDS = {
+    "driving": "driving", "reference": "character", "pose": "driving", "driving video": "driving",
+    "video": "driving", "reference image": "character", "picture": "character",
+}  # fmt: skip
+"""Options that the page calls otherwise, and words for what goes in."""
+NAMED = re.compile(r"--([a-z][a-z-]*)|\b(reference image|picture|driving video|video)\b")
+"""What an error is about is named first; what to do about it comes after."""
 PREVIEW_EVERY = 1
 """Steps between previews of the latents, for all jobs of the page."""
 
@@ -127,20 +132,11 @@ def refuse_model(model: Any, base: Mapping[str, Any], defaults: Mapping[str, Any
 
 def field_of(line: str) -> str:
     """The field of the page that an error's line is about; empty where none is named."""
-    match = re.match(r"([a-z_]+)(?:\.[a-z_.]+)? = ", line) or re.search(r"--([a-z][a-z-]*)", line)
-    if match is not None:
-        name = match.group(1).replace("-", "_")
-        return FIELDS.get(name, name if name in OPTIONS else "")
-    for words, field in (
-        ("reference image", "character"),
-        ("picture", "character"),
-        ("driving video", "driving"),
-        ("video", "driving"),
-        ("start", "start"),
-    ):
-        if words in line:
-            return field
-    return ""
+    match = re.match(r"([a-z_]+)(?:\.[a-z_.]+)? = ", line) or NAMED.search(line)
+    if match is None:
+        return ""
+    name = next(word for word in match.groups() if word).replace("-", "_")
+    return FIELDS.get(name, name if name in OPTIONS else "")
 
 
 def take_over(folders: Folders, like: str, config: AnimateConfig) -> list[str]:
@@ -190,9 +186,10 @@ def settings_of_file(folders: Folders, file: Path, name: str) -> dict[str, Any]:
     """
     try:
         if name.lower().endswith((".yaml", ".yml")):
-            found = AnimateConfig.model_validate(picked(read_yaml(file)))
-        else:
-            found = read_settings(file)
+            told = read_yaml(file)
+            AnimateConfig.model_validate(picked(told))
+            return settings_in(folders, {**picked(told), **inputs_of(told)})
+        found = read_settings(file)
     except ValidationError as error:
         raise ConfigError(f"{plain_title(name)}: {explain(error)}") from error
     except PosedanceError as error:
@@ -202,15 +199,23 @@ def settings_of_file(folders: Folders, file: Path, name: str) -> dict[str, Any]:
     return settings_in(folders, found.model_dump(mode="json", exclude_unset=True))
 
 
+def inputs_of(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The inputs that a config names: they are looked for among the uploads, by name."""
+    return {name: config[name] for name in ("driving", "reference", "character_prompt") if config.get(name)}
+
+
 def settings_in(folders: Folders, config: Mapping[str, Any]) -> dict[str, Any]:
-    """What a config's plain data tell for the page's fields: options, and those inputs that are uploads."""
-    known = {upload.file: upload.identity for upload in gallery(folders)}
+    """What a config's plain data tell for the page: options, inputs, and the names of missing inputs."""
+    here = gallery(folders)[::-1]
+    known = {each.title: each.identity for each in here} | {each.file: each.identity for each in here}
     options = {key: config.get(key) for key in OPTIONS if config.get(key) is not None}
     for key in ("start", "duration"):
         if key in options:
             options[key] = float(Fraction(str(options[key])))
-    inputs = {
-        field: known.get(Path(str(config.get(option))).name)
-        for option, field in (("driving", "driving"), ("reference", "character"))
-    }
-    return {"options": options, **inputs}
+    inputs, missing = {}, []
+    for option, field in (("driving", "driving"), ("reference", "character")):
+        name = Path(str(config[option])).name if config.get(option) else ""
+        inputs[field] = known.get(name)
+        if name and inputs[field] is None:
+            missing.append(plain_title(name))
+    return {"options": options, **inputs, "missing": missing}

@@ -19,6 +19,7 @@ from ..job.evaluation import line_of, read_evaluation
 from ..job.job import Job, read_record
 from ..progress import PROGRESS
 from .config import Folders
+from .uploads import by_titles
 
 State = Literal["waiting", "running", "done", "failed", "stopped"]
 Kind = Literal["video", "batch", "curation"]
@@ -93,8 +94,10 @@ def cards(folders: Folders, waiting: list[str], working: list[str]) -> list[Card
 
 def unborn(folders: Folders, name: str, state: State) -> Card:
     """The card of a job that is asked for and has no folder yet."""
-    asked = read_json(folders.asked / f"{name}.json") or {}
-    return Card(name, asked.get("kind", "video"), state, title_of(folders, name, {}), time.time())
+    path = folders.asked / f"{name}.json"
+    asked = read_json(path) or {}
+    since = path.stat().st_mtime if path.is_file() else time.time()
+    return Card(name, asked.get("kind", "video"), state, title_of(folders, name, {}), since)
 
 
 def is_job(entry: Path) -> bool:
@@ -129,7 +132,7 @@ def card_of(folders: Folders, name: str, waiting: list[str], working: list[str])
         elif is_done(folder, kind):
             state = "done"
     shares = share_of(folder) if state == "running" else {}
-    error = error if state == "failed" else ""
+    error = by_titles(folders, error) if state == "failed" else ""
     return Card(name, kind, state, title_of(folders, name, options), changed, options, error, shares)
 
 
@@ -220,7 +223,7 @@ def detail(folders: Folders, name: str, card: Card) -> dict[str, Any]:
     job = Job(folder)
     records = {name: read_record(job.record_path(name)) for name in STEPS}
     notes = [
-        {"step": step, "text": note}
+        {"step": step, "text": by_titles(folders, note)}
         for step, record in records.items()
         if record is not None
         for note in record["facts"].get("notes", ())
@@ -229,7 +232,7 @@ def detail(folders: Folders, name: str, card: Card) -> dict[str, Any]:
         notes.append({"step": "evaluation", "text": line_of(figures)})
     entries = folder.iterdir() if folder.is_dir() else ()
     files = sorted(file.name for file in entries if file.name in SERVED and not file.is_symlink())
-    config = folder / "config.yaml"
+    config, log = folder / "config.yaml", folders.logs / f"{name}.log"
     progress = read_json(folder / PROGRESS)
     return {
         **asdict(card),
@@ -240,7 +243,7 @@ def detail(folders: Folders, name: str, card: Card) -> dict[str, Any]:
         "config": config.read_text(encoding="utf-8") if config.is_file() else "",
         "steps": [step for step, record in records.items() if record is not None],
         "stages": list(stages_told(progress)),
-        "log": [without_bars(line) for line in last_lines(folders.logs / f"{name}.log")][-12:],
+        "log": [by_titles(folders, without_bars(line)) for line in last_lines(log)[-12:]],
         "reused": (read_json(folders.asked / f"{name}.json") or {}).get("reused", []),
     }
 
@@ -280,9 +283,21 @@ def without_bars(line: str) -> str:
     return re.sub(r"\|[█▏▎▍▌▋▊▉# \d]*\|", "", line)
 
 
-def character_of(folder: Path) -> Path | None:
-    """The picture of a job's character, where it is there."""
-    config = folder / "config.yaml"
+def shown_of(folders: Folders, name: str) -> Path | None:
+    """What stands for a job in lists: its result, or its character's picture, also while it waits.
+
+    Raises ConfigError where there is no such job.
+    """
+    asked = folders.asked / f"{name}.yaml"
+    if NAME.fullmatch(name) and asked.is_file() and not (folders.jobs / name / "config.yaml").is_file():
+        return character_of(asked)
+    folder = folder_of(folders, name)
+    made = [folder / file for file in ("result.mp4", "contact_sheet.png") if (folder / file).is_file()]
+    return made[0] if made else character_of(folder / "config.yaml")
+
+
+def character_of(config: Path) -> Path | None:
+    """The picture of the character that a job's config names, where it is there."""
     for line in config.read_text(encoding="utf-8").splitlines() if config.is_file() else ():
         key, _, value = line.partition(": ")
         path = Path(value.strip().strip("'"))

@@ -15,8 +15,8 @@ ANIMATE = """<div class="pd-inputs">
   <button type="button" class="pd-button" data-do="folder">Folder</button>
   <input type="file" class="pd-folder" webkitdirectory multiple hidden aria-label="Folder of videos"></div></div>
  <div class="pd-gallery" role="listbox" aria-label="Videos that are here"></div>
- <div class="pd-stage" hidden><div class="pd-people"><img alt="A frame of the dance; click who is to be followed">
-  </div><div class="pd-strip" role="group" aria-label="The cut"><img alt="Frames of the whole video">
+ <div class="pd-stage" hidden><div class="pd-people"><img draggable="false" alt="A frame of the dance; click who is to be followed">
+  </div><div class="pd-strip" role="group" aria-label="The cut"><img draggable="false" alt="Frames of the whole video">
   <div class="pd-cut"></div><input type="range" class="pd-from" min="0" max="1" step="any" value="0"
   aria-label="Start of the cut"><input type="range" class="pd-to" min="0" max="1" step="any" value="1"
   aria-label="End of the cut"></div><p class="pd-facts"></p></div>
@@ -33,6 +33,8 @@ ANIMATE = """<div class="pd-inputs">
 </section>
 <section class="pd-card" id="fitted" aria-labelledby="fitted-title" aria-live="polite">
  <h2 id="fitted-title">How it will stand</h2>
+ <div class="pd-row" id="paint-box" hidden><button type="button" class="pd-button pd-primary" id="paint">Paint the
+  character now</button><span class="pd-facts">as the words say, in a pose of the dance</span></div>
  <div class="pd-empty" id="example-box"><p>New here? Two drawn dancers, ready to run: about a minute.</p>
   <button type="button" class="pd-button pd-primary" id="example">Take the example</button></div>
  <div class="pd-fit" hidden><img id="fit-picture" alt="The fitted pose over the character">

@@ -1,6 +1,10 @@
-"""What a job would do, as `animate --dry-run` tells it, and how long that took the last time."""
+"""What commands are asked before a job runs: its plan, as `animate --dry-run` tells it, with the time that it
+took before, and the character that words describe, as `character` paints it.
+"""
 
+import hashlib
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -8,15 +12,23 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from ...stages.atomic import temporary_name
 from ...stages.errors import ConfigError
 from ..batch.status import read_json
-from ..config import AnimateConfig, write_yaml
+from ..character.config import CharacterConfig
+from ..config import AnimateConfig, ClipConfig, write_yaml
+from ..config_base import Config
 from ..progress import PROGRESS
 from .config import Folders
 from .jobs import ERROR, options_told, stages_of
+from .uploads import Upload, by_titles, keep
 
 PLAN_S = 300
 """Seconds that a plan may take: it opens the model."""
+PAINT_S = 3600
+"""Seconds that a painted character may take."""
+PAINTED = 2
+"""Pictures of which the one with the truest pose is shown."""
 
 
 def plan(folders: Folders, config: AnimateConfig) -> dict[str, Any]:
@@ -24,18 +36,44 @@ def plan(folders: Folders, config: AnimateConfig) -> dict[str, Any]:
 
     Raises ConfigError with the command's own line.
     """
+    told = by_titles(folders, said(folders, ["animate", "--dry-run"], config, PLAN_S))
+    lines = told.strip().splitlines()
+    return {"lines": [line.split(maxsplit=1) for line in lines], "time": time_told(folders, config, lines)}
+
+
+def paint(folders: Folders, config: AnimateConfig) -> Upload:
+    """The character that the prompt of `config` describes, painted in a pose of its dance, as an upload.
+
+    It is kept by what decides it: the same words with the same seed are painted once. Raises ConfigError.
+    """
+    if not config.character_prompt:
+        raise ConfigError("character_prompt = '': say who is to dance, in words")
+    if config.driving is None:
+        raise ConfigError("--driving is missing: the character is painted in a pose of the dance")
+    shared = {name: getattr(config, name) for name in (*ClipConfig.model_fields, "device", "precision")}
+    own = config.character.model_dump(exclude_unset=True) | {"seed": config.seed, "seeds": PAINTED}
+    wanted = CharacterConfig.model_validate(shared | own | {"prompt": config.character_prompt})
+    key = hashlib.sha256(wanted.model_dump_json(exclude={"output"}).encode()).hexdigest()[:20]
+    wanted = wanted.model_copy(update={"output": folders.own / "painted" / key})
+    said(folders, ["character"], wanted, PAINT_S)
+    copy = temporary_name(folders.uploads / "upload")
+    shutil.copyfile(wanted.output / "reference.png", copy)
+    return keep(folders, "picture", f"{config.character_prompt}.png", copy)
+
+
+def said(folders: Folders, words: list[str], config: Config, seconds: float) -> str:
+    """What a command says with this config. Raises ConfigError with the command's own line."""
     with tempfile.NamedTemporaryFile("w", suffix=".yaml", dir=folders.own, encoding="utf-8") as file:
         file.write(write_yaml(config))
         file.flush()
-        words = [sys.executable, "-m", "posedance.pipeline", "animate", "--dry-run", "--config", file.name]
+        command = [sys.executable, "-m", "posedance.pipeline", *words, "--config", file.name]
         done = subprocess.run(
-            words, capture_output=True, text=True, timeout=PLAN_S, stdin=subprocess.DEVNULL, check=False
+            command, capture_output=True, text=True, timeout=seconds, stdin=subprocess.DEVNULL, check=False
         )
     if done.returncode:
         lines = [line for line in done.stderr.splitlines() if line.startswith(ERROR)]
-        raise ConfigError(lines[-1].removeprefix(ERROR) if lines else "the plan ended without a word")
-    lines = done.stdout.strip().splitlines()
-    return {"lines": [line.split(maxsplit=1) for line in lines], "time": time_told(folders, config, lines)}
+        raise ConfigError(lines[-1].removeprefix(ERROR) if lines else f"{words[0]} ended without a word")
+    return done.stdout
 
 
 def time_told(folders: Folders, config: AnimateConfig, lines: list[str]) -> str:

@@ -9,6 +9,7 @@ import json
 import logging
 import math
 import os
+import re
 import threading
 import time
 from collections.abc import Iterator
@@ -61,6 +62,7 @@ SIDE = 512
 SHAPE = (576, 1024)
 """Width and height of results where none is asked for: the shape of all models of the table."""
 QUALITY = 85
+NOBODY = re.compile(r"(there is nobody (?:at|inside) )[-\d.,e+]+(?=,)")
 WATCH_S = 1.0
 """Seconds between looks whether the server is there."""
 DECIDING = (
@@ -184,9 +186,14 @@ def estimator_for(config: AnimateConfig) -> PoseEstimator:
 
 
 def guarded(what: str, wanted: Wanted) -> dict[str, Any]:
-    """Make a preview and keep it; what the system refuses becomes a line."""
+    """Make a preview and keep it; what the system refuses becomes a line.
+
+    Who was named is told in pixels of the video, not of the smaller frames that were looked at.
+    """
     try:
         made = fit(wanted) if what == "fit" else animatic(wanted)
+    except PoseError as error:
+        raise PoseError(NOBODY.sub(rf"\g<1>{wanted.config.person}", str(error))) from None
     except OSError as error:
         raise PoseError(told(error) if error.errno is not None else str(error)) from None
     write_text(wanted.folder / f"{wanted.key}.json", json.dumps(made))
@@ -212,7 +219,7 @@ def fit(wanted: Wanted) -> dict[str, Any]:
         min_score=config.estimator.min_score,
         max_gap=0,
         smooth=0,
-        name="the driving video",
+        name=str(wanted.driving),
         person=scaled(person_of(config), zoom),
     )
     still, own, notes = fitted_character(wanted, estimator)
@@ -234,12 +241,12 @@ def fit(wanted: Wanted) -> dict[str, Any]:
 
 
 def people_in(frame: np.ndarray, estimator: PoseEstimator, min_score: float) -> list[list[float]]:
-    """The boxes of all people in one frame, in pixels: [left, top, right, bottom] each."""
+    """The boxes of all people in one frame, in its pixels: [left, top, right, bottom] each, within it."""
     estimator.start(static=True)
     (found,) = estimator([frame])
     boxes = []
     for points, scores in zip(found.keypoints, found.scores, strict=True):
-        joints = points[BODY][scores[BODY] > VISIBLE]
+        joints = points[BODY][scores[BODY] > VISIBLE].clip(0, (frame.shape[1], frame.shape[0]))
         if person_score(scores) >= min_score and len(joints) > 1:
             boxes.append([round(float(edge), 1) for edge in (*joints.min(0), *joints.max(0))])
     return sorted(boxes)
@@ -254,7 +261,7 @@ def fitted_character(wanted: Wanted, estimator: PoseEstimator) -> tuple[np.ndarr
         own = load_poses(kept)
     else:
         own, _ = estimate_picture(
-            picture, estimator, min_score=config.estimator.min_score, name="of the character"
+            picture, estimator, min_score=config.estimator.min_score, name=str(wanted.picture)
         )
         save_poses(kept, own)
     width, height = config.width or SHAPE[0], config.height or SHAPE[1]
@@ -283,7 +290,7 @@ def animatic(wanted: Wanted) -> dict[str, Any]:
         min_score=config.estimator.min_score,
         max_gap=config.estimator.max_gap,
         smooth=config.smooth,
-        name="the driving video",
+        name=str(wanted.driving),
         person=scaled(person_of(config), min(1, LOOKED_AT / max(info.width, info.height))),
     )
     still, own, _ = fitted_character(wanted, estimator)

@@ -151,16 +151,10 @@ def add_files(app: "FastAPI", site: Site) -> None:
     @app.get("/api/thumb/{name:path}")
     @plain
     def thumb(name: str) -> Any:
-        folder = jobs.folder_of(site.folders, name)
+        source = jobs.shown_of(site.folders, name)
+        if source is None:
+            raise HTTPException(404, "there is nothing here")
         path = site.folders.thumbs / f"{name.replace('/', '--')}.jpg"
-        source = folder / "result.mp4"
-        if not source.is_file():
-            source = folder / "contact_sheet.png"
-        if not source.is_file():
-            config = jobs.character_of(folder)
-            if config is None:
-                raise HTTPException(404, "there is nothing here")
-            source = config
         if not path.is_file() or path.stat().st_mtime < source.stat().st_mtime:
             previews.thumb(source, path)
         return send(path, "image/jpeg")
@@ -206,8 +200,18 @@ def add_work(app: "FastAPI", site: Site) -> None:
             raise ConfigError("there is no such preview")
         config = asking.asked_config(site.folders, site.defaults, asked, "preview")
         if config.driving is None or config.reference is None:
-            raise ConfigError("--reference is missing: a painted character is not seen before the run")
-        return site.previewer.ask(what, config)
+            raise ConfigError("--reference is missing: drop in a picture, or paint what the words say")
+        found = site.previewer.ask(what, config)
+        if found["state"] == "failed":
+            line = masked(uploads.by_titles(site.folders, found["error"]))
+            return {**found, "error": line, "field": asking.field_of(line)}
+        return found
+
+    @app.post("/api/paint")
+    @plain
+    def paint(asked: dict[str, Any]) -> Any:
+        config = asking.asked_config(site.folders, site.defaults, {**asked, "character": None}, "painted")
+        return asdict(plans.paint(site.folders, config))
 
     @app.post("/api/plan")
     @plain

@@ -154,8 +154,11 @@ def gallery(folders: Folders) -> list[Upload]:
 
 def by_titles(folders: Folders, line: str) -> str:
     """A line in which files of uploads are called by the names that they came with."""
+    where = f"{folders.uploads}/"
+    if where not in line:
+        return line
     for upload in gallery(folders):
-        line = line.replace(str(folders.uploads / upload.file), upload.title)
+        line = line.replace(where + upload.file, upload.title)
     return line
 
 

@@ -3,7 +3,8 @@
 {
 const {element, ask, complain, calm} = posedance;
 const SETTLED_MS = 600, POLL_MS = 500;
-let uploads = [], round = 0, timer = null, told = null;
+const VIDEO = /\.(mp4|mov|webm|mkv|avi|m4v|gif)$/i, RESULT = /\.(mp4|mkv|ya?ml)$/i;
+let uploads = [], missing = [], round = 0, timer = null, told = null;
 const chosen = kind => uploads.find(each => each.identity === posedance.draft[kind === "video" ? "driving" : "character"]);
 
 async function upload(kind, file) {
@@ -31,13 +32,18 @@ async function upload(kind, file) {
 }
 async function take(kind, files) {
   calm();
-  try {
-    for (const file of files) choose(await upload(kind, file));
-  } catch (problem) { complain(problem); }
+  const wrong = [];
+  for (const file of files) {
+    try { choose(await upload(kind, file)); } catch (problem) { wrong.push(problem); }
+  }
+  if (wrong.length) complain({...wrong[0], error: wrong.map(each => each.error).join("; ")});
 }
 function choose(found, fresh = true) {
   posedance.draft[found.kind === "video" ? "driving" : "character"] = found.identity;
-  if (fresh) posedance.draft.like = null;
+  if (fresh) {
+    posedance.draft.like = null;
+    missing = [];
+  }
   if (fresh && found.kind === "video") posedance.fill({start: 0, duration: null, person: null});
   draw();
   preview();
@@ -70,8 +76,9 @@ function draw() {
   const both = posedance.draft.driving && posedance.draft.character;
   document.getElementById("example-box").hidden = Boolean(both);
   const like = document.getElementById("like");
-  like.hidden = !posedance.draft.like;
-  like.textContent = posedance.draft.like ? `Settings of job ${posedance.draft.like}: what does not change is taken over from it.` : "";
+  const from = posedance.draft.like ? `Settings of job ${posedance.draft.like}: what does not change is taken over from it.` : "";
+  like.textContent = [from, missing.length ? `Not here, so drop them in: ${missing.join(", ")}.` : ""].filter(Boolean).join(" ");
+  like.hidden = !like.textContent;
 }
 function source(image, path) { if (image.getAttribute("src") !== path) image.src = path; }
 
@@ -101,14 +108,22 @@ function moveCut(done) {
 function people(found) {
   const place = document.querySelector(".pd-people");
   if (!place) return;
-  place.querySelectorAll("button").forEach(each => each.remove());
+  const image = place.querySelector("img");
+  place.querySelectorAll("button, .pd-point").forEach(each => each.remove());
+  image.onclick = null;
   if (!found) return;
-  place.querySelector("img").src = `api/preview-file/${found.files[2]}`;
-  const [width, height] = found.size;
+  image.src = `api/preview-file/${found.files[2]}`;
+  const [width, height] = found.size, [atX, atY] = String(posedance.values.person || "").split(",").map(Number);
+  image.onclick = event => posedance.fill({person: `${Math.round(width * event.offsetX / image.clientWidth)},${
+    Math.round(height * event.offsetY / image.clientHeight)}`});
+  if (atX >= 0 && atY >= 0) {
+    const point = element("span", {className: "pd-point"});
+    Object.assign(point.style, {left: `${100 * atX / width}%`, top: `${100 * atY / height}%`});
+    place.append(point);
+  }
   found.people.forEach(([left, top, right, bottom], i) => {
     const x = Math.round((left + right) / 2), y = Math.round((top + bottom) / 2);
-    const [px, py] = String(posedance.values.person || "").split(",").map(Number);
-    const is = px >= left && px <= right && py >= top && py <= bottom;
+    const is = atX >= left && atX <= right && atY >= top && atY <= bottom;
     const box = element("button", {type: "button", className: "pd-person", "aria-pressed": is,
       "aria-label": `follow person ${i + 1} from the left`, onclick: () => posedance.fill({person: `${x},${y}`})});
     Object.assign(box.style, {left: `${100 * left / width}%`, top: `${100 * top / height}%`,
@@ -136,6 +151,7 @@ function forget() {  // what a preview complained of, and nothing that plan or r
   told = null;
 }
 async function show() {
+  document.getElementById("paint-box").hidden = !(posedance.values.character_prompt && posedance.draft.driving);
   if (!posedance.draft.driving || !posedance.draft.character || posedance.values.character_prompt) return;
   const mine = ++round, facts = document.getElementById("fit-facts"), box = document.querySelector(".pd-fit");
   const video = document.getElementById("animatic"), image = document.getElementById("fit-picture");
@@ -160,6 +176,8 @@ async function show() {
   } catch (problem) {
     if (mine !== round) return;
     facts.textContent = "";
+    box.hidden = image.hidden = true;
+    forget();
     told = problem.error;
     complain(problem);
   } finally { if (mine === round) box.removeAttribute("aria-busy"); }
@@ -192,24 +210,68 @@ posedance.run = async function (listed, values) {
 // Settings of a job here, or of a file that somebody kept: they come into the fields, and its inputs where they are here.
 function fillFrom(found) {
   const empty = Object.fromEntries(posedance.order.map(name => [name, null]));
-  posedance.draft = {driving: found.driving || null, character: found.character || null, like: found.like || null};
+  missing = found.missing || [];
+  const tells = found.like || found.driving || found.character || missing.length, {driving, character} = posedance.draft;
+  posedance.draft = tells ? {driving: found.driving || null, character: found.character || null, like: found.like || null}
+    : {driving, character, like: null};  // a result's mp4 tells no inputs: those that are chosen stay
   posedance.tab("Animate");
   posedance.fill({...empty, preset: "default", seed: 0, stride: 2, start: 0, align: "limbs", fit: "crop", ...found.options});
   draw();
   preview();
 }
 posedance.takeSettings = async function (name) {
-  try { fillFrom(await ask(`api/settings/${posedance.part(name)}`)); } catch (problem) { complain(problem, "jobs-error"); }
+  try { fillFrom(await ask(`api/settings/${posedance.part(name)}`)); } catch (problem) { complain(problem, spot()); }
 };
-posedance.takeFile = async function (file) {
+posedance.takeFile = async function (file, folder) {
   if (!file) return;
+  calm();
   try {
+    const here = folder && posedance.jobs.find(job => job.name === folder);
+    if (here && (await ask(`api/job/${posedance.part(folder)}`)).config === await file.text()) {
+      return await posedance.takeSettings(folder);  // the folder of a job here: what does not change is taken over
+    }
     const answer = await fetch("api/upload/settings", {method: "PUT", body: file, headers: {"x-name": encodeURIComponent(file.name)}});
     const found = await answer.json();
     if (!answer.ok) throw found;
     fillFrom(found);
-  } catch (problem) { complain({error: problem.error || "these settings cannot be read", field: ""}, "jobs-error"); }
+  } catch (problem) { complain({error: problem.error || "these settings cannot be read", field: ""}, spot()); }
 };
+
+function spot() {  // where an error about settings is seen
+  const jobs = document.getElementById("jobs-error");
+  return jobs && jobs.offsetParent !== null ? "jobs-error" : "run-error";
+}
+
+// What is dropped: the settings of a folder or file of a result anywhere, else videos and pictures on their places.
+async function filesOf(folder) {
+  const reader = folder.createReader(), found = [];
+  for (;;) {
+    const some = await new Promise((done, failed) => reader.readEntries(done, failed));
+    if (!some.length) break;
+    found.push(...some);
+  }
+  return Promise.all(found.filter(each => each.isFile).map(each => new Promise((done, failed) => each.file(done, failed))));
+}
+async function takeFolder(kind, files, name) {
+  const settings = files.find(file => file.name === "config.yaml");
+  const videos = files.filter(file => VIDEO.test(file.name));
+  if (settings) await posedance.takeFile(settings, name);
+  else if (kind === "video" && videos.length) await take(kind, videos);
+  else complain({error: `${name} holds no ${kind === "video" ? "videos and no " : ""}config.yaml of a result`, field: ""}, spot());
+}
+async function dropped(event, kind) {
+  event.preventDefault();
+  event.stopPropagation();
+  const entries = [...event.dataTransfer.items].map(item => item.webkitGetAsEntry?.()), files = [...event.dataTransfer.files];
+  for (const entry of entries) if (entry?.isDirectory) await takeFolder(kind, await filesOf(entry), entry.name);
+  const plain = files.filter((_, i) => !entries[i]?.isDirectory);
+  const settings = plain.find(file => kind ? file.name === "config.yaml" : RESULT.test(file.name));
+  if (settings) await posedance.takeFile(settings);
+  else if (plain.length && kind) await take(kind, plain);
+  else if (plain.length) complain({error: `${plain[0].name} is no result: drop videos and pictures on their own places`, field: ""}, spot());
+}
+document.addEventListener("dragover", event => { if (event.dataTransfer.types.includes("Files")) event.preventDefault(); });
+document.addEventListener("drop", event => { if (event.dataTransfer.types.includes("Files")) dropped(event, null); });
 
 // Camera: a picture, or a video of a few seconds, recorded here and taken as a file.
 async function camera(kind, button) {
@@ -257,19 +319,33 @@ posedance.when(".pd-inputs", async place => {
     input.onchange = event => { take(kind, [...event.target.files]); };
     drop.ondragover = event => { event.preventDefault(); drop.classList.add("pd-over"); };
     drop.ondragleave = () => drop.classList.remove("pd-over");
-    drop.ondrop = async event => {
-      event.preventDefault();
+    drop.ondrop = event => {
       drop.classList.remove("pd-over");
-      const files = [...event.dataTransfer.files];
-      const settings = files.find(file => file.name === "config.yaml");
-      if (settings) await posedance.takeFile(settings);
-      else await take(kind, files);
+      return dropped(event, kind);
     };
     drop.querySelectorAll("[data-do]").forEach(button => {
       button.onclick = () => button.dataset.do === "camera" ? camera(kind, button.parentElement) : folder.click();
     });
-    if (folder) folder.onchange = event => take(kind, [...event.target.files].filter(file => /\.(mp4|mov|webm|mkv|avi|m4v|gif)$/i.test(file.name)));
+    if (folder) folder.onchange = event => {
+      const files = [...event.target.files], name = files[0]?.webkitRelativePath.split("/")[0];
+      takeFolder(kind, files.filter(file => file.webkitRelativePath.split("/").length < 3 || VIDEO.test(file.name)), name);
+    };
   }
+  const paint = document.getElementById("paint");
+  paint.onclick = async () => {
+    calm();
+    paint.disabled = true;
+    paint.textContent = "Painting …";
+    try {
+      const found = await ask("api/paint", posedance.asked());
+      uploads = [found, ...uploads.filter(each => each.identity !== found.identity)];
+      posedance.fill({character_prompt: null});  // from here on it is a picture as any other
+      choose(found);
+    } catch (problem) { complain(problem); } finally {
+      paint.disabled = false;
+      paint.textContent = "Paint the character now";
+    }
+  };
   for (const handle of place.querySelectorAll(".pd-strip input")) {
     handle.oninput = () => moveCut(false);
     handle.onchange = () => moveCut(true);
@@ -282,7 +358,8 @@ posedance.when(".pd-inputs", async place => {
 let before = "";
 document.addEventListener("pd-changed", () => {
   drawCut();
-  const now = JSON.stringify(["start", "duration", "stride", "person", "align", "fit", "width", "height"].map(name => posedance.values[name]));
+  const now = JSON.stringify(["start", "duration", "stride", "person", "align", "fit", "width", "height",
+    "character_prompt"].map(name => posedance.values[name]));
   if (now !== before) { before = now; preview(); }
 });
 }

@@ -18,6 +18,26 @@ posedance.element = function (tag, values = {}, ...content) {
   made.append(...content.filter(each => each !== null && each !== undefined));
   return made;
 };
+// Children of a place by key: one whose text is as it was stays, with its focus; in one that is made anew the button
+// that had the focus (`data-act`) gets it again. Rows are [key, text, make].
+const texts = new WeakMap();
+posedance.patch = function (place, rows) {
+  const now = document.activeElement, held = place.contains(now) ? now.closest("[data-key]")?.dataset.key : null;
+  const act = held && now.dataset.act, before = new Map([...place.children].map(each => [each.dataset.key, each]));
+  const children = rows.map(([key, text, make]) => {
+    const old = before.get(key);
+    if (old && texts.get(old) === text) return old;
+    const made = make();
+    made.dataset.key = key;
+    texts.set(made, text);
+    return made;
+  });
+  for (const each of [...place.children]) if (!children.includes(each)) each.remove();
+  children.forEach((each, i) => { if (place.children[i] !== each) place.insertBefore(each, place.children[i] || null); });
+  if (!held || place.contains(document.activeElement)) return;
+  const row = children.find(each => each.dataset.key === held), usable = "button:not(:disabled)";
+  (row?.querySelector(`[data-act="${act}"]:not(:disabled)`) || row?.querySelector(usable))?.focus({preventScroll: true});
+};
 posedance.part = name => name.split("/").map(encodeURIComponent).join("/");
 
 posedance.ask = async function (path, body, method) {
@@ -34,9 +54,8 @@ posedance.ask = async function (path, body, method) {
   return found;
 };
 
-// The line of an error, beside the field that causes it; what was said before goes.
+// The line of an error, beside the field that causes it. What was said of other fields stays until `calm`.
 posedance.complain = function (problem, otherwise = "run-error") {
-  posedance.calm();
   const places = [...document.querySelectorAll(".pd-error[data-field]")];
   const place = problem.field && places.find(each => each.dataset.field.split(" ").includes(problem.field))
     || document.getElementById(otherwise);
@@ -91,6 +110,12 @@ function look() {
   }
 }
 new MutationObserver(look).observe(document.documentElement, {childList: true, subtree: true});
+
+// It is pressed by scripts alone.
+posedance.when("#fill", button => {
+  button.tabIndex = -1;
+  button.setAttribute("aria-hidden", "true");
+});
 
 // What the fields hold before the first of them is changed.
 posedance.when("#f-model input", input => {

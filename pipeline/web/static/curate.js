@@ -92,10 +92,10 @@ function drawClips() {
 }
 function tile({clip, status, reason}, index) {
   const score = reason && clip.scores[reason] !== undefined ? ` ${Number(clip.scores[reason].toPrecision(3))}` : "";
-  return element("figure", {className: `pd-clip pd-${status}`, role: "option", id: `clip-${index}`, dataset: {index},
+  return element("div", {className: `pd-clip pd-${status}`, role: "option", id: `clip-${index}`, dataset: {index},
     onclick: () => { at = index; mark(); document.getElementById("curate-clips").focus({preventScroll: true}); }},
     element("img", {src: `api/curation-strip/${part(data.name)}/${clip.strip}`, alt: "", loading: "lazy"}),
-    element("figcaption", {}, element("strong", {}, clip.said ? `${status} by you` : status), reason && !clip.said ? `: ${reason}${score}` : "",
+    element("p", {}, element("strong", {}, clip.said ? `${status} by you` : status), reason && !clip.said ? `: ${reason}${score}` : "",
       ` · ${clip.source}, ${clip.seconds.map(each => each.toFixed(1)).join(" to ")} s`));
 }
 function mark() {

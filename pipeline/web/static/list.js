@@ -3,7 +3,7 @@
 {
 const {element, ask, part, words, bar} = posedance;
 const PER_PAGE = 48, LOOK_MS = 1000, HIDDEN_MS = 5000;
-let queue = {paused: false, jobs: [], working: null}, shown = PER_PAGE, last = "";
+let queue = {paused: false, jobs: [], working: null}, shown = PER_PAGE, last = "", dragged = null;
 
 async function fetchJobs() {
   const found = await ask("api/jobs"), text = JSON.stringify(found);
@@ -48,12 +48,11 @@ function drawList() {
   const found = posedance.jobs.filter(job => (!state || job.state === state)
     && `${job.title} ${job.name}`.toLowerCase().includes(find));
   document.getElementById("job-count").textContent = `${found.length} of ${posedance.jobs.length} jobs`;
-  const rows = found.slice(0, shown).map(card);
-  if (!rows.length) rows.push(element("li", {className: "pd-empty"}, posedance.jobs.length ? "No job is like that."
-    : "No job yet: make one in the tab Animate, or with run.py animate -o in this folder."));
-  const focused = document.activeElement?.closest?.("[data-name]")?.dataset.name;
-  list.replaceChildren(...rows);
-  if (focused) list.querySelector(`[data-name="${CSS.escape(focused)}"] button`)?.focus({preventScroll: true});
+  const rows = found.slice(0, shown).map(job => [job.name, JSON.stringify(job), () => card(job)]);
+  const none = posedance.jobs.length ? "No job is like that."
+    : "No job yet: make one in the tab Animate, or with run.py animate -o in this folder.";
+  if (!rows.length) rows.push(["", none, () => element("li", {className: "pd-empty"}, none)]);
+  posedance.patch(list, rows);
   document.getElementById("job-more").hidden = found.length <= shown;
 }
 function card(job) {
@@ -89,30 +88,40 @@ function moved(name, to) {
 }
 function drawQueue() {
   const list = document.getElementById("queue-list"), pause = document.getElementById("pause");
-  if (!list) return;
+  if (!list || dragged) return;
   pause.textContent = queue.paused ? "Go on" : "Pause";
   pause.setAttribute("aria-pressed", queue.paused);
   const known = Object.fromEntries(posedance.jobs.map(job => [job.name, job]));
   const rows = [queue.working, ...queue.jobs].filter(Boolean).map(name => {
-    const works = name === queue.working, title = known[name]?.title || name, at = queue.jobs.indexOf(name);
-    const button = (text, label, act, disabled = false) => element("button", {type: "button", className: "pd-button",
-      onclick: act, disabled, "aria-label": `${label} ${title}`}, text);
-    const arrows = works ? [] : [button("↑", "earlier:", () => moved(name, at - 1), at === 0),
-      button("↓", "later:", () => moved(name, at + 1), at === queue.jobs.length - 1)];
-    const row = element("li", {className: works ? "pd-working" : "", draggable: !works, dataset: {name}}, picture(name),
-      element("span", {className: "pd-title"}, title),
-      element("span", {className: "pd-facts"}, works ? words(known[name]?.shares) : "waits"), ...arrows,
-      button("Cancel", "cancel", () => posedance.cancel(name)));
-    row.ondragstart = event => event.dataTransfer.setData("text/plain", name);
-    row.ondragover = event => event.preventDefault();
-    row.ondrop = event => {
-      event.preventDefault();
-      const other = event.dataTransfer.getData("text/plain");
-      if (queue.jobs.includes(other) && other !== name) moved(other, Math.max(0, at));
-    };
-    return row;
+    const job = {name, title: known[name]?.title || name, works: name === queue.working, at: queue.jobs.indexOf(name),
+      last: queue.jobs.length - 1, told: name === queue.working ? words(known[name]?.shares) : "waits"};
+    return [name, JSON.stringify(job), () => queued(job)];
   });
-  list.replaceChildren(...(rows.length ? rows : [element("li", {className: "pd-facts"}, "nothing waits")]));
+  posedance.patch(list, rows.length ? rows
+    : [["", "", () => element("li", {className: "pd-facts"}, "nothing waits")]]);
+}
+function queued({name, title, works, at, last, told}) {
+  const button = (text, act, label, onclick, disabled = false) => element("button", {type: "button", className: "pd-button",
+    onclick, disabled, dataset: {act}, "aria-label": `${label} ${title}`}, text);
+  const arrows = works ? [] : [button("↑", "up", "earlier:", () => moved(name, at - 1), at === 0),
+    button("↓", "down", "later:", () => moved(name, at + 1), at === last)];
+  const shown = picture(name);
+  shown.draggable = false;
+  const row = element("li", {className: works ? "pd-working" : "", draggable: !works, dataset: {name}}, shown,
+    element("span", {className: "pd-title"}, title), element("span", {className: "pd-facts"}, told), ...arrows,
+    button("Cancel", "cancel", "cancel", () => posedance.cancel(name)));
+  row.ondragstart = event => { dragged = name; event.dataTransfer.setData("text/plain", name); };
+  row.ondragend = () => { dragged = null; drawQueue(); };
+  row.ondragover = event => { if (dragged) event.preventDefault(); };
+  row.ondrop = event => {
+    const other = dragged;
+    if (!other) return;
+    event.preventDefault();
+    event.stopPropagation();
+    dragged = null;
+    if (queue.jobs.includes(other) && other !== name) moved(other, Math.max(0, at));
+  };
+  return row;
 }
 
 posedance.when("#job-list", () => {

@@ -18,15 +18,20 @@ posedance.Viewer = class {
     Object.assign(this, {place, name: null, text: "", player: null, preview: null, settled: false});
   }
   async show(name) {
-    Object.assign(this, {name, text: "", settled: false, preview: null});
+    if (name !== this.name) this.clear();
+    Object.assign(this, {name, text: "", settled: false});
     this.place.hidden = false;
     await this.look();
   }
-  close() {
+  clear() {
     this.player?.close();
-    this.name = this.player = null;
-    this.place.hidden = true;
+    this.player = this.preview = null;
     this.place.replaceChildren();
+  }
+  close() {
+    this.clear();
+    this.name = null;
+    this.place.hidden = true;
     if (this.place.id === "viewer") history.replaceState(null, "", location.pathname);
     else localStorage.removeItem("pd-current");
   }
@@ -39,7 +44,8 @@ posedance.Viewer = class {
     try {
       job = await ask(`api/job/${part(name)}`);
     } catch (problem) {
-      if (!this.text) this.place.replaceChildren(element("p", {className: "pd-error"}, problem.error));
+      if (!this.text) posedance.patch(this.place, [["gone", problem.error,
+        () => element("p", {className: "pd-error"}, problem.error)]]);
       return;
     }
     const text = JSON.stringify(job);
@@ -48,46 +54,57 @@ posedance.Viewer = class {
     this.settled = ["running", "waiting"].includes(job.state) ? false : job.state;
     this.draw(job);
   }
+  // What did not change stays as it is: a number that is typed, a video that plays, the button that has the focus.
   draw(job) {
-    this.player?.close();
-    this.player = null;
-    const said = element("p", {className: "pd-error", role: "alert"}, job.error);
-    const rows = [element("div", {className: "pd-row pd-head"}, element("h2", {}, job.title),
-      element("span", {className: `pd-state pd-${job.state}`}, job.state),
-      element("button", {type: "button", className: "pd-button", onclick: () => this.close(), "aria-label": "close"}, "✕")), said];
-    if (job.reused.length) rows.push(element("p", {className: "pd-reused"},
+    const rows = [], works = ["running", "waiting"].includes(job.state);
+    const row = (key, told, make) => rows.push([key, JSON.stringify(told), make]);
+    row("head", [job.title, job.state], () => element("div", {className: "pd-row pd-head"}, element("h2", {}, job.title),
+      element("span", {className: `pd-state pd-${job.state}`}, job.state), element("button", {type: "button",
+        className: "pd-button", onclick: () => this.close(), "aria-label": "close", dataset: {act: "close"}}, "✕")));
+    row("error", job.error, () => element("p", {className: "pd-error", role: "alert"}, job.error));
+    if (job.reused.length) row("reused", job.reused, () => element("p", {className: "pd-reused"},
       `Taken over from the earlier job, not made again: ${job.reused.join(", ")}.`));
-    if (["running", "waiting"].includes(job.state)) rows.push(this.progress(job));
-    else if (job.video) {
+    if (works) row("progress", [job.state, job.shares, job.files.includes("preview.mp4")], () => this.progress(job));
+    if (works || !job.video) {
+      this.player?.close();
+      this.player = null;
+    } else row("player", [job.video, job.changed], () => {
+      this.player?.close();
       this.player = new posedance.Player(job);
-      rows.push(this.player.place);
-    }
-    if (["failed", "stopped"].includes(job.state)) rows.push(element("button", {type: "button",
-      className: "pd-button pd-primary", onclick: async () => {
+      return this.player.place;
+    });
+    if (["failed", "stopped"].includes(job.state)) row("go on", job.state, () => this.goOn(job));
+    if (job.quality) row("quality", job.quality, () => element("p", {className: "pd-quality"}, job.quality));
+    const notes = job.notes.filter(note => note.text !== job.quality);
+    if (notes.length) row("notes", notes, () => element("ul", {className: "pd-notes"},
+      ...notes.map(note => element("li", {}, `${note.step}: ${note.text}`))));
+    if (job.state !== "waiting" && job.steps.length) row("again", [job.name, job.options], () => this.again(job));
+    const files = job.files.filter(file => file !== "preview.mp4");
+    if (files.length) row("files", files, () => element("p", {className: "pd-files"}, "Download: ", ...files.flatMap(file => [
+      element("a", {href: `files/${part(job.name)}/${file}`, download: `${job.name.replace("/", "-")}-${file}`}, file), " "])));
+    if (job.stages.length) row("stages", job.stages, () => element("p", {className: "pd-facts"},
+      `Last run: ${job.stages.map(stage => `${stage.stage} ${stage.time}`).join(", ")}`));
+    const open = this.place.querySelector("details")?.open;
+    row("log", [job.config, job.log], () => element("details", {open: Boolean(open)},
+      element("summary", {dataset: {act: "log"}}, "Config and log"), element("pre", {}, job.config),
+      element("pre", {}, job.log.join("\n"))));
+    posedance.patch(this.place, rows);
+  }
+  goOn(job) {
+    const said = element("span", {className: "pd-error", role: "alert"});
+    return element("div", {className: "pd-row"}, element("button", {type: "button", className: "pd-button pd-primary",
+      onclick: async () => {
         try {
           await ask(`api/resume/${part(job.name)}`, {});
           await this.show(job.name);
         } catch (problem) { said.textContent = problem.error; }
-      }}, "Go on from there"));
-    if (job.quality) rows.push(element("p", {className: "pd-quality"}, job.quality));
-    const notes = job.notes.filter(note => note.text !== job.quality);
-    if (notes.length) rows.push(element("ul", {className: "pd-notes"},
-      ...notes.map(note => element("li", {}, `${note.step}: ${note.text}`))));
-    if (job.state !== "waiting" && job.steps.length) rows.push(this.again(job));
-    const files = job.files.filter(file => file !== "preview.mp4");
-    if (files.length) rows.push(element("p", {className: "pd-files"}, "Download: ", ...files.flatMap(file => [
-      element("a", {href: `files/${part(job.name)}/${file}`, download: `${job.name.replace("/", "-")}-${file}`}, file), " "])));
-    if (job.stages.length) rows.push(element("p", {className: "pd-facts"},
-      `Last run: ${job.stages.map(stage => `${stage.stage} ${stage.time}`).join(", ")}`));
-    const open = this.place.querySelector("details")?.open;
-    rows.push(element("details", {open: Boolean(open)}, element("summary", {}, "Config and log"), element("pre", {}, job.config),
-      element("pre", {}, job.log.join("\n"))));
-    this.place.replaceChildren(...rows);
+      }}, "Go on from there"), said);
   }
   progress(job) {
     const place = element("div", {className: "pd-progress"}, posedance.bar(job.shares),
       element("p", {"aria-live": "polite"}, job.state === "waiting" ? "waits in the queue" : posedance.words(job.shares)),
-      element("button", {type: "button", className: "pd-button", onclick: () => posedance.cancel(job.name)}, "Cancel"),
+      element("button", {type: "button", className: "pd-button", dataset: {act: "cancel"},
+        onclick: () => posedance.cancel(job.name)}, "Cancel"),
       element("span", {className: "pd-facts"}, "what is finished stays"));
     if (job.state === "running" && job.files.includes("preview.mp4")) {
       this.preview ||= element("video", {className: "pd-preview", muted: true, loop: true, autoplay: true,

@@ -169,7 +169,8 @@ def test_an_error_stands_beside_its_field() -> None:
     assert field_of("--driving is missing: name a video") == "driving"
     assert field_of("--reference is missing") == "character"
     assert field_of("start 9 s is past the end of the video, which is 4 s long") == "driving"
-    assert field_of("no person found in reference image of the character") == "character"
+    assert field_of("no person found in reference image a.png: choose --align none") == "character"
+    assert field_of("no person found in any frame of driving video a.mp4: use a video that ...") == "driving"
     assert field_of("nothing of that kind") == ""
 
 
@@ -180,8 +181,11 @@ def test_settings_come_from_a_result_or_its_config(folders: Folders, tmp_path: P
     copy.write_bytes(video.read_bytes())
     found = settings_of_file(folders, copy, "r.mp4")["options"]
     assert (found["seed"], found["preset"], found["start"]) == (7, "preview", 0.5)
-    copy.write_text("seed: 5\nstride: 1\nweights: {base: /etc}\n")
-    assert settings_of_file(folders, copy, "config.yaml")["options"] == {"seed": 5, "stride": 1}
+    copy.write_text(
+        "seed: 5\nstride: 1\nweights: {base: /etc}\ndriving: a/dance.mp4\nreference: /b/character.png\n"
+    )
+    told = settings_of_file(folders, copy, "config.yaml")
+    assert told["options"] == {"seed": 5, "stride": 1} and told["missing"] == ["dance.mp4", "character.png"]
     for name, text in (("x.mp4", "no video"), ("x.yaml", "seed: [1"), ("x.yaml", "seed: -4")):
         copy.write_text(text)
         with pytest.raises(ConfigError):

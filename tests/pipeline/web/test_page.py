@@ -62,6 +62,8 @@ def test_a_dance_is_fitted_run_and_played(tab: Any, page: Any, inputs: Path) -> 
     tab.wait_for_selector("#current .pd-reused")
     told = tab.inner_text("#current .pd-reused")
     assert "poses" in told and "control" in told and "latents" not in told
+    tab.set_input_files("#driving .pd-folder", job)
+    tab.wait_for_function("name => document.getElementById('like').textContent.includes(name)", arg=job.name)
     state(tab, "#current", "done")
 
 
@@ -70,6 +72,14 @@ def test_an_error_stands_beside_its_field(tab: Any, inputs: Path, tmp_path: Path
     tab.set_input_files("#driving-file", tmp_path / "text.mp4")
     tab.wait_for_function("document.querySelector('#driving .pd-error').textContent.includes('text.mp4')")
     give(tab, inputs)
+    strip = tab.locator(".pd-strip").bounding_box()
+    tab.mouse.move(strip["x"] + 9, strip["y"] + 30)
+    tab.mouse.down()
+    tab.mouse.move(strip["x"] + strip["width"] / 2, strip["y"] + 30, steps=4)
+    tab.mouse.up()
+    tab.wait_for_function(
+        "posedance.values.start > 0.25"
+    )  # of 0.625 s: the whole way, and no picture is dragged
     fill(tab, start=9)
     tab.click("#run")
     tab.wait_for_function("document.querySelector('#driving .pd-error').textContent.includes('past the end')")
