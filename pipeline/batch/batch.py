@@ -12,8 +12,8 @@ What there is to do is found in `plan.py`; the scheduler of `workers/` runs it.
 
 import json
 import logging
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from ..animate.graph import LAST, STEPS
 from ..animate.photographs import note_on
 from ..config import BatchConfig
 from ..interrupts import deferred_interrupts
-from ..job.job import Job, hold, make_folder, sweep, write_text
+from ..job.job import Job, make_folder, sweep, write_text
 from ..job.once import looking_once
 from ..job.output import refuse_video
 from ..job.scratch import scratch_for
@@ -33,22 +33,19 @@ from ..workers.machines import Machine, machines_of_ray
 from ..workers.ray_actor import refuse_cluster, start_ray
 from ..workers.ray_pool import OnRay, Pool
 from ..workers.resources import Shares, describe, share_out
-from ..workers.scheduler import Scheduler
+from ..workers.scheduler import QUARANTINED, Scheduler
+from ..workers.shards import beats_folder, held, part_of, shard_of
 from .index import write_index
 from .log import Log
-from .plan import Plan, accept_of, find_items, forget_from, plan_items, shard_of, tasks_of
+from .plan import Plan, accept_of, find_items, forget_from, plan_items, tasks_of
 from .publishing import Publisher
 from .stages import StepStage, cancel_mark, shared_folder
-from .status import EVENTS, beats_folder, items_path, part_of, quarantine_path, state_of, states_of
+from .status import EVENTS, items_path, quarantine_path, state_of, states_of
 
 logger = logging.getLogger(__name__)
 
 LIVE_PER_WORKER = 2
 """Videos that are begun and not finished, for each worker: bounds the disk that intermediate files take."""
-LOCK_PATIENCE_S = 1.0
-"""How long a driver waits for the batch's lock, for `status` tries it for a moment."""
-QUARANTINED = 3
-"""Exit code when some videos were given up."""
 
 
 def batch(config: BatchConfig) -> int:
@@ -70,7 +67,7 @@ def batch(config: BatchConfig) -> int:
     items = shard_of(found, config.shard)
     part = part_of(config.shard)
     make_folder(root)
-    with batch_lock(root, config.shard):
+    with held(root, config.shard):
         if config.shard is None:
             sweep(root)
         with looking_once(answers):
@@ -113,16 +110,6 @@ def write_summary(
         for file, copy in copies.items():
             with log.spared(file):
                 put(root / file, f"{url}/{copy}")
-
-
-@contextmanager
-def batch_lock(root: Path, shard: str | None) -> Iterator[None]:
-    """Hold the batch's folder: alone, or one shard of it beside the others."""
-    lock = root / ".work" / "lock"
-    with hold(root, lock, LOCK_PATIENCE_S, shared=shard is not None), ExitStack() as stack:
-        if shard is not None:
-            stack.enter_context(hold(root, lock.with_name(f"lock{part_of(shard)}")))
-        yield
 
 
 def run_tasks(root: Path, plan: Plan, config: BatchConfig, log: "Log", url: str | None = None) -> None:

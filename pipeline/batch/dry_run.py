@@ -20,8 +20,9 @@ from ..job.output import refuse_video
 from ..job.published import PUBLISHED, Published, is_whole, read_published
 from ..job.scratch import scratch_for
 from ..job.storage import statements_below, url_of
+from ..workers.shards import shard_of
 from .manifest import Item
-from .plan import find_items, look_at, shard_of
+from .plan import find_items, look_at
 from .stages import shared_folder
 from .status import state_of
 

@@ -1,10 +1,9 @@
 """What a batch has to do: its items, what is left of them, and the tasks that this takes."""
 
-import hashlib
 from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from ...stages.errors import ConfigError
 from ..animate.animate import with_usable_model
@@ -31,15 +30,6 @@ from .manifest import Item, crossed, files_named, make_items, read_manifest
 from .stages import PATIENCE_S, Work, pool_of, shared_folder, shared_name
 from .status import quarantine_path, read_json, state_of
 
-
-class Named(Protocol):
-    """What a shard is chosen by."""
-
-    @property
-    def name(self) -> str: ...
-
-
-NamedT = TypeVar("NamedT", bound=Named)
 R = TypeVar("R")
 
 
@@ -77,16 +67,6 @@ def items_of(config: BatchConfig, base: AnimateConfig) -> tuple[list[Item], dict
     rows = read_manifest(config.manifest)
     items = make_items(rows, base, str(config.manifest), config.manifest.parent)
     return items, {"rows like an earlier one": len(rows) - len(items)}
-
-
-def shard_of(items: list[NamedT], shard: str | None) -> list[NamedT]:
-    """The items of one shard, i/n: by hash of the name, so that every run of a job array agrees."""
-    if shard is None:
-        return items
-    part, parts = (int(number) for number in shard.split("/"))
-    if part >= parts:
-        raise ConfigError(f"--shard {shard}: the parts of {parts} are 0/{parts} to {parts - 1}/{parts}")
-    return [item for item in items if int(hashlib.sha256(item.name.encode()).hexdigest(), 16) % parts == part]
 
 
 def plan_items(root: Path, items: Sequence[Item], config: BatchConfig, url: str | None = None) -> Plan:

@@ -3,7 +3,6 @@
 import errno
 import fcntl
 import json
-import shutil
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -16,9 +15,8 @@ from ...stages.errors import ConfigError
 from ..animate.graph import LAST
 from ..job.job import Job, read_record
 from ..job.system_errors import NO_LOCKS
+from ..workers.shards import BEATS, shard_named
 
-BEATS = Path(".work", "workers")
-"""Where workers say, one file each, what they do."""
 SHOWN = 20
 """Workers, and videos given up, that `status` lists."""
 RUNNING = {True: "running", False: "not running", None: "whether it runs cannot be told here (no file locks)"}
@@ -43,24 +41,6 @@ class ItemState:
 def quarantine_path(root: Path, name: str) -> Path:
     """Where it is kept why an item was given up."""
     return root / ".work" / "quarantine" / f"{name}.json"
-
-
-def part_of(shard: str | None) -> str:
-    """What the names of a shard's own files end in: "-0-of-2" for 0/2, nothing for a run of the whole."""
-    return "" if shard is None else f"-{shard.replace('/', '-of-')}"
-
-
-def shard_named(part: str) -> str:
-    """The shard whose files end in `part`; empty for a run of the whole."""
-    return part.removeprefix("-").replace("-of-", "/")
-
-
-def beats_folder(root: Path, shard: str | None) -> Path:
-    """A new folder in which the workers of this run say that they live."""
-    folder = root / BEATS / (part_of(shard).removeprefix("-") or "all")
-    shutil.rmtree(folder, ignore_errors=True)  # what workers of a killed run said
-    folder.mkdir(parents=True)
-    return folder
 
 
 def progress_path(root: Path, part: str) -> Path:

@@ -22,15 +22,14 @@ from pathlib import Path
 
 from ...datasets.curation.scores import SCORES
 from ...stages.errors import ConfigError
-from ..batch.batch import QUARANTINED, batch_lock
-from ..batch.plan import shard_of
-from ..batch.status import part_of
 from ..config import write_yaml
 from ..job.job import make_folder, write_text
 from ..job.output import refuse_video
 from ..job.storage import url_of
 from ..progress import stage
 from ..workers.executor import Task
+from ..workers.scheduler import QUARANTINED
+from ..workers.shards import held, part_of, shard_of
 from .config import CurateConfig
 from .copies import find_copies
 from .log import Log
@@ -60,7 +59,7 @@ def curate(config: CurateConfig, *, new_sources: bool = True) -> int:
     make_folder(root)
     for name in ("sources", "content", "quarantine"):
         (root / ".work" / name).mkdir(exist_ok=True)
-    with batch_lock(root, config.shard):
+    with held(root, config.shard):
         known = Known(root, config, overrides_of(root))
         states = measure(known, sources, new_sources)
         if config.shard is not None:

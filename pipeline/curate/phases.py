@@ -10,7 +10,6 @@ from typing import Any
 from ...stages.errors import ConfigError
 from ...stages.threads import usable_cpus
 from ...stages.types import Resources
-from ..batch.status import beats_folder
 from ..interrupts import deferred_interrupts
 from ..job.job import write_text
 from ..workers.executor import Executor, InProcess, Outcome, Task
@@ -18,6 +17,7 @@ from ..workers.machines import machines_of_ray
 from ..workers.ray_actor import end_ray, start_ray
 from ..workers.ray_pool import OnRay, Pool
 from ..workers.scheduler import Scheduler
+from ..workers.shards import beats_folder
 from .config import CurateConfig
 from .log import Log
 from .stages import CurateStage

@@ -5,7 +5,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from ..batch.status import BEATS, is_running, read_json, shard_named, table, worker
+from ..batch.status import is_running, read_json, table, worker
+from ..workers.shards import BEATS, shard_named
 
 
 def is_curation(root: Path) -> bool:

@@ -13,6 +13,8 @@ from .executor import POLL_S, Executor, Outcome, Task, in_common
 Listener = Callable[[str, Task, Outcome | None, int], None]
 """Told (event, task, outcome, attempt). Events: queue (it may start), start, done, skip (it was done before),
 retry, stop (it was asked to end), quarantine, drop (what it needs failed)."""
+QUARANTINED = 3
+"""Exit code of a command some of whose tasks were given up."""
 RETRY_S = 1.0
 """About how long the second attempt at a task waits, in seconds; each further one twice as long."""
 RETRY_MOST_S = 60.0

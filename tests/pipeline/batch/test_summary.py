@@ -12,7 +12,6 @@ from posedance.pipeline.animate.graph import GRAPH
 from posedance.pipeline.batch.batch import batch
 from posedance.pipeline.batch.index import write_index
 from posedance.pipeline.batch.status import (
-    BEATS,
     SHOWN,
     ItemState,
     items_path,
@@ -23,6 +22,7 @@ from posedance.pipeline.batch.status import (
 )
 from posedance.pipeline.config import BatchConfig
 from posedance.pipeline.job.job import hold
+from posedance.pipeline.workers.shards import BEATS
 
 
 def config(output: Path, **changes: Any) -> BatchConfig:
