@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 
 from .fingerprint import RATE, Fingerprint, mirrored
-from .look import SAMPLES_A_SECOND
+from .frames import SAMPLES_A_SECOND
 
 REACH = 0.4
 """Seconds between the poses of a moment."""

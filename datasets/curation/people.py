@@ -14,7 +14,7 @@ from ...stages.pose.skeleton import BODY, LEFT_HAND, RIGHT_HAND, VISIBLE
 from ...stages.types import LARGEST_FRAME, PoseSequence, VideoInfo
 from .camera import STILL, camera_step
 from .clip import Box, Clip, DensePoses, Frames, SparsePoses, frames_at
-from .look import read_clip, shrink
+from .frames import read_clip, shrink
 from .sharpness import sharpness
 
 MIN_SCORE = 0.5

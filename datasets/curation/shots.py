@@ -17,7 +17,7 @@ from ...stages.types import LARGEST_FRAME, VideoInfo
 from . import dissolves
 from .bars import Profile, find_bars, profile_of
 from .clip import Box, Clip
-from .look import read_clip
+from .frames import read_clip
 
 if TYPE_CHECKING:
     from scenedetect.detectors import AdaptiveDetector

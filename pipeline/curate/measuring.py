@@ -16,7 +16,7 @@ import numpy as np
 from ...datasets.curation import people
 from ...datasets.curation.clip import DensePoses, Frames, SparsePoses, frames_at
 from ...datasets.curation.fingerprint import fingerprint
-from ...datasets.curation.look import look
+from ...datasets.curation.frames import frames_of
 from ...datasets.curation.scores import Level, Score
 from ...stages.errors import VideoError
 from ...stages.pose.files import load_poses, save_poses
@@ -124,7 +124,7 @@ class Measuring:
 
     @cached_property
     def frames(self) -> Frames:
-        return look(self.clip, self.info, self.config.max_pixels)
+        return frames_of(self.clip, self.info, self.config.max_pixels)
 
     @property
     def rate(self) -> Fraction:

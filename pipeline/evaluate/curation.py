@@ -13,7 +13,7 @@ from ...datasets.curation import dissolves, people
 from ...datasets.curation.clip import Probe
 from ...datasets.curation.duplicates import duplicates
 from ...datasets.curation.fingerprint import Fingerprint, fingerprint
-from ...datasets.curation.look import look
+from ...datasets.curation.frames import frames_of
 from ...datasets.curation.proof import ProofSource, make_plan, write_source
 from ...datasets.curation.scores import SCORES, refuses
 from ...datasets.curation.shots import damaged_frames, find_clips
@@ -85,7 +85,7 @@ def judge(probed: Probe, estimator: PoseEstimator) -> tuple[dict[str, float], Fi
     scores = measured("probe", probed)
     if first_refusal(scores) is not None:
         return scores, None
-    frames = look(clip, info)
+    frames = frames_of(clip, info)
     scores |= measured("frames", frames)
     if first_refusal(scores) is not None:
         return scores, None

@@ -18,7 +18,7 @@ SAMPLES_A_SECOND = 2
 """NeMo Curator's 2 frames a second for motion, captions and text."""
 
 
-def look(clip: Clip, info: VideoInfo, max_pixels: int = LARGEST_FRAME) -> Frames:
+def frames_of(clip: Clip, info: VideoInfo, max_pixels: int = LARGEST_FRAME) -> Frames:
     """Decode the clip once. Raises VideoError where it cannot be read."""
     every = max(1, round(clip.fps / SAMPLES_A_SECOND))
     first = min(every, clip.end_frame - clip.start_frame) // 2
