@@ -66,17 +66,7 @@ def animate(
     """
     config = with_pose_size(config)
     num_frames = check_request(config)
-    if ray_address is not None and workers is None:
-        raise ConfigError(f"--ray-address {ray_address} without --workers: say how many share the video")
-    if workers is not None and (interval := config.approximate.cache_interval) > 1:
-        raise ConfigError(
-            "with --workers each window may be predicted by another worker at each step, so deep features "
-            f"cannot be reused (cache interval {interval}): use 1, or leave --workers out"
-        )
-    if workers is not None and is_cutout(config) and config.upscale is None:
-        raise ConfigError(
-            f"--workers {workers} with --model {config.model}, which has no windows: leave it out"
-        )
+    refuse_workers(config, workers, ray_address)
     config = with_usable_model(config)
     if note := about_photographs(config):
         logger.warning(note)
@@ -104,12 +94,7 @@ def animate(
         if not wanted(job, keys):
             logger.info(f"everything in {job.folder} is up to date")
         else:
-            denoise = paint = None
-            if workers is not None:
-                there = AnimateConfig.model_validate(with_whole_paths(config.model_dump(), Path.cwd()))
-                denoise = partial(denoise_spread, there, workers, ray_address)
-                paint = partial(paint_on_ray, workers, ray_address)
-            tools = Tools(denoise=denoise, paint=paint)
+            tools = Tools() if workers is None else tools_of_workers(config, workers, ray_address)
             with kept_in(job.folder / PROGRESS), closing(tools):
                 make(job, config, keys, num_frames, tools)
         if url is not None:
@@ -118,6 +103,32 @@ def animate(
             return results
         copy_video(job, made[0], asked)
         return [asked, *results]
+
+
+def refuse_workers(config: AnimateConfig, workers: int | None, ray_address: str | None) -> None:
+    """ConfigError for workers that have nothing to do, or that what is asked for cannot be spread over."""
+    if workers is None:
+        if ray_address is not None:
+            raise ConfigError(f"--ray-address {ray_address} without --workers: say how many share the video")
+        return
+    if (interval := config.approximate.cache_interval) > 1:
+        raise ConfigError(
+            "with --workers each window may be predicted by another worker at each step, so deep features "
+            f"cannot be reused (cache interval {interval}): use 1, or leave --workers out"
+        )
+    if is_cutout(config) and config.upscale is None:
+        raise ConfigError(
+            f"--workers {workers} with --model {config.model}, which has no windows: leave it out"
+        )
+
+
+def tools_of_workers(config: AnimateConfig, workers: int, ray_address: str | None) -> Tools:
+    """Tools that spread windows, and frames to enlarge, over so many Ray actors."""
+    there = AnimateConfig.model_validate(with_whole_paths(config.model_dump(), Path.cwd()))
+    return Tools(
+        denoise=partial(denoise_spread, there, workers, ray_address),
+        paint=partial(paint_on_ray, workers, ray_address),
+    )
 
 
 def make(job: Job, config: AnimateConfig, keys: dict[str, Key], num_frames: int, tools: Tools) -> None:
