@@ -90,6 +90,15 @@ class Checkpoint:
     latents: Tensor
 
 
+OnWindow = Callable[[int, int], None]
+"""Called with (step, window) after each prediction."""
+OnStep = Callable[[int, "Tensor"], None]
+"""Called with (steps done, latents [N, 4, h, w]) after each step; copy the latents to keep them."""
+OnEstimate = Callable[[int, Sequence[int], "Tensor"], None]
+"""Called within each step with (steps done, frames, latents [n, 4, h, w] of these frames as they would be
+without noise)."""
+
+
 class ControlFrames(Protocol):
     """Control frames of one video: an array, a memory map, or anything with a length that can be sliced."""
 
@@ -125,9 +134,9 @@ class Generator(Protocol):
         settings: Settings,
         *,
         resume: Checkpoint | None = None,
-        on_window: Callable[[int, int], None] | None = None,
-        on_step: Callable[[int, Tensor], None] | None = None,
-        on_estimate: Callable[[int, Sequence[int], Tensor], None] | None = None,
+        on_window: OnWindow | None = None,
+        on_step: OnStep | None = None,
+        on_estimate: OnEstimate | None = None,
     ) -> Tensor:
         """Latents of all frames, the reference's (frame 0) included, float32 on the CPU.
 
@@ -136,12 +145,8 @@ class Generator(Protocol):
             control_frames: N frames, uint8 [N, H, W, 3] by slices.
             settings: how.
             resume: a checkpoint of the same reference, control frames and settings.
-            on_window: called with (step, window) after each prediction.
-            on_step: called with (steps done, latents) after each step; copy the latents to keep them.
-            on_estimate: called with (steps done, frames, latents of these frames as they would be without
-                noise) within each step, for previews (`colours`).
-
-        An exception raised in a callback ends the run.
+            on_window, on_step, on_estimate: callbacks, for bars, checkpoints and previews (`colours`). An
+                exception raised in one ends the run.
         """
         ...
 

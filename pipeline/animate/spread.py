@@ -6,7 +6,7 @@ to the last bit for any number of workers, and without any. A worker that dies c
 Who gets what is decided in `window_pool.py`.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,7 @@ import numpy as np
 
 from ...stages.allocator import keep_freed_memory
 from ...stages.errors import ConfigError
-from ...stages.generate import Checkpoint, ControlFrames, Settings
+from ...stages.generate import Checkpoint, ControlFrames, OnEstimate, OnStep, OnWindow, Settings
 from ...stages.media.frames import StoredFrames
 from ...stages.threads import limit_threads
 from ...stages.types import Resources
@@ -28,7 +28,6 @@ from ..workers.window_pool import LostWorker, Part, WindowPool, WindowQueue
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ...stages.svd.denoising import OnEstimate
     from ...stages.svd.generator import SvdGenerator
     from ...stages.svd.sampling import Sampler
 
@@ -111,9 +110,9 @@ def denoise(
     settings: Settings,
     *,
     resume: Checkpoint | None = None,
-    on_window: Callable[[int, int], None] | None = None,
-    on_step: "Callable[[int, Tensor], None] | None" = None,
-    on_estimate: "OnEstimate | None" = None,
+    on_window: OnWindow | None = None,
+    on_step: OnStep | None = None,
+    on_estimate: OnEstimate | None = None,
 ) -> "Tensor":
     """What `generator.denoise` makes of the other arguments, with the windows spread over `workers` actors.
 
@@ -144,9 +143,9 @@ def windows_of(
     frames: ControlFrames,
     settings: Settings,
     resume: Checkpoint | None = None,
-    on_window: Callable[[int, int], None] | None = None,
-    on_step: "Callable[[int, Tensor], None] | None" = None,
-    on_estimate: "OnEstimate | None" = None,
+    on_window: OnWindow | None = None,
+    on_step: OnStep | None = None,
+    on_estimate: OnEstimate | None = None,
 ) -> WindowQueue:
     """The windows of a video for a `WindowPool`, at its beginning or where it was stopped."""
     from ...stages.svd.denoising import Denoising

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ...stages.errors import PosedanceError
+from ...stages.generate import OnStep, OnWindow
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -65,8 +66,8 @@ class WindowQueue:
 
     denoising: "Denoising"
     guidance_at: "Callable[[int, int], Tensor | None]"
-    on_window: Callable[[int, int], None] | None = None
-    on_step: "Callable[[int, Tensor], None] | None" = None
+    on_window: OnWindow | None = None
+    on_step: OnStep | None = None
     ready: list[Part] = field(default_factory=list)
     """What can be handed out, earlier steps first."""
     halves: "dict[tuple[int, int], dict[bool, Tensor]]" = field(default_factory=dict)

@@ -9,12 +9,13 @@ from collections.abc import Callable, Iterable, Sequence
 
 from torch import Tensor
 
+from ..generate import OnEstimate, OnStep, OnWindow
 from ..windows import Blending, Window
 from .denoiser import denoised
 from .schedule import consistency_step, euler_step
 
-OnEstimate = Callable[[int, Sequence[int], Tensor], None]
 FreshNoise = Callable[[int, Sequence[int]], Tensor]
+"""Makes the noise that frames get after a step: (step, frames) -> [n, 4, h, w]."""
 
 
 class Denoising:
@@ -160,8 +161,8 @@ def denoise(
     predict: Callable[[int, int, Tensor], Tensor],
     *,
     start: int = 0,
-    on_window: Callable[[int, int], None] | None = None,
-    on_step: Callable[[int, Tensor], None] | None = None,
+    on_window: OnWindow | None = None,
+    on_step: OnStep | None = None,
     on_estimate: OnEstimate | None = None,
     noise: FreshNoise | None = None,
 ) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -16,7 +16,16 @@ from torch.nn.attention import sdpa_kernel
 
 from ..controlnext.inject import POSE_STRENGTH
 from ..errors import ConfigError
-from ..generate import Checkpoint, ControlFrames, Defaults, Settings, check_size
+from ..generate import (
+    Checkpoint,
+    ControlFrames,
+    Defaults,
+    OnEstimate,
+    OnStep,
+    OnWindow,
+    Settings,
+    check_size,
+)
 from ..windows import Window, plan
 from .conditioning import (
     MicroConditioning,
@@ -26,7 +35,7 @@ from .conditioning import (
 )
 from .decode import decode_frames
 from .denoiser import Conditioning, Denoiser
-from .denoising import FreshNoise, OnEstimate, denoise
+from .denoising import FreshNoise, denoise
 from .guidance import guidance_of
 from .levers.deep_cache import cache_deep_features
 from .levers.fast import (
@@ -250,8 +259,8 @@ class SvdGenerator(SvdNetworks):
         settings: Settings,
         *,
         resume: Checkpoint | None = None,
-        on_window: Callable[[int, int], None] | None = None,
-        on_step: Callable[[int, Tensor], None] | None = None,
+        on_window: OnWindow | None = None,
+        on_step: OnStep | None = None,
         on_estimate: OnEstimate | None = None,
     ) -> Tensor:
         """See `Generator.denoise`."""

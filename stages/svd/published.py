@@ -4,11 +4,12 @@ The control module runs on both guidance halves of each window at each step; eac
 scheduler step; the latents are averaged.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 
+from ..generate import OnStep, OnWindow
 from ..windows import blend
 from .denoiser import Conditioning, timestep_of
 from .guidance import guide
@@ -22,8 +23,8 @@ def denoise_as_published(
     latents: Tensor,
     *,
     start: int = 0,
-    on_window: Callable[[int, int], None] | None = None,
-    on_step: Callable[[int, Tensor], None] | None = None,
+    on_window: OnWindow | None = None,
+    on_step: OnStep | None = None,
 ) -> Tensor:
     """What `sampling.denoise` computes with `sampler`, in the published order of work; [N, 4, h, w]."""
     for step in range(start, len(sampler.sigmas) - 1):
@@ -35,7 +36,7 @@ def denoise_as_published(
 
 
 def step_windows(
-    sampler: Sampler, step: int, latents: Tensor, on_window: Callable[[int, int], None] | None = None
+    sampler: Sampler, step: int, latents: Tensor, on_window: OnWindow | None = None
 ) -> Iterator[Tensor]:
     """Latents [F, 4, h, w] of each window after its own step, from those of all frames before it."""
     sigma, next_sigma = sampler.sigmas[step], sampler.sigmas[step + 1]
