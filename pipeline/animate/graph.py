@@ -133,7 +133,7 @@ GRAPH = (
         decided_by=decided.poses,
         make=pose_steps.poses,
         opens=opens_estimator,
-        version=3,
+        version=4,
         shared=True,
     ),
     Step(

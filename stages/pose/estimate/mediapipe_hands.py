@@ -16,14 +16,18 @@ from .mediapipe_graph import Graph
 from .second_look import (
     LEFT,
     RIGHT,
+    SURE,
+    TURNED_AFTER,
     Hand,
     Side,
     Square,
     arm_square,
     at_wrist,
     crop_square,
+    facing,
     fits,
     hand_square,
+    is_mirrored,
     is_missing,
     refuse_twins,
 )
@@ -172,10 +176,20 @@ node {
 
 
 class KnownHands:
-    """Where the hands of one person were in the last frame: points and wrist of each side, in pixels."""
+    """The hands of one person, by the wrist's keypoint.
+
+    `last` has points and wrist of the last frame, in pixels; `facing` which way a hand faced when it was last
+    seen surely, and how many frames ago.
+    """
 
     def __init__(self) -> None:
         self.last: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+        self.facing: dict[int, tuple[float, int]] = {}
+
+    def may_be(self, hand: Hand, side: Side) -> bool:
+        """Whether the hand faces a way that it can, so shortly after it was seen surely."""
+        before, frames = self.facing.get(side.wrist, (0.0, 0))
+        return frames > TURNED_AFTER or not is_mirrored(hand, before)
 
 
 class Hands:
@@ -211,13 +225,18 @@ class Hands:
     ) -> None:
         """Find the hand of one arm, beside the other if need be; then `agree` has to be asked."""
         last = known.last.pop(side.wrist, None)
+        faced, frames = known.facing.get(side.wrist, (0.0, 0))
+        known.facing[side.wrist] = faced, frames + 1
         if scores[side.wrist] < WRIST_VISIBLE:
             return
         moved = None if last is None else last[0] + keypoints[side.wrist] - last[1]
         for hand in self._candidates(frame, pose, keypoints, scores, side, moved):
-            keypoints[side.hand] = hand.points
-            scores[side.hand] = (hand.score + scores[side.wrist]) / 2
-            break
+            if known.may_be(hand, side):
+                keypoints[side.hand] = hand.points
+                scores[side.hand] = (hand.score + scores[side.wrist]) / 2
+                if hand.own >= SURE:
+                    known.facing[side.wrist] = facing(hand.points), 0
+                break
 
     def close(self) -> None:
         for graph in (self._place, self._palms, *self._hand.values()):

@@ -37,6 +37,17 @@ OWN_APART = 0.1
 """The same where the other wrist is farther than a forearm away. There the arm tells whose hand it is: seen
 edge on, right hands of right arms were called left by up to 0.9, their fingers well placed."""
 
+SURE, UNSURE = 0.8, 0.6
+"""A hand that is so surely the left or the right one tells whether its palm or its back is seen. One that is
+less sure than the second may be mirrored, with its little finger where the index finger is."""
+
+FLAT = 0.12
+"""A hand whose `facing` is less than this is seen edge on: palm or back cannot be told (assumed)."""
+
+TURNED_AFTER = 10
+"""Frames after which a hand may have been turned over. On two real clips unsure hands that faced another way
+than a sure one so shortly before were mirrored wherever the fingers could be told."""
+
 ONE_HAND = 0.1
 """Left and right hands whose points lie nearer than this part of their square's side are one hand."""
 
@@ -147,6 +158,22 @@ def fits(
         return False
     apart = np.linalg.norm(hand.points[0] - keypoints[side.other_wrist]) > length
     return hand.own >= (OWN_APART if apart and scores[side.other_wrist] >= WRIST_SEEN else OWN)
+
+
+def facing(points: np.ndarray) -> float:
+    """Which face of a hand [21, 2] is seen, by its sign, and how widely: about 1 from in front, 0 edge on.
+
+    The area between wrist and the roots of index and little finger, in squares of the palm's length.
+    """
+    to_index, to_little, to_middle = (points[i] - points[0] for i in (5, 17, 9))
+    area = to_index[0] * to_little[1] - to_index[1] * to_little[0]
+    return float(area / max(float(to_middle @ to_middle), 1e-6))
+
+
+def is_mirrored(hand: Hand, before: float) -> bool:
+    """Whether an unsure hand faces another way than a sure one did just before, whose `facing` this is."""
+    now = facing(hand.points)
+    return hand.own < UNSURE and min(abs(now), abs(before)) > FLAT and now * before < 0
 
 
 def at_wrist(points: np.ndarray, keypoints: np.ndarray, scores: np.ndarray, side: Side) -> bool:

@@ -38,7 +38,15 @@ from posedance.stages.pose.estimate.mediapipe_people import (
     same_body,
     upright,
 )
-from posedance.stages.pose.estimate.second_look import LEFT, Hand, Side, Square, arm_square, hand_square
+from posedance.stages.pose.estimate.second_look import (
+    LEFT,
+    TURNED_AFTER,
+    Hand,
+    Side,
+    Square,
+    arm_square,
+    hand_square,
+)
 from posedance.stages.pose.estimators import why_unusable
 from posedance.stages.pose.follow.track import estimate_poses
 from posedance.stages.pose.skeleton import FACE, LEFT_HAND, RIGHT_HAND
@@ -210,6 +218,29 @@ def test_a_hand_is_looked_for_where_it_was(monkeypatch: pytest.MonkeyPatch):
     Hands()(np.zeros((300, 300, 3), np.uint8), None, keypoints, scores, known)
     assert asked == [hand_square(hand + 10), "by the body", arm_square(keypoints, scores, LEFT)]
     assert not known.last
+
+
+def test_a_hand_is_not_turned_over_from_frame_to_frame(monkeypatch: pytest.MonkeyPatch):
+    """But where it is surely the other way round, or after a while."""
+    keypoints, scores = np.zeros((133, 2), np.float32), np.ones(133, np.float32)
+    hand = np.random.default_rng(0).uniform(-20, 20, (21, 2)).astype(np.float32)
+    hand[[0, 5, 9, 17]] = ((0, 0), (-30, -80), (0, -100), (40, -70))
+    turned = hand * np.array([-1, 1], np.float32)
+    known, hands, given = KnownHands(), Hands(), []
+    monkeypatch.setattr(Hands, "_candidates", lambda *_: iter(given))
+
+    def found(*candidates: Hand) -> np.ndarray:
+        keypoints[LEFT_HAND], given[:] = 0, candidates
+        hands.find(np.zeros((9, 9, 3), np.uint8), None, keypoints, scores, known, LEFT)
+        return keypoints[LEFT_HAND]
+
+    assert np.array_equal(found(Hand(hand, 1, 0.9)), hand)
+    assert not found(Hand(turned, 1, 0.5)).any()
+    assert np.array_equal(found(Hand(turned, 1, 0.5), Hand(hand, 1, 0.5)), hand)
+    assert np.array_equal(found(Hand(turned, 1, 0.9)), turned)
+    for _ in range(TURNED_AFTER):
+        assert not found(Hand(hand, 1, 0.5)).any()
+    assert np.array_equal(found(Hand(hand, 1, 0.5)), hand)
 
 
 def test_frames_give_the_same_alone_and_together(estimator: MediaPipeEstimator, samples: Path):

@@ -9,9 +9,11 @@ from posedance.stages.pose.estimate.second_look import (
     Hand,
     arm_square,
     crop_square,
+    facing,
     fits,
     forearm_length,
     hand_square,
+    is_mirrored,
     is_missing,
     refuse_twins,
 )
@@ -120,3 +122,15 @@ def test_one_hand_that_is_found_for_both_arms_is_of_the_nearer_wrist():
     keypoints[RIGHT_HAND], scores[RIGHT_HAND] = hanging(480, 311), 0.8
     refuse_twins(keypoints, scores)
     assert scores[LEFT_HAND].any() and scores[RIGHT_HAND].any()
+
+
+def test_an_unsure_hand_that_faces_the_other_way_is_mirrored():
+    hand = np.zeros((21, 2))
+    hand[[5, 9, 17]] = ((-30, -80), (0, -100), (40, -70))
+    mirrored, edge_on = hand * (-1, 1), hand * (0.1, 1)
+    before = facing(hand)
+    assert before == pytest.approx(0.53) and facing(mirrored) == -before
+    assert is_mirrored(Hand(mirrored, 1, 0.3), before)
+    assert not is_mirrored(Hand(mirrored, 1, 0.7), before), "it was turned over"
+    assert not is_mirrored(Hand(hand, 1, 0.3), before)
+    assert not is_mirrored(Hand(-edge_on * (1, -1), 1, 0.3), before)
