@@ -24,6 +24,7 @@ from .train.config import TrainConfig
 from .train.data import DataConfig, make_shards
 from .train.encoder import EncoderConfig, train_encoder
 from .train.image.config import ImageTrainConfig
+from .train.larger import LargerConfig, train_larger
 from .train.plan import plan
 from .train.ray import train_on_ray
 from .train.train import train
@@ -96,6 +97,16 @@ def vae(
 ) -> None:
     """Train a small VAE on drawn dancers."""
     print(train_vae(resolve(VaeConfig, options, config)))
+
+
+@train_app.command
+def larger(
+    *,
+    options: Annotated[LargerConfig, Parameter(name="*")] = LargerConfig(),  # noqa: B008 (immutable)
+    config: ConfigFile = None,
+) -> None:
+    """Take a small model over to pictures of twice the size, with a VAE that was trained like its own."""
+    print(train_larger(resolve(LargerConfig, options, config)))
 
 
 @train_app.command

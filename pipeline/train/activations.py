@@ -22,7 +22,6 @@ from ...stages.svd.levers.patch import Forward, Lever
 from ...stages.svd.levers.temporal import without_temporal
 from ...stages.svd.memory.footprint import LiveBytes
 from ...stages.svd.sizes import SVD_IMAGE_ENCODER, SVD_UNET, SVD_VAE
-from .grow import deepened_controlnext, widened_unet
 from .model import DIFFUSERS_GROUPS, ModelConfig, Parts, new_controlnext, new_unet
 from .optimizer import AUTOCAST
 from .task import VideoTask
@@ -48,9 +47,6 @@ def meta_parts(config: ModelConfig) -> Parts:
             controlnext: Any = build_network("controlnext", sizes(under(base, "controlnext"), {}))
         else:
             controlnext = new_controlnext(config.controlnext, unet.config["block_out_channels"][0])
-        if config.grow:
-            unet = widened_unet(unet, vae.config["latent_channels"], DIFFUSERS_GROUPS)
-            controlnext = deepened_controlnext(controlnext)
     for network in (unet, controlnext, vae, encoder):
         nn.Module.to(network, device="meta")  # some scalars ignore the default device
     return Parts(unet, controlnext, vae, encoder, {"unet": DIFFUSERS_GROUPS, "vae": DIFFUSERS_GROUPS})

@@ -1,100 +1,80 @@
 """Take a trained model over to pictures of twice the size, on the same grid of latents.
 
-The finer VAE's latents are turned so that the first of them are those that the model knows. The UNet gets
-inputs and outputs for the others that start as nothing, and ControlNeXt one more halving: so the grown model
-starts where the smaller one was, and learns the details.
+The VAE gets one more level and keeps its latents: those of the picture made half as large. So the UNet stays
+as it is, and works from the start. ControlNeXt gets one more halving.
 """
 
+import itertools
+import re
 from typing import Any
 
 import torch
 from diffusers.models.autoencoders.autoencoder_kl_temporal_decoder import AutoencoderKLTemporalDecoder
 from diffusers.models.resnet import ResnetBlock2D
-from diffusers.models.unets.unet_spatio_temporal_condition import UNetSpatioTemporalConditionModel
-from einops import rearrange
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from ...stages.controlnext.model import ControlNeXt
-from ...stages.errors import ConfigError
 from ...stages.svd.files.norms import set_norm_groups
-from .start import BILINEAR
-
-
-def turn_towards(fine: Tensor, known: Tensor) -> Tensor:
-    """The linear map [C, C] after which the first channels of `fine` [C, N] are most like `known` [K, N].
-
-    Those are the least squares' fit; the other C - K are what is left of `fine`, uncorrelated with them,
-    along its principal axes and scaled as a whole to the mean square of `known`.
-    """
-    moments = fine @ fine.T / fine.shape[1]
-    first = torch.linalg.solve(moments, fine @ known.T / fine.shape[1]).T
-    told = moments @ first.T @ torch.linalg.inv(first @ moments @ first.T) @ first
-    left = torch.eye(len(fine), dtype=fine.dtype) - told  # what the first channels do not tell of `fine`
-    _, axes = torch.linalg.eigh(left @ moments @ left.T)
-    rest = axes[:, len(known) :].T.flip(0) @ left
-    scale = known.square().mean() / (rest @ moments @ rest.T).diagonal().mean()
-    return torch.cat([first, scale.sqrt() * rest])
+from ...stages.svd.levers.temporal import silence_temporal
+from .start import BILINEAR, silence_residuals
 
 
 @torch.no_grad()
-def turn_latents(
-    vae: AutoencoderKLTemporalDecoder, known: AutoencoderKLTemporalDecoder, images: Tensor
-) -> float:
-    """Turn the latents of `vae`, in place, towards those that `known` has of the same pictures at half size.
+def enlarged_vae(known: AutoencoderKLTemporalDecoder, norm_groups: int) -> AutoencoderKLTemporalDecoder:
+    """A VAE of one level more, in float32, that starts with the latents that `known` has of the picture made
+    half as large, and decodes them to about what `known` does, enlarged.
 
-    `images` [N, 3, H, W] in -1..1. What it decodes stays the same. It takes over the scaling factor. Returns
-    which share of the variance of the known latents it has. ConfigError where it has too few channels.
+    The new level is as wide as the first of `known`. Its encoder is exact but for a row and a column: what
+    `known` sees there of the picture, in a square of 6 pixels, the new level sees 5 of.
     """
-    count, wanted = vae.config["latent_channels"], known.config["latent_channels"]
-    if count < wanted:
-        raise ConfigError(f"{count} latent channels cannot hold {wanted} others: give more latent_channels")
-    halves = F.interpolate(images, scale_factor=0.5, mode="area")
-    fine, coarse = (
-        torch.cat([_modes(one, picture[None]) for picture in pictures], 1).double()
-        for one, pictures in ((vae, images), (known, halves))
-    )
-    turn = turn_towards(fine, coarse)
-    quant: Any = vae.quant_conv
-    entry: Any = vae.decoder.conv_in
-    mean = quant.weight[:count, :, 0, 0].double()
-    quant.weight[:count, :, 0, 0] = (turn @ mean).to(quant.weight)
-    quant.bias[:count] = (turn @ quant.bias[:count].double()).to(quant.bias)
-    back = torch.linalg.inv(turn)
-    entry.weight.copy_(torch.einsum("oiyx,ij->ojyx", entry.weight.double(), back))
-    vae.register_to_config(scaling_factor=known.config["scaling_factor"])
-    missed = (turn[:wanted] @ fine - coarse).square().mean() / coarse.square().mean()
-    return 1 - float(missed)
-
-
-def _modes(vae: AutoencoderKLTemporalDecoder, pictures: Tensor) -> Tensor:
-    """Latents [C, N h w] of pictures, each in turn."""
-    return rearrange(vae.encode(pictures, return_dict=False)[0].mode(), "n c h w -> c (n h w)")
-
-
-@torch.no_grad()
-def widened_unet(
-    unet: UNetSpatioTemporalConditionModel, latents: int, norm_groups: int
-) -> UNetSpatioTemporalConditionModel:
-    """The same UNet for `latents` channels, of which the first are those that it knows; it tells nothing of
-    the others yet."""
-    known: int = unet.config["out_channels"]
-    if latents == known:
-        return unet
-    config = dict(unet.config) | {"in_channels": 2 * latents, "out_channels": latents}
-    grown: Any = UNetSpatioTemporalConditionModel.from_config(config)
+    widths = known.config["block_out_channels"]
+    width = widths[0]
+    config = dict(known.config) | {
+        "block_out_channels": (width, *widths),
+        "down_block_types": ("DownEncoderBlock2D",) * (1 + len(widths)),
+    }
+    grown: Any = AutoencoderKLTemporalDecoder.from_config(config)
     set_norm_groups(grown, norm_groups)
-    state = dict(unet.state_dict())
-    entry, leave = torch.zeros_like(grown.conv_in.weight), torch.zeros_like(grown.conv_out.weight)
-    entry[:, :known] = state["conv_in.weight"][:, :known]
-    entry[:, latents : latents + known] = state["conv_in.weight"][:, known:]
-    leave[:known] = state["conv_out.weight"]
-    bias = torch.zeros(latents)
-    bias[:known] = state["conv_out.bias"]
-    grown.load_state_dict(
-        state | {"conv_in.weight": entry, "conv_out.weight": leave, "conv_out.bias": bias}, strict=True
-    )
+    silence_residuals(grown)
+    state = dict(grown.state_dict())
+    for name, value in known.state_dict().items():
+        if not name.startswith("encoder.conv_in."):
+            level = re.match(r"encoder\.down_blocks\.(\d+)\.", name)
+            if level is not None:
+                name = f"encoder.down_blocks.{int(level[1]) + 1}.{name[level.end() :]}"
+            state[name] = value.float()
+    grown.load_state_dict(state, strict=True)
+    silence_temporal(grown.decoder.up_blocks[-1])
+    entry, halving = grown.encoder.conv_in, grown.encoder.down_blocks[0].downsamplers[0].conv
+    first: Any = known.encoder.conv_in
+    for module in (entry, halving):
+        nn.init.zeros_(module.weight)
+        nn.init.zeros_(module.bias)
+    halving.bias.copy_(first.bias)
+    kernel = _halved_first(first.weight.float())
+    for c, y, x in itertools.product(range(3), range(2), range(2)):
+        channel = 4 * c + 2 * y + x
+        entry.weight[channel, c, 2 * y, 2 * x] = 1.0
+        halving.weight[:, channel] = kernel[:, c, y, :, x]
+    raise_by_two = grown.decoder.up_blocks[-2].upsamplers[0].conv
+    nn.init.zeros_(raise_by_two.weight)
+    nn.init.zeros_(raise_by_two.bias)
+    for channel in range(width):
+        raise_by_two.weight[channel, channel] = torch.outer(BILINEAR, BILINEAR)
     return grown.eval()
+
+
+def _halved_first(weight: Tensor) -> Tensor:
+    """The kernel [C, 3, 2, 3, 2, 3] that makes of a picture what `weight` [C, 3, 3, 3] makes of its averages.
+
+    The axes: colour, then for rows and for columns which of two neighbours (before, after) the entry took,
+    and the tap of the halving.
+    """
+    taps = torch.zeros(2, 3, 3)  # neighbour, tap of the halving, tap of `weight`
+    taps[0, 0, 0] = 1.0  # twice the nearer row, since the farther one is out of sight
+    taps[0, 1:, 1] = 0.5
+    taps[1, 1:, 2] = 0.5
+    return torch.einsum("kcij,ati,buj->kcatbu", weight, taps, taps)
 
 
 @torch.no_grad()

@@ -11,7 +11,7 @@ from typing import Annotated, Any, cast
 import torch
 from diffusers.models.autoencoders.autoencoder_kl_temporal_decoder import AutoencoderKLTemporalDecoder
 from diffusers.models.unets.unet_spatio_temporal_condition import UNetSpatioTemporalConditionModel
-from pydantic import Field, model_validator
+from pydantic import Field
 from torch import nn
 from transformers import CLIPVisionModelWithProjection
 
@@ -30,7 +30,6 @@ from ...stages.svd.generator import SvdGenerator
 from ...stages.svd.schedule import SVD_SCHEDULER
 from ..config_base import Config
 from .card import licence_of, model_card
-from .grow import deepened_controlnext, widened_unet
 from .start import start_unet_as_reference
 
 DIFFUSERS_GROUPS = 32
@@ -86,8 +85,6 @@ class ModelConfig(Config):
     """A new UNet instead of the base's."""
     controlnext: ControlNeXtConfig | None = None
     """A new ControlNeXt instead of the base's."""
-    grow: bool = False
-    """Take the base over to pictures of twice the size and the latents of `vae`, made `like` the base's."""
     strength: Annotated[float, Field(gt=0)] = POSE_STRENGTH
     """How strongly control is injected."""
     sigma_max: Annotated[float, Field(gt=0)] = 700.0
@@ -110,15 +107,6 @@ class ModelConfig(Config):
     """Denoising steps, where none are asked for."""
     guidance_scale: Annotated[float, Field(ge=0)] = 3.0
     """Guidance scale, where none is asked for."""
-
-    @model_validator(mode="after")
-    def _grows_a_base(self) -> "ModelConfig":
-        given = self.base is not None and self.vae is not None
-        if self.grow and (not given or self.unet is not None or self.controlnext is not None):
-            raise ValueError(
-                "grow takes a base to another VAE: give base and vae, no new unet or controlnext"
-            )
-        return self
 
     def scheduler(self) -> dict[str, Any]:
         """Configuration of diffusers' EulerDiscreteScheduler: SVD's, with these noise levels."""
@@ -165,8 +153,6 @@ def load_parts(config: ModelConfig) -> Parts:
         controlnext: Any = loaded("controlnext", None, config.base)
     else:
         controlnext = new_controlnext(config.controlnext, unet.config["block_out_channels"][0])
-    if config.grow:
-        unet, controlnext = widened_unet(unet, latents, groups["unet"]), deepened_controlnext(controlnext)
     for network in (unet, controlnext, vae, encoder):
         nn.Module.float(network)  # model folders are saved in half precision
     return Parts(unet, controlnext, vae, encoder, groups)

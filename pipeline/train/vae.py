@@ -28,7 +28,7 @@ from ...stages.svd.levers.temporal import is_temporal, without_temporal
 from ..config_base import Config
 from ..job.job import write_text
 from .data import DataConfig, clip_batches, held_out_clips, readable, seeded
-from .grow import turn_latents
+from .grow import enlarged_vae
 from .identity import data_identity, folder_digest
 from .log import Log
 from .loop import run_loop, training_folder
@@ -70,7 +70,8 @@ class VaeConfig(Config):
     decoder_of: Path | None = None
     """VAE folder whose encoder stays as it is and whose decoder learns on."""
     like: Path | None = None
-    """VAE folder of half the size: at the end the first latents are turned into its, for `model.grow`."""
+    """VAE folder for pictures half as large: this one starts as it with one level more and keeps its latents.
+    Widths and channels are its too."""
     data: DataConfig = DataConfig()
     loop: LoopConfig = LoopConfig()
 
@@ -80,7 +81,7 @@ class VaeConfig(Config):
         if self.crop is not None and (self.crop % block or self.crop > least):
             raise ValueError(f"crop is {self.crop}: give a multiple of {block} of at most {least}")
         if self.like is not None and self.decoder_of is not None:
-            raise ValueError("like turns the latents, and decoder_of keeps them: give one of them")
+            raise ValueError("like and decoder_of are both where a VAE starts: give one of them")
         return self
 
 
@@ -92,13 +93,16 @@ class VaeTask:
         torch.manual_seed(config.loop.seed)
         levels = len(config.widths)
         self.modules: Mapping[str, nn.Module]
+        self.known: AutoencoderKLTemporalDecoder | None = None
+        if config.like is not None:
+            check_groups(config.like, config.norm_groups)
+            self.known = trained_vae(config.like)
+            self.known.requires_grad_(False)
+            self.vae = enlarged_vae(self.known, config.norm_groups)
+            self.modules = {"vae": self.vae}
+            return
         if config.decoder_of is not None:
-            groups = recorded(config.decoder_of.parent).get("vae", config.norm_groups)
-            if groups != config.norm_groups:
-                raise ConfigError(
-                    f"the norms of {config.decoder_of} have {groups} groups and norm_groups is "
-                    f"{config.norm_groups}: make them the same"
-                )
+            check_groups(config.decoder_of, config.norm_groups)
             self.vae = trained_vae(config.decoder_of)
             self.vae.encoder.requires_grad_(False)
             self.vae.quant_conv.requires_grad_(False)
@@ -122,6 +126,8 @@ class VaeTask:
 
     def to(self, device: torch.device) -> None:
         nn.Module.to(self.vae, device)
+        if self.known is not None:
+            nn.Module.to(self.known, device)
 
     def trainable(self) -> list[tuple[str, nn.Parameter]]:
         named = self.vae.named_parameters()
@@ -159,20 +165,27 @@ class VaeTask:
         divergence = encoded.kl().mean() / latents[0].numel()
         squared = float(F.mse_loss(decoded.detach(), image))
         loss = total + config.gradient * edges + config.kl * divergence
-        return loss, {"psnr": decibels(squared, span=2), "latent_std": float(latents.detach().std())}
+        logs = {"psnr": decibels(squared, span=2), "latent_std": float(latents.detach().std())}
+        if self.known is None:
+            return loss, logs
+        missed = missed_latents(self.known, encoded.mode(), image)
+        return loss + missed, logs | {"latents_missed": float(missed.detach())}
 
     @torch.no_grad()
     def validate(self, step: int, log: Log) -> dict[str, float]:
         clips = held_out_clips(self.config.data, VALIDATION_CLIPS)
-        squared = []
+        squared, missed = [], []
         for i in range(len(clips)):
             image = to_signed(clips[i].frames).to(self.vae.device)
             decoded = self.reconstruct(image)
             squared.append(float(F.mse_loss(decoded.clamp(-1, 1), image)))
+            if self.known is not None:
+                missed.append(float(missed_latents(self.known, posterior(self.vae, image).mode(), image)))
             if i == 0:
                 rows = torch.stack([image, decoded.clamp(-1, 1)])
                 log.add_image("reconstruction", rearrange((rows + 1) / 2, "r n c h w -> c (r h) (n w)"), step)
-        return {"validation_psnr": float(np.mean([decibels(value, span=2) for value in squared]))}
+        told = {"validation_latents_missed": float(np.mean(missed))} if missed else {}
+        return {"validation_psnr": float(np.mean([decibels(value, span=2) for value in squared]))} | told
 
     def reconstruct(self, image: Tensor) -> Tensor:
         with without_temporal(self.vae):
@@ -185,6 +198,23 @@ def trained_vae(folder: Path) -> AutoencoderKLTemporalDecoder:
     set_norm_groups(vae, recorded(folder.parent).get("vae", DIFFUSERS_GROUPS))
     nn.Module.float(vae)
     return vae
+
+
+def check_groups(folder: Path, groups: int) -> None:
+    """ConfigError where the norms of a VAE folder have other groups than the training is told."""
+    found = recorded(folder.parent).get("vae", DIFFUSERS_GROUPS)
+    if found != groups:
+        raise ConfigError(
+            f"the norms of {folder} have {found} groups and norm_groups is {groups}: make them the same"
+        )
+
+
+def missed_latents(known: AutoencoderKLTemporalDecoder, latents: Tensor, pictures: Tensor) -> Tensor:
+    """Mean square of what `latents` [N, C, h, w] of `pictures` [N, 3, H, W] differ by from those that `known`
+    has of the pictures at half the size, as a share of the mean square of those."""
+    with torch.no_grad():
+        wanted = posterior(known, F.interpolate(pictures, scale_factor=0.5, mode="area")).mode()
+    return (latents - wanted).square().mean() / wanted.square().mean()
 
 
 def crop_places(weight: np.ndarray, side: int, generator: torch.Generator) -> list[tuple[int, int]]:
@@ -235,22 +265,19 @@ def train_vae(config: VaeConfig) -> Path:
         task = VaeTask(config)
         identity = config.model_dump(mode="json", exclude={"output", "data", "decoder_of", "like"})
         identity["data"] = data_identity(config.data)
-        if config.decoder_of is not None:
-            identity["networks"] = {"vae": folder_digest(config.decoder_of)}
+        start = config.decoder_of or config.like
+        if start is not None:
+            identity["networks"] = {"vae": folder_digest(start)}
         averaged = run_loop(task, config.loop, config.output, identity, task.validate)
         if not main:
             return folder
         averaged.swap()
         task.vae.eval()
-        told = {}
-        if config.like is not None:
-            images = torch.cat([to_signed(clip.frames) for clip in readable(config.data.training(), 32)])
-            told = {"like": turn_latents(task.vae, trained_vae(config.like), images)}
-        elif config.decoder_of is None:  # else the latents stay what they are, and so does their scale
+        if start is None:  # else the latents stay what they are, and so does their scale
             deviation = latent_deviation(task.vae, readable(config.data.training(), 32))
             task.vae.register_to_config(scaling_factor=1.0 / deviation)
         task.vae.save_pretrained(folder)
-        figures = told | task.validate(config.loop.steps, Log(config.output, 0, main=False))
+        figures = task.validate(config.loop.steps, Log(config.output, 0, main=False))
         facts = {"norm_groups": {"vae": config.norm_groups}, "figures": figures, "steps": config.loop.steps}
         write_text(config.output / RECORD, json.dumps(facts, indent=1) + "\n")
         return folder

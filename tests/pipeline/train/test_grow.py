@@ -1,64 +1,85 @@
 """A model taken over to pictures of twice the size starts where the smaller one was."""
 
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import pytest
 import torch
-from einops import rearrange, reduce
+from einops import rearrange
 from torch import Tensor, nn
 
-from posedance.pipeline.train.grow import deepened_controlnext, turn_latents, turn_towards, widened_unet
-from posedance.pipeline.train.model import ControlNeXtConfig, UnetConfig, new_controlnext, new_unet
-from posedance.pipeline.train.vae import VaeConfig, VaeTask
+from posedance.pipeline.train.data import readable
+from posedance.pipeline.train.grow import deepened_controlnext
+from posedance.pipeline.train.larger import LargerConfig, train_larger
+from posedance.pipeline.train.log import read_log
+from posedance.pipeline.train.model import ControlNeXtConfig, new_controlnext
+from posedance.pipeline.train.vae import VaeConfig, VaeTask, missed_latents
+from posedance.stages.errors import ConfigError
+from posedance.stages.models import load_generator
+from posedance.stages.pixels import to_signed
 
 
 def random(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
-def test_the_first_turned_channels_are_the_known_ones_and_the_others_are_uncorrelated() -> None:
-    fine = random(6, 5000).double()
-    known = random(2, 6, seed=1).double() @ fine + 0.01 * random(2, 5000, seed=2).double()
-    turned = turn_towards(fine, known) @ fine
-    assert (turned[:2] - known).square().mean() < 2e-4
-    moments = turned @ turned.T / turned.shape[1]
-    assert moments[:2, 2:].abs().max() < 1e-9
-    torch.testing.assert_close(moments.diagonal()[2:].mean(), known.square().mean())
+SMALL = {"width": 48, "height": 64, "canvas": 64, "frames": 1, "clips": 8, "workers": 0}
+SHIPPED = Path(str(resources.files("posedance.stages") / "demo"))
 
 
-def small_vae(levels: int, channels: int) -> VaeTask:
-    data = {"width": 48, "height": 64, "canvas": 64, "frames": 1, "clips": 8, "workers": 0}
-    widths = (32, 64, 64, 64)[:levels]
-    return VaeTask(VaeConfig.model_validate({"widths": widths, "latent_channels": channels, "data": data}))
+def small_vae(**options: Any) -> VaeTask:
+    return VaeTask(
+        VaeConfig.model_validate({"widths": (32, 64, 64), "latent_channels": 8, "data": SMALL} | options)
+    )
 
 
-def test_turned_latents_decode_to_the_same_pictures_and_tell_those_of_half_the_size() -> None:
-    fine, known = small_vae(4, 8).vae.eval(), small_vae(3, 2).vae.eval()
+def test_an_enlarged_vae_has_the_latents_of_pictures_half_as_large_and_decodes_them(tmp_path: Path) -> None:
+    known = small_vae().vae.eval()
     known.register_to_config(scaling_factor=0.7)
-    pictures = torch.cat([random(4, 3, 8, 6).repeat_interleave(8, 2).repeat_interleave(8, 3) / 2])
+    known.save_pretrained(tmp_path / "vae")
+    (tmp_path / "posedance.json").write_text('{"norm_groups": {"vae": 1}}')
+    task = small_vae(like=tmp_path / "vae", data=SMALL | {"width": 96, "height": 128})
+    grown: Any = task.vae
+    assert (grown.config["block_out_channels"], grown.config["scaling_factor"]) == ((32, 32, 64, 64), 0.7)
+    (clip,) = readable(task.config.data.training(), 1)
+    pictures = to_signed(clip.frames)
     with torch.no_grad():
-        latents = fine.encode(pictures, return_dict=False)[0].mode()
-        before = fine.decode(latents, num_frames=4, return_dict=False)[0]
-        share = turn_latents(fine, known, pictures)
-        turned = fine.encode(pictures, return_dict=False)[0].mode()
-        after = fine.decode(turned, num_frames=4, return_dict=False)[0]
-        halves = reduce(pictures, "n c (h p) (w q) -> n c h w", "mean", p=2, q=2)
-        wanted = known.encode(halves, return_dict=False)[0].mode()
-    assert share > 0.9
-    assert (turned - latents).abs().max() > 0.1
-    torch.testing.assert_close(after, before, atol=2e-3, rtol=0)
-    assert (turned[:, :2] - wanted).square().mean() < 0.1 * wanted.square().mean()
-    assert fine.config["scaling_factor"] == 0.7
+        latents = grown.encode(pictures, return_dict=False)[0].mode()
+        missed = float(missed_latents(known, latents, pictures))
+        shifted = float(missed_latents(known, latents, pictures.roll(2, 3)))
+        larger = task.reconstruct(pictures)
+        smaller = known.decode(latents, num_frames=2, return_dict=False)[0]
+    assert latents.shape == (2, 8, 16, 12) and missed < 0.02 < shifted
+    halved = nn.functional.interpolate(larger, scale_factor=0.5, mode="area")
+    assert (halved - smaller).square().mean() < 0.002 * smaller.square().mean()
+    loss, logs = task.loss(0, 0, [clip])
+    loss.backward()
+    assert logs["latents_missed"] < 0.02 and grown.encoder.conv_in.weight.grad.any()
 
 
-def test_a_widened_unet_says_the_same_of_the_channels_that_it_knew_and_nothing_of_others() -> None:
-    torch.manual_seed(0)
-    unet = new_unet(UnetConfig(widths=(32,), layers=1, head=32), 2, 16).eval()
-    grown = widened_unet(unet, 5, 1)
-    noisy, reference, other = random(1, 2, 2, 8, 6), random(1, 2, 2, 8, 6, seed=1), random(1, 2, 3, 8, 6)
-    time, token, ids = torch.tensor(0.3), random(1, 1, 16, seed=2), torch.zeros(1, 3)
-    with torch.no_grad():
-        before = unet(torch.cat([noisy, reference], 2), time, token, ids).sample
-        after = grown(torch.cat([noisy, other, reference, other], 2), time, token, ids).sample
-    torch.testing.assert_close(after[:, :, :2], before)
-    assert not after[:, :, 2:].any()
+def test_a_model_is_taken_to_larger_pictures_with_its_unet_as_it_was(tmp_path: Path) -> None:
+    model = {
+        "base": SHIPPED,
+        "vae": SHIPPED / "vae",
+        "width": 48,
+        "height": 64,
+        "strength": 1.0,
+        "noise_aug": 0.0,
+    }
+    loop = {"steps": 4, "learning_rate": 3e-3, "warmup": 1, "ema": 0.0, "log_every": 1}
+    given = {"output": tmp_path, "model": model, "frames": 2, "data": SMALL | {"clips": 1}, "loop": loop}
+    config = LargerConfig.model_validate(given)
+    made: Any = load_generator(str(train_larger(config)))
+    shipped: Any = load_generator("demo")
+    assert (made.defaults.width, len(made.controlnext.down_res)) == (48, 2)
+    assert all(
+        torch.equal(value, shipped.unet.state_dict()[key]) for key, value in made.unet.state_dict().items()
+    )
+    missed = [entry["missed"] for entry in read_log(tmp_path) if "missed" in entry]
+    assert len(missed) == 4 and missed[-1] < missed[0] < 1
+    with pytest.raises(ConfigError, match=r"name model\.base, the smaller model, and model\.vae"):
+        train_larger(LargerConfig.model_validate({"model": {"base": SHIPPED}}))
 
 
 def test_a_deepened_controlnext_is_the_old_one_on_averages_of_its_stem() -> None:

@@ -22,6 +22,7 @@ from posedance.pipeline.train.data import DataConfig, clip_order, make_shards, n
 from posedance.pipeline.train.encoder import EncoderConfig
 from posedance.pipeline.train.identity import identity_of
 from posedance.pipeline.train.image.config import ImageTrainConfig
+from posedance.pipeline.train.larger import LargerConfig
 from posedance.pipeline.train.loop import run_loop
 from posedance.pipeline.train.loop_config import LoopConfig
 from posedance.pipeline.train.optimizer import ema_decay_at, learning_rate_at
@@ -314,7 +315,12 @@ def test_of_what_workers_raise_the_error_of_ours_is_told():
 def test_the_shipped_configs_are_valid():
     vaes = ("demo_vae", "demo_decoder", "demo_fine_vae")
     models: dict[str, type[Config]] = dict.fromkeys(vaes, VaeConfig) | {"demo_encoder": EncoderConfig}
-    models |= {"painter": ImageTrainConfig, "upscaler": ImageTrainConfig, "painter_words": WordsConfig}
+    models |= {
+        "demo_larger": LargerConfig,
+        "painter": ImageTrainConfig,
+        "upscaler": ImageTrainConfig,
+        "painter_words": WordsConfig,
+    }
     files = sorted((Path(__file__).resolve().parents[3] / "configs" / "train").glob("*.yaml"))
     assert len(files) >= 4
     for file in files:
