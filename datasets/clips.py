@@ -13,7 +13,6 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from torch.utils.data import Dataset
 
 from ..stages.atomic import atomic_path
 from ..stages.pose.render import draw_control_frames
@@ -201,7 +200,7 @@ def has_gloves(character_seed: int) -> bool:
     return outfit.hands != outfit.skin
 
 
-class PuppetClips(Dataset[Clip]):
+class PuppetClips:
     """`count` clips of different characters; item i is drawn on first use and kept in `cache` if given."""
 
     def __init__(

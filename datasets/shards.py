@@ -20,7 +20,6 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from torch.utils.data import Dataset
 
 from ..stages.atomic import atomic_path
 from ..stages.errors import ConfigError
@@ -135,7 +134,7 @@ def _stack(data: bytes, flags: int, count: int, columns: int) -> np.ndarray:
     return np.concatenate(places)[:count]
 
 
-class ShardClips(Dataset[Clip | BadRecord]):
+class ShardClips:
     """The clips of all `*.tar` in a folder, in the order of their names.
 
     `bad` lists tars that break off, with how many clips were found before; their last clip may be among them

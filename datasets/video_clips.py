@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-from torch.utils.data import Dataset
 
 from ..stages.errors import ConfigError, PosedanceError
 from ..stages.media import video
@@ -154,7 +153,7 @@ def _folder_source(path: Path) -> Source:
     return Source(path, info.fps, frames, int(stride), poses=poses)
 
 
-class VideoClips(Dataset[Clip | BadRecord]):
+class VideoClips:
     """Each video cut into as many clips as follow one another in it.
 
     A clip spans (1 + frames) * spacing frames: 63 for the published 21 at interval 3. Its frame 0, the

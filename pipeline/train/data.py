@@ -4,12 +4,12 @@ import logging
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import numpy as np
 import torch
 from pydantic import Field, model_validator
-from torch.utils.data import DataLoader, Subset
+from torch.utils.data import DataLoader, Dataset, Subset
 
 from ...datasets.clip_shards import holds_clips, shard_sources
 from ...datasets.clips import HELD_OUT, BadRecord, Clip, ClipSpec, PuppetClips
@@ -87,7 +87,7 @@ class DataConfig(Config):
         if self.drawn():
             return PuppetClips(self.spec(), self.clips, self.seed, self.cache)
         clips = open_clips(self)
-        return Subset(clips, range(len(clips) - held_out_of(clips)))
+        return part_of(clips, range(len(clips) - held_out_of(clips)))
 
     def held_out(self, count: int) -> Clips:
         """At most `count` clips that `training` does not have."""
@@ -95,7 +95,12 @@ class DataConfig(Config):
             return PuppetClips(self.spec(), count, self.seed, self.cache, first=HELD_OUT)
         clips = open_clips(self)
         first = len(clips) - held_out_of(clips)
-        return Subset(clips, range(first, min(first + count, len(clips))))
+        return part_of(clips, range(first, min(first + count, len(clips))))
+
+
+def part_of(clips: ShardClips | VideoClips, numbers: range) -> Subset[Clip | BadRecord]:
+    """The clips of these numbers. `datasets` is read by processes without torch, so theirs is no Dataset."""
+    return Subset(cast("Dataset[Clip | BadRecord]", clips), numbers)
 
 
 def open_clips(data: DataConfig) -> ShardClips | VideoClips:
