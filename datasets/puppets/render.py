@@ -17,6 +17,7 @@ import numpy as np
 
 from ...stages.media.encode import VideoWriter
 from ...stages.media.picture import write_png
+from ...stages.pose.skeleton import LEFT_HAND, RIGHT_HAND
 from .camera import Camera, camera
 from .character import PARTS, Character, Framing, Room, make_character, make_framing
 from .drawing import Canvas
@@ -55,7 +56,6 @@ DEPTH_TOLERANCE = np.concatenate(
 )
 """How far under the visible surface a keypoint may lie and still count as seen, in character heights."""
 
-LEFT_HAND, RIGHT_HAND, FACE = slice(91, 112), slice(112, 133), slice(23, 91)
 NOISE_SIZE = 256
 
 

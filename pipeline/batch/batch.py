@@ -28,7 +28,7 @@ from ..job.once import looking_once
 from ..job.output import refuse_video
 from ..job.scratch import scratch_for
 from ..job.storage import put, url_of
-from ..workers.executor import Executor, InProcess, Outcome, Task
+from ..workers.executor import Executor, InProcess, Outcome, Task, failure
 from ..workers.machines import Machine, machines_of_ray
 from ..workers.ray_actor import refuse_cluster, start_ray
 from ..workers.ray_pool import OnRay, Pool
@@ -144,14 +144,8 @@ def run_tasks(root: Path, plan: Plan, config: BatchConfig, log: "Log", url: str 
             return
         path = quarantine_path(root, task.item)
         if not path.exists():
-            record = {
-                "keys": keys[task.item],
-                "accept": accept_of(task.work.config),
-                "stage": failed[0],
-                "error": outcome.error,
-                "attempts": tries,
-                "trace": outcome.trace,
-            }
+            why = failure(outcome, failed[0], tries)
+            record = {"keys": keys[task.item], "accept": accept_of(task.work.config), **why}
             with log.spared(path.name):
                 write_text(path, json.dumps(record, indent=1))
 

@@ -12,7 +12,7 @@ from ...stages.threads import usable_cpus
 from ...stages.types import Resources
 from ..interrupts import deferred_interrupts
 from ..job.job import write_text
-from ..workers.executor import Executor, InProcess, Outcome, Task
+from ..workers.executor import Executor, InProcess, Outcome, Task, failure
 from ..workers.machines import machines_of_ray
 from ..workers.ray_actor import end_ray, start_ray
 from ..workers.ray_pool import OnRay, Pool
@@ -55,14 +55,7 @@ def run_phase(
     def listen(event: str, task: Task, outcome: Outcome | None, tries: int) -> None:
         log(event, task, outcome, tries)
         if event == "quarantine" and outcome is not None:
-            record = {
-                "key": task.work.key,
-                "item": task.item,
-                "stage": phase,
-                "error": outcome.error,
-                "attempts": tries,
-                "trace": outcome.trace,
-            }
+            record = {"key": task.work.key, "item": task.item, **failure(outcome, phase, tries)}
             write_text(quarantine_path(root, task.name), json.dumps(record, indent=1))
 
     executor, count = make_executor(root, phase, len(tasks), config)

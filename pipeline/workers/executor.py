@@ -81,6 +81,11 @@ class Outcome:
     made: bool = True
 
 
+def failure(outcome: Outcome, stage: str, attempts: int) -> dict[str, Any]:
+    """What is kept of a task that is given up, as plain data: where it failed, with what, after how many."""
+    return {"stage": stage, "error": outcome.error, "attempts": attempts, "trace": outcome.trace}
+
+
 class Executor(Protocol):
     """Runs tasks on the workers of their stages."""
 
