@@ -56,14 +56,16 @@ LONGEST = Fraction(60)
 class Survey:
     """What one pass over a source finds: `cuts` are the first frames of shots after a hard cut.
 
-    `brightness` is each frame's mean luma. LOOKS_A_SECOND frames leave a profile, and as looks their luma in
-    LOOK_SIZE pixels, float32 [K]; both stand with the frame's number.
+    `brightness` is each frame's mean luma, `damaged` are the frames that are damaged. LOOKS_A_SECOND frames
+    leave a profile, and as looks their luma in LOOK_SIZE pixels, float32 [K]; both stand with the frame's
+    number.
     """
 
     cuts: list[int] = field(default_factory=list)
     brightness: list[float] = field(default_factory=list)
     profiles: list[tuple[int, Profile]] = field(default_factory=list)
     looks: list[tuple[int, np.ndarray]] = field(default_factory=list)
+    damaged: set[int] = field(default_factory=set)
 
 
 def find_clips(
@@ -148,8 +150,8 @@ def survey(source: Path, info: VideoInfo, max_pixels: int, report: video.DecodeR
         if number % every == 0:
             found.profiles.append((number, profile_of(frame)))
             found.looks.append((number, tiny))
-    damaged = set(report.places)
-    found.cuts = [cut for cut in found.cuts if cut not in damaged]
+    found.damaged = set(report.places)
+    found.cuts = [cut for cut in found.cuts if cut not in found.damaged]
     return found
 
 
@@ -222,7 +224,7 @@ def split_at_dissolves(
 ) -> list[tuple[int, int]]:
     """A span without the dissolves in it, nor what is shorter than SHORTEST beside them.
 
-    `source` is all of its source.
+    `source` is all of its source. What seems to be one among damaged frames is none.
     """
     places = np.array([number for number, _ in found.looks], np.int64)
     looks = np.array([look for _, look in found.looks], np.float32)
@@ -234,8 +236,9 @@ def split_at_dissolves(
             for frame in read_clip(stretch, SURVEY, max_pixels)
         ]
         for first, end in dissolves.transitions(np.stack(small)):
-            parts.append((begin, low + first))
-            begin = low + end
+            if found.damaged.isdisjoint(range(low + first, low + end)):
+                parts.append((begin, low + first))
+                begin = low + end
     parts.append((begin, span[1]))
     least = SHORTEST if len(parts) > 1 else 1
     return [(start, end) for start, end in parts if end - start >= least]

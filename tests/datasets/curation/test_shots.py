@@ -37,6 +37,17 @@ def written(path: Path, frames: np.ndarray) -> Path:
     return path
 
 
+def spoil(path: Path, frames: slice) -> None:
+    """Take the data of these frames away, in the order of the file."""
+    data = bytearray(path.read_bytes())
+    with av.open(str(path)) as video:
+        packets = [packet for packet in video.demux(video=0) if packet.size]
+    for packet in packets[frames]:
+        assert packet.pos is not None
+        data[packet.pos + 6 : packet.pos + packet.size] = bytes(packet.size - 6)
+    path.write_bytes(data)
+
+
 def spans(path: Path) -> list[tuple[int, int]]:
     return [(clip.start_frame, clip.end_frame) for clip in find_clips(path, probe(path))]
 
@@ -49,13 +60,7 @@ def test_cuts_are_found_on_their_frame(tmp_path: Path) -> None:
 def test_from_damage_to_the_next_key_frame_all_is_damaged_and_no_change_is_a_cut(tmp_path: Path) -> None:
     noise = np.random.default_rng(0).integers(0, 255, (1, HEIGHT, WIDTH, 3), np.uint8).repeat(30, 0)
     path = written(tmp_path / "a.mp4", np.concatenate([room(1, 30), room(2, 30), noise]))
-    data = bytearray(path.read_bytes())
-    with av.open(str(path)) as video:
-        packets = [packet for packet in video.demux(video=0) if packet.size]
-    for packet in packets[20:24]:
-        assert packet.pos is not None
-        data[packet.pos + 6 : packet.pos + packet.size] = bytes(packet.size - 6)
-    path.write_bytes(data)
+    spoil(path, slice(20, 24))
     report = DecodeReport()
     first, second = find_clips(path, probe(path), report=report)
     assert (first.end_frame, second.start_frame) == (60, 60)
@@ -159,3 +164,6 @@ def test_a_dissolve_belongs_to_no_clip(tmp_path: Path) -> None:
     path = written(tmp_path / "a.mp4", np.concatenate([before[:44], mixed, after[16:]]))
     (first, second) = find_clips(path, probe(path), find_dissolves=True)
     assert abs(first.end_frame - 44) <= 6 and abs(second.start_frame - 60) <= 6
+    spoil(path, slice(38, 40))
+    (whole,) = find_clips(path, probe(path), find_dissolves=True)
+    assert (whole.start_frame, whole.end_frame) == (0, 104), "damage is none"
