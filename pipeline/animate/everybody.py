@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ...stages.media.video import Clip, DecodeReport, count_frames, output_rate, probe, read_frames
+from ...stages.media.video import Clip, read_frames
 from ...stages.pose.files import load_poses, save_poses
 from ...stages.pose.follow.report import PoseReport
 from ...stages.pose.follow.track import estimate_everybody
@@ -16,11 +16,10 @@ from ...stages.types import PoseSequence
 from ..config import AnimateConfig
 from ..job.inputs import input_digests, with_local_inputs
 from ..job.job import Job, key_of
-from ..progress import stage
 from . import decided
 from .dance import clip_of, driving_audio
 from .graph import STEPS
-from .pose_steps import decoding_notes
+from .pose_steps import estimated
 from .report import write_panels
 from .tools import Tools
 from .video import Facts
@@ -59,25 +58,8 @@ def pose_everybody(config: AnimateConfig, job: Job, tools: Tools) -> list[Path]:
 
 def _find_everybody(config: AnimateConfig, tools: Tools) -> tuple[list[PoseSequence], list[str]]:
     """The poses of each person of the driving video, and notes on them."""
-    driving, clip, options = config.driving, clip_of(config), config.estimator
-    assert driving is not None
-    info, decoding = probe(driving, clip), DecodeReport()
-
-    def found_one(count: int) -> None:
-        advance(1)
-
-    with tools.estimator(options) as estimator, stage("pose", count_frames(info, clip)) as advance:
-        people, few = estimate_everybody(
-            read_frames(driving, clip, decoding),
-            estimator,
-            fps=output_rate(info, clip),
-            min_score=options.min_score,
-            max_gap=options.max_gap,
-            smooth=config.smooth,
-            name=str(driving),
-            on_frame=found_one,
-        )
-    notes = [*decoding_notes(decoding), *_notes(people)]
+    (people, few), decoding = estimated(config, tools, estimate_everybody)
+    notes = [*decoding, *_notes(people)]
     if few:
         notes.append(f"{few} more, seen in few frames only, are left out")
     return [poses for poses, _ in people], notes

@@ -1,10 +1,12 @@
 """The steps that find poses: the character's in its picture, the dancer's in the driving video."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -27,6 +29,8 @@ from .accept import refuse_poor_poses, short_line
 from .dance import clip_of, driving_audio, person_of, pose_size_of
 from .tools import Tools
 from .video import Facts, Video
+
+Found = TypeVar("Found")
 
 
 def reference(video: Video, tools: Tools) -> Facts:
@@ -100,31 +104,37 @@ def copy_poses(config: AnimateConfig, output: Path) -> Facts:
 
 def driving_poses(config: AnimateConfig, output: Path, tools: Tools) -> Facts:
     """Poses of the driving video -> pose file `output`."""
-    driving, clip, options, person = config.driving, clip_of(config), config.estimator, person_of(config)
+    driving, person = config.driving, person_of(config)
     assert driving is not None
     if (sound := driving_audio(config)) is not None:
         try_sound(sound, lossless=config.encode.lossless)  # it is written last, after the long work
+    (poses, found), decoding = estimated(config, tools, partial(estimate_poses, person=person))
+    save_poses(output, poses)
+    notes = [*decoding, *pose_notes(found, person), *shown_notes(poses, driving)]
+    return {"notes": notes, "found": asdict(found)}
+
+
+def estimated(config: AnimateConfig, tools: Tools, estimate: Callable[..., Found]) -> tuple[Found, list[str]]:
+    """What `estimate` finds in the driving video as `config` asks, and notes on how that decoded."""
+    driving, clip, options = config.driving, clip_of(config), config.estimator
+    assert driving is not None
     info, decoding = probe(driving, clip), DecodeReport()
-    frames = read_frames(driving, clip, decoding)
 
     def found_one(count: int) -> None:
         advance(1)
 
     with tools.estimator(options) as estimator, stage("pose", count_frames(info, clip)) as advance:
-        poses, found = estimate_poses(
-            frames,
+        found = estimate(
+            read_frames(driving, clip, decoding),
             estimator,
             fps=output_rate(info, clip),
             min_score=options.min_score,
             max_gap=options.max_gap,
             smooth=config.smooth,
             name=str(driving),
-            person=person,
             on_frame=found_one,
         )
-    save_poses(output, poses)
-    notes = [*decoding_notes(decoding), *pose_notes(found, person), *shown_notes(poses, driving)]
-    return {"notes": notes, "found": asdict(found)}
+    return found, list(decoding_notes(decoding))
 
 
 def decoding_notes(report: DecodeReport) -> Iterator[str]:
