@@ -87,11 +87,12 @@ def animate(
         Read what was made before and make again what is damaged, not only what has another size or time.
     """
     from .animate.animate import animate, plan
-    from .animate.recorded import read_settings
+    from .animate.recorded import fitting, read_settings
     from .job.storage import url_of
 
-    below = None if like is None else read_settings(like)
-    resolved = resolve(AnimateConfig, options, config, below)
+    resolved = resolve(AnimateConfig, options, config)
+    if like is not None:
+        resolved = resolve(AnimateConfig, options, config, fitting(read_settings(like), resolved))
     if dry_run:
         show(plan(resolved))
     else:

@@ -29,6 +29,7 @@ from ..job.published import Published, is_whole, read_published
 from ..job.scratch import scratch_for
 from ..job.storage import is_file, localize, url_of
 from ..progress import PROGRESS, kept_in
+from ..upscale.estimate import about_enlarging
 from ..upscale.spread import paint_on_ray
 from ..workers.ray_actor import refuse_cluster
 from .dance import clip_of, pose_size_of, refuse_pictures_at_url, with_pose_size
@@ -139,21 +140,24 @@ def make(job: Job, config: AnimateConfig, keys: dict[str, Key], num_frames: int,
             f"{config.model}: {num_frames} frames of {size.width}x{size.height}{enlarged_to(config, size)}"
         )
     else:
-        tell_outline(tools.generator(config), config, num_frames)
+        size = tell_outline(tools.generator(config), config, num_frames)
     names = wanted(job, keys)
+    if "upscale" in names and (note := time_to_enlarge(config, size, num_frames)):
+        logger.info(note)
     for step in steps_of(config):
         if step.name in names or job.holds(step.name, keys[step.name]):
             run(job, step, config, keys, tools)
 
 
-def tell_outline(generator: "SvdGenerator", config: AnimateConfig, num_frames: int) -> None:
-    """Say what a network will make."""
+def tell_outline(generator: "SvdGenerator", config: AnimateConfig, num_frames: int) -> Size:
+    """Say what a network will make; returns the size of its frames."""
     outline = outline_of(generator, config, num_frames)
     logger.info(
         f"{generator.name} on {generator.device}: {num_frames} frames of "
         f"{outline.size.width}x{outline.size.height} in {outline.windows} windows of "
         f"{outline.settings.window_size}, {outline.settings.steps} steps{enlarged_to(config, outline.size)}"
     )
+    return outline.size
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +183,14 @@ def enlarged_to(config: AnimateConfig, size: Size) -> str:
     return "" if factor is None else f", then enlarged to {factor * size.width}x{factor * size.height}"
 
 
+def time_to_enlarge(config: AnimateConfig, size: Size, num_frames: int) -> str:
+    """A note on how long a CPU takes to enlarge the frames, where they are."""
+    if config.upscale is None:
+        return ""
+    pixels = size.width, size.height
+    return about_enlarging(config.upscaler, config.upscale, pixels, num_frames, config.device)
+
+
 def plan(config: AnimateConfig) -> str:
     """What `animate` would do with `config`: frames, windows, steps, memory. Writes nothing."""
     config = with_pose_size(config)
@@ -188,11 +200,15 @@ def plan(config: AnimateConfig) -> str:
     if is_cutout(config):
         size = size_of(Paper(), config.width, config.height)
         frames = f"{num_frames} of {size.width}x{size.height}{enlarged_to(config, size)}"
-        return f"model    {config.model}, without a network\nframes   {frames}"
+        lines = [f"model    {config.model}, without a network", f"frames   {frames}"]
+        if time := time_to_enlarge(config, size, num_frames):
+            lines.append(f"note     {time}")
+        return "\n".join(lines)
     with closing(Tools()) as tools:
         generator = tools.generator(config)
         outline = outline_of(generator, config, num_frames)
         (width, height), settings = (outline.size.width, outline.size.height), outline.settings
+        time = time_to_enlarge(config, outline.size, num_frames)
         memory = generator.plan_memory(1 + num_frames, width, height, settings).lines()
         overlap, calls = settings.window_overlap, settings.steps * outline.windows
         return "\n".join(
@@ -201,7 +217,7 @@ def plan(config: AnimateConfig) -> str:
                 f"frames   {num_frames} of {width}x{height}{enlarged_to(config, outline.size)}",
                 f"windows  {outline.windows} of {settings.window_size}, overlap at least {overlap}",
                 f"steps    {settings.steps}: {calls} calls of the UNet",
-                *(f"note     {line}" for line in (*notes_on(generator, settings), note) if line),
+                *(f"note     {line}" for line in (*notes_on(generator, settings), note, time) if line),
                 *(f"memory   {line}" for line in memory),
             ]
         )

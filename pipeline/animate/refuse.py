@@ -14,10 +14,13 @@ OF_A_NETWORK = (
 )  # fmt: skip
 """Options that mean nothing to a figure of paper. `device` and `precision` may be of what paints pictures."""
 
+OF_A_VIDEO = ("start", "duration", "stride", "fps")
+"""Options that mean nothing to a pose file."""
+
 
 def refuse_idle(config: AnimateConfig, options: Collection[str]) -> None:
     """ConfigError where one of `options` is set in `config` and changes nothing: the user expects it to."""
-    for name in ("start", "duration", "stride", "fps"):
+    for name in OF_A_VIDEO:
         default = ClipConfig.model_fields[name].default
         if config.pose is not None and name in options and getattr(config, name) != default:
             raise ConfigError(

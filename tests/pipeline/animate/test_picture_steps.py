@@ -16,6 +16,8 @@ from posedance.pipeline.batch.status import report
 from posedance.pipeline.character import painting
 from posedance.pipeline.config import AnimateConfig
 from posedance.pipeline.upscale import enlarge as enlarging
+from posedance.pipeline.upscale.estimate import about_enlarging
+from posedance.pipeline.upscale.options import UpscaleOptions
 from posedance.stages.errors import ConfigError
 from posedance.stages.media.picture import read_picture
 from posedance.stages.media.video import probe
@@ -74,6 +76,11 @@ def test_a_result_is_enlarged_and_a_stop_costs_one_frame(
         return config(dance, tmp_path / "big.mp4", **{**own, "character": {}, **changes})
 
     assert "64x96, then enlarged to 128x192" in plan(asked())
+    size = 576, 1024
+    assert "23 frames, 252 tiles each, takes about 48 minutes" in about_enlarging(
+        UpscaleOptions(), 2, size, 23, "cpu"
+    )
+    assert not about_enlarging(UpscaleOptions(method="lanczos"), 2, size, 23, "cpu")
     made = enlarging.enlarge
 
     def stops(*given: object) -> object:

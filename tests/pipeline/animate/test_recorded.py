@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from posedance.pipeline.animate.recorded import LONGEST, RECORDED, read_settings, record_of
+from posedance.pipeline.animate.recorded import LONGEST, RECORDED, fitting, picked, read_settings, record_of
 from posedance.pipeline.config import AnimateConfig, merge, resolve, write_yaml
 from posedance.stages.errors import ConfigError, VideoError
 from posedance.stages.media.encode import VideoWriter
@@ -86,6 +86,17 @@ def test_every_option_is_kept_or_known_to_stay_away() -> None:
     for name, value in AnimateConfig().model_dump().items():
         options |= {f"{name}.{inner}" for inner in value} if name in groups else {name}
     assert kept | WHERE == options and not kept & WHERE
+
+
+def test_what_means_nothing_to_what_is_asked_is_not_taken() -> None:
+    """Of the cut of a video beside a pose file, and of a network beside a figure of paper."""
+    settings = AnimateConfig.model_validate({**picked(ASKED), "stride": 3})
+    by_poses = fitting(settings, AnimateConfig(pose=Path("poses.npz")))
+    assert by_poses.model_fields_set == settings.model_fields_set - {"start", "duration", "stride"}
+    of_paper = fitting(settings, AnimateConfig(model="cutout"))
+    left = {"model", "start", "duration", "stride", "person", "estimator", "encode"}
+    assert of_paper.model_fields_set == left
+    assert fitting(settings, AnimateConfig()) == settings
 
 
 def test_a_job_folder_tells_the_same(tmp_path: Path) -> None:
