@@ -31,6 +31,8 @@ SERVED = frozenset(
     }
 )  # fmt: skip
 """The files of a job that are shown or downloaded; no other is."""
+SHOWN_FIRST = ("result.mp4", "contact_sheet.png", "overlay.mp4")
+"""What stands for a job in lists, the first of these that is there; `overlay.mp4` is of `pose`."""
 LEAST = frozenset({"poses", "result"})
 """Steps without which no job is done."""
 TOLD = ("model", "preset", "seed", "steps", "width", "height", "start", "duration", "stride")
@@ -258,8 +260,10 @@ def panels_of(folder: Path) -> dict[str, Any] | None:
         return None
     width = max(2, 2 * round(shape.width * PANEL_HEIGHT / shape.height / 2))
     own = [("pose", width), ("reference", width), ("result", width)]
-    if whole.width > 3 * width:
-        own.insert(0, ("driving", whole.width - 3 * width))
+    if (folder / "upscaled.mp4").is_file():
+        own.append(("upscaled", width))
+    if (rest := whole.width - len(own) * width) > 0:
+        own.insert(0, ("driving", rest))
     panels, left = [], 0
     for name, wide in own:
         panels.append({"name": name, "left": left, "width": wide})
@@ -292,7 +296,7 @@ def shown_of(folders: Folders, name: str) -> Path | None:
     if NAME.fullmatch(name) and asked.is_file() and not (folders.jobs / name / "config.yaml").is_file():
         return character_of(asked)
     folder = folder_of(folders, name)
-    made = [folder / file for file in ("result.mp4", "contact_sheet.png") if (folder / file).is_file()]
+    made = [folder / file for file in SHOWN_FIRST if (folder / file).is_file()]
     return made[0] if made else character_of(folder / "config.yaml")
 
 

@@ -8,15 +8,16 @@ posedance.Player = class {
   constructor(job) {
     const base = `files/${part(job.name)}/`, whole = !job.files.includes("result.mp4");
     this.frame = 1 / job.video.fps;
-    this.main = element("video", {src: base + (whole ? "comparison.mp4" : job.files.includes("upscaled.mp4") ? "upscaled.mp4" : "result.mp4"), playsInline: true,
-      loop: true, preload: "auto", className: "pd-result", "aria-label": "result"});
+    const best = job.files.includes("upscaled.mp4") ? "upscaled" : "result";
+    this.main = element("video", {src: base + (whole ? "comparison.mp4" : `${best}.mp4`), playsInline: true,
+      loop: true, preload: "auto", className: "pd-result", "aria-label": best});
     this.side = element("video", {src: `${base}comparison.mp4`, muted: true, playsInline: true, loop: true,
       preload: "auto"});
-    this.panels = job.video.panels.filter(panel => whole || panel.name !== "result").map(panel => ({...panel,
+    this.panels = job.video.panels.filter(panel => whole || panel.name !== best).map(panel => ({...panel,
       canvas: element("canvas", {width: panel.width, height: job.video.height, role: "img", "aria-label": panel.name})}));
     const figures = this.panels.map(panel => element("figure", {}, panel.canvas, element("figcaption", {}, panel.name)));
     figures.forEach((figure, i) => { figure.style.flexGrow = this.panels[i].width; });
-    const own = element("figure", {className: "pd-main", hidden: whole}, this.main, element("figcaption", {}, "result"));
+    const own = element("figure", {className: "pd-main", hidden: whole}, this.main, element("figcaption", {}, best));
     own.style.flexGrow = job.video.panels.at(-1).width;  // so that all are as high as each other
     figures.push(own);
     this.scrub = element("input", {type: "range", min: 0, max: 1, step: "any", value: 0, className: "pd-scrub",

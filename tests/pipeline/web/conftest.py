@@ -84,7 +84,8 @@ def browser() -> Iterator[Any]:
     if CHROMIUM is None:
         pytest.skip("no chromium here: apt-get install chromium")
     with playwright.sync_playwright() as started:
-        window = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        camera = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
+        window = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", *camera])
         yield window
         window.close()
 

@@ -21,10 +21,11 @@ from posedance.pipeline.animate.recorded import record_of
 from posedance.pipeline.config import AnimateConfig
 from posedance.pipeline.web.asking import asked_config, field_of, settings_of_file
 from posedance.pipeline.web.config import Folders
-from posedance.pipeline.web.jobs import SERVED, cards, file_of, folder_of, is_done
+from posedance.pipeline.web.jobs import SERVED, cards, file_of, folder_of, is_done, panels_of
 from posedance.pipeline.web.queue import Queue
 from posedance.pipeline.web.uploads import by_titles, find, gallery, keep, plain_title, receive, video_facts
 from posedance.stages.errors import ConfigError, PosedanceError
+from posedance.stages.media.encode import VideoWriter
 
 
 @pytest.fixture
@@ -234,6 +235,25 @@ def test_jobs_are_listed_with_their_state(folders: Folders) -> None:
     assert not is_done(folders.jobs / "finished", "video")  # begun anew
     with pytest.raises(ConfigError):
         folder_of(folders, "queued")
+
+
+def test_panels_are_those_of_the_comparison_that_was_written(folders: Folders) -> None:
+    for count, names in ((4, ()), (5, ("upscaled",))):
+        job = folders.jobs / str(count)
+        job.mkdir()
+        sizes = {"comparison": (20 + (count - 1) * 288, 512), "result": (108, 192)} | dict.fromkeys(
+            names, (216, 384)
+        )
+        for name, (width, height) in sizes.items():
+            with VideoWriter(job / f"{name}.mp4", width, height, Fraction(15)) as writer:
+                writer.write(np.zeros((height, width, 3), np.uint8))
+        told = panels_of(job)
+        assert told is not None
+        own = ("pose", "reference", "result", *names)
+        assert [(each["name"], each["left"], each["width"]) for each in told["panels"]] == [
+            ("driving", 0, 20),
+            *((name, 20 + 288 * i, 288) for i, name in enumerate(own)),
+        ]
 
 
 def test_the_queue_keeps_its_order_and_its_pause(folders: Folders) -> None:

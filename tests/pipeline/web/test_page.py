@@ -71,6 +71,12 @@ def test_an_error_stands_beside_its_field(tab: Any, inputs: Path, tmp_path: Path
     (tmp_path / "text.mp4").write_text("no video")
     tab.set_input_files("#driving-file", tmp_path / "text.mp4")
     tab.wait_for_function("document.querySelector('#driving .pd-error').textContent.includes('text.mp4')")
+    tab.click("#driving [data-do=camera]")
+    tab.click("#driving .pd-camera + button >> text=Record")
+    tab.wait_for_timeout(500)
+    tab.click("#driving .pd-camera + button >> text=Stop")
+    tab.wait_for_function("document.querySelector('#driving .pd-facts').textContent.includes('camera.webm')")
+    assert tab.inner_text("#driving .pd-error") == ""
     give(tab, inputs)
     strip = tab.locator(".pd-strip").bounding_box()
     tab.mouse.move(strip["x"] + 9, strip["y"] + 30)
