@@ -39,6 +39,8 @@ painter-model: $(READY)
 	$(BIN)/python run.py train words --config configs/train/painter_words.yaml
 	$(BIN)/python run.py train image --config configs/train/painter.yaml
 	rm -rf stages/painter && cp -r out/painter/model stages/painter
+	$(BIN)/python run.py train image --config configs/train/painter_canny.yaml
+	cp -r out/painter_canny/model stages/painter/canny
 
 upscaler-model: $(READY)
 	$(BIN)/python run.py train image --config configs/train/upscaler.yaml

@@ -45,7 +45,7 @@ def opens_lora(config: AnimateConfig) -> tuple[str, ...]:
     return (*opens_model(config), config.model_dump_json(include=LORA_OPTIONS))
 
 
-PAINTER_OPTIONS = set(PaintingConfig.model_fields)
+PAINTER_OPTIONS = {*PaintingConfig.model_fields, "condition"}
 """Options with which a model that paints pictures is opened."""
 
 

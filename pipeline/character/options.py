@@ -19,7 +19,7 @@ class PaintingConfig(Config):
     unet: Path | None = None
     """Weights of the network that were trained with it: all, some, or increments."""
     lora: tuple[Path, ...] = ()
-    """LoRA weights of any kind that diffusers reads; several go on together."""
+    """LoRA weights of any kind that diffusers reads, files or folders; several go on together."""
     lora_scale: tuple[float, ...] = ()
     """How much of each is added [default: 1]."""
     base_config: Annotated[str | None, Rare] = None
@@ -39,6 +39,10 @@ class PaintingConfig(Config):
 class CharacterOptions(PaintingConfig):
     """How pictures of the character are painted, and which of them is taken."""
 
+    condition: Literal["pose", "canny"] = "pose"
+    """What the picture follows: the drawn pose, or edges (canny), for which the control module must be."""
+    control: Path | None = None
+    """With canny: picture whose edges are followed, or edges, white on black [default: the dance's frame]."""
     frame: Literal["best", "first"] | Annotated[int, Field(ge=0)] = "best"
     """Whose pose is taken: `best`, most frontal with body and both hands in sight; `first`; or a number."""
     negative_prompt: str = ""
@@ -58,4 +62,10 @@ class CharacterOptions(PaintingConfig):
     guidance_scale: Annotated[float | None, Field(ge=0, le=100)] = None
     """How strongly the prompt is followed [default: the model's, 7.5 as published for SD1.5; SDXL has 5]."""
     scale: Annotated[float, Field(ge=0)] = 1.0
-    """How strongly the pose is followed."""
+    """How strongly pose or edges are followed."""
+
+    @model_validator(mode="after")
+    def _edges_of_a_picture(self) -> Self:
+        if self.control is not None and self.condition != "canny":
+            raise ValueError(f"control {self.control} is a picture of edges: ask for condition canny")
+        return self

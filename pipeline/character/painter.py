@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,6 +17,8 @@ logger = logging.getLogger(__name__)
 
 OptionsT = TypeVar("OptionsT", bound=PaintingConfig)
 
+SUBSET = "unet.safetensors"
+"""File of the network's weights in a folder that `train image --save subset` wrote."""
 PLACES = {"base", "controlnext", "unet", "lora", "vae", "base_config"}
 """Options that say where weights are: their content counts."""
 UNTRAINED = "no model for {task} is shipped: {base} has random weights and paints noise; name one with --base"
@@ -46,14 +48,14 @@ def open_painter(
     best = "cuda" if torch.cuda.is_available() else "cpu"
     where = torch.device(best if device == "auto" else device)
     kind = precision or ("fp32" if where.type == "cpu" else "bf16")
-    base = base_of(options, task)
+    parts = parts_of(options, task)
     if options.base is None and not PAINTERS[task].trained:
-        logger.warning(UNTRAINED.format(task=task, base=base))
+        logger.warning(UNTRAINED.format(task=task, base=parts.base))
     scales = options.lora_scale or (1.0,) * len(options.lora)
     pipeline, module = load_pictures(
-        base,
-        options.controlnext,
-        [] if options.unet is None else [options.unet],
+        parts.base,
+        parts.controlnext,
+        [] if parts.unet is None else [parts.unet],
         loras=[(localize(path), scale) for path, scale in zip(options.lora, scales, strict=True)],
         vae=options.vae,
         config=options.base_config,
@@ -62,15 +64,29 @@ def open_painter(
     return Painter(name, pipeline.to(where), module)
 
 
-def base_of(options: PaintingConfig, task: Task) -> str:
-    """The base that the options name, or else the task's own model. ConfigError for parts without theirs."""
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """The base, its control module where that lies elsewhere, and the network's weights that go with it."""
+
+    base: str
+    controlnext: str | None
+    unet: Path | None
+
+
+def parts_of(options: PaintingConfig, task: Task) -> Parts:
+    """What the options name, or else the task's own model. ConfigError for parts without their base."""
     if options.base is not None:
-        return options.base
+        return Parts(options.base, options.controlnext, options.unet)
     for option in ("controlnext", "unet", "vae", "base_config"):
         if (given := getattr(options, option)) is not None:
             name = option.replace("_", "-")
             raise ConfigError(f"{name} {given} without a base: name the base that it belongs to")
-    return painter_of(task).base
+    model = painter_of(task)
+    if getattr(options, "condition", "pose") != "canny":
+        return Parts(model.base, None, None)
+    if not model.canny:
+        raise ConfigError(f"the model for {task} follows no edges: name another with --base")
+    return Parts(model.base, model.canny, Path(model.canny) / SUBSET)
 
 
 def settled(options: OptionsT, task: Task) -> OptionsT:
@@ -86,7 +102,8 @@ def settled(options: OptionsT, task: Task) -> OptionsT:
 @once
 def weights_of(options: PaintingConfig, task: Task) -> dict[str, Any]:
     """Digests of the weight files by their names; what is not here, and a tiny base, by its name."""
-    named = {**{name: getattr(options, name) for name in PLACES}, "base": base_of(options, task)}
+    parts = asdict(parts_of(options, task))
+    named = {name: parts.get(name, getattr(options, name)) for name in PLACES}
     found: dict[str, Any] = {}
     for option, given in named.items():
         each = given if isinstance(given, tuple) else () if given is None else (given,)

@@ -1,4 +1,4 @@
-"""Pictures of somebody in a pose of the dance, one for each seed; that with the truest pose is the reference.
+"""Pictures of somebody as a dance has it, one for each seed; that which follows most truly is the reference.
 
 A stopped run goes on with the seeds that are not done, and more seeds paint only the new ones.
 """
@@ -15,22 +15,18 @@ from typing import Any, Protocol
 import cv2
 import numpy as np
 
-from ...stages.errors import ConfigError, PoseError
+from ...stages.errors import ConfigError
 from ...stages.image.models import Task
 from ...stages.media.picture import place, read_picture, write_png
 from ...stages.media.placement import centre_crop
 from ...stages.pose.base import PoseEstimator
-from ...stages.pose.crop import place_around_pose
-from ...stages.pose.fit.affine import placed_alignment
-from ...stages.pose.follow.choose import best_frame, first_frame, pose_error
-from ...stages.pose.follow.track import estimate_picture
-from ...stages.pose.render import draw_control_frames
 from ...stages.types import PoseSequence
 from ..config import EstimatorConfig
 from ..interrupts import end_here
 from ..job.job import Job, key_of, source_digest, write_text
 from ..job.storage import localize
 from ..progress import stage
+from .following import Dance, Followed, errors_of, followed_edges, followed_pose
 from .options import CharacterOptions, PaintingConfig
 from .painter import PLACES, Painter, settled, weights_of
 
@@ -42,7 +38,7 @@ WORD_PARTS = 1000
 """A tokenizer of fewer tokens has whole words and letters, and no parts of words as CLIP's 49,408 have."""
 RESULTS = ("reference.png", "sheet.png", "character.json")
 """The picture, all of them side by side with the pose and their errors, and how they were made."""
-OWN = set(CharacterOptions.model_fields) - PLACES - {"picture"}
+OWN = set(CharacterOptions.model_fields) - PLACES - {"picture", "control"}
 """Options that are recorded as they are; of files the content counts."""
 
 
@@ -64,6 +60,8 @@ class Wanted:
     estimator: EstimatorConfig
     device: str
     precision: str | None
+    dance: Dance | None = None
+    """Whose frame's edges are followed where no picture of them is given."""
 
     def seeds(self) -> range:
         """The seed of each picture."""
@@ -72,46 +70,38 @@ class Wanted:
     def decided_by(self) -> dict[str, Any]:
         """All that decides the pictures but for the pose and the seeds, as plain data."""
         options = settled(self.options, "character")
-        picture = options.picture
+        picture, control = options.picture, options.control
+        edges = options.condition == "canny" and control is None
+        if edges and self.dance is None:
+            raise ConfigError("canny follows the edges of a picture: name it with control")
         return {
             "prompt": self.prompt,
             "options": options.model_dump(mode="json", include=OWN - {"seed", "seeds", "frame"}),
             "size": list(self.size),
             "picture": None if picture is None else source_digest(picture),
+            "control": None if control is None else source_digest(control),
+            "edges_of": source_digest(self.dance.video) if edges and self.dance is not None else None,
             "weights": weights_of(options, "character"),
             "precision": self.precision,
         }
 
 
-def paint_reference(job: Job, wanted: Wanted, poses: PoseSequence, tools: Opens) -> dict[str, Any]:
-    """Write RESULTS into a job folder: somebody in a pose of the dance. Returns facts, with lines to show.
+def paint_reference(job: Job, wanted: Wanted, poses: PoseSequence | None, tools: Opens) -> dict[str, Any]:
+    """Write RESULTS into a job folder: somebody who follows a dance. Returns facts, with lines to show.
 
-    Raises PoseError where the dance shows nobody, ConfigError for a frame that it does not have.
+    `poses` are the dance's, None where the edges of a picture are followed. Raises PoseError where the dance
+    shows nobody, ConfigError for a frame that it does not have.
     """
-    pose, frame = asked_pose(wanted.options.frame, poses, wanted.size)
-    logger.info(f"the pose is that of frame {frame} of {len(poses)}")
-    canvas = settled(wanted.options, "character").canvas
-    assert canvas
-    drawn = next(iter(draw_control_frames(pose, *wanted.size, canvas)))
-    names = [f".work/seed-{seed}.png" for seed in wanted.seeds()]
-    paint_all(job, wanted, drawn, names, tools)
-    return choose(job, wanted, pose, drawn, names, tools)
-
-
-def asked_pose(asked: str | int, poses: PoseSequence, size: tuple[int, int]) -> tuple[PoseSequence, int]:
-    """The pose to take from a dance, one frame, in pixels of the picture to be; and that frame's number."""
-    if isinstance(asked, int):
-        if asked >= len(poses):
-            raise ConfigError(
-                f"--frame {asked}: the dance has frames 0 to {len(poses) - 1}, choose one of them"
-            )
-        frame = asked
-        if not poses.scores[frame].any():
-            raise PoseError(f"nobody is in frame {frame} of the dance: choose another with --frame")
+    options = settled(wanted.options, "character")
+    if options.condition == "canny":
+        followed = followed_edges(options, wanted.size, poses, wanted.dance)
     else:
-        frame = best_frame(poses) if asked == "best" else first_frame(poses)
-    pose = poses[frame : frame + 1]
-    return placed_alignment(place_around_pose(pose, size)).apply(pose), frame
+        assert options.canvas and poses is not None
+        followed, frame = followed_pose(options, options.canvas, wanted.size, poses)
+        logger.info(f"the pose is that of frame {frame} of {len(poses)}")
+    names = [f".work/seed-{seed}.png" for seed in wanted.seeds()]
+    paint_all(job, wanted, followed.drawn, names, tools)
+    return choose(job, wanted, followed, names, tools)
 
 
 def paint_all(job: Job, wanted: Wanted, drawn: np.ndarray, names: list[str], tools: Opens) -> None:
@@ -173,39 +163,35 @@ def paint_one(
     return paint(painter.pipeline, painter.module, to_tensor(drawn), settings, seed, begun)
 
 
-def choose(
-    job: Job, wanted: Wanted, pose: PoseSequence, drawn: np.ndarray, names: list[str], tools: Opens
-) -> dict[str, Any]:
-    """Find the pose of each picture again, and write the truest, the sheet and the record."""
+def choose(job: Job, wanted: Wanted, followed: Followed, names: list[str], tools: Opens) -> dict[str, Any]:
+    """See how truly each picture follows, and write the truest, the sheet and the record."""
     pictures = [read_picture(job.folder / name) for name in names]
-    errors: list[float | None] = []
-    with tools.estimator(wanted.estimator) as estimator:
-        for name, picture in zip(names, pictures, strict=True):
-            try:
-                found, _ = estimate_picture(
-                    picture, estimator, min_score=wanted.estimator.min_score, name=name
-                )
-                errors.append(pose_error(found, pose))
-            except PoseError:
-                errors.append(None)
+    named = dict(zip(names, pictures, strict=True))
+    errors = errors_of(followed, named, wanted.estimator, tools.estimator)
     order = [np.inf if error is None else error for error in errors]
     taken = int(np.argmin(order))
     reference, side_by_side, record = (job.folder / name for name in RESULTS)
     write_png(reference, pictures[taken])
-    write_png(side_by_side, sheet(drawn, pictures, errors, taken))
+    write_png(side_by_side, sheet(followed.drawn, pictures, errors, taken))
     seeds = wanted.seeds()
     made = {
         "seed": seeds[taken],
-        "pose_errors": dict(zip(map(str, seeds), errors, strict=True)),
+        f"{wanted.options.condition}_errors": dict(zip(map(str, seeds), errors, strict=True)),
         "frame": wanted.options.frame,
         **wanted.decided_by(),
     }
     write_text(record, json.dumps(made, indent=1) + "\n")
-    return {"notes": [note_on(seeds[taken], errors[taken])]}
+    note = note_on_pose if followed.pose is not None else note_on_edges
+    return {"notes": [note(seeds[taken], errors[taken])]}
 
 
-def note_on(seed: int, error: float | None) -> str:
-    """What to know of the picture that was taken, from its pose's error in picture heights."""
+def note_on_edges(seed: int, error: float | None) -> str:
+    """What to know of the picture that was taken, from the share of edges that does not agree."""
+    return f"seed {seed} is taken: {1 - (error or 0.0):.0%} of its edges and the asked ones agree (F1)"
+
+
+def note_on_pose(seed: int, error: float | None) -> str:
+    """The same from its pose's error in picture heights."""
     if error is not None and error <= NEAR:
         return f"seed {seed} is taken: its pose is {error:.1%} of the height off"
     near = "in none of them was a person found" if error is None else f"the nearest is {error:.0%} off"

@@ -1,12 +1,13 @@
 """Measure a painter of characters on held-out dancers and poses: `run.py evaluate character`.
 
 It is asked in words for a dancer that it has never seen, in a pose that it has never seen. The pose is found
-again in what it paints, and the colours are looked for where the true drawing has them.
+again in what it paints, and the colours are looked for where the true drawing has them. The edges of what it
+paints are compared with the true drawing's, which is what it follows where it is asked to.
 """
 
 from fractions import Fraction
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import cv2
 import numpy as np
@@ -16,7 +17,8 @@ from ...datasets.clips import HELD_OUT, SUPERSAMPLING, poses_of
 from ...datasets.puppets.render import PARTS, make_character, make_motion, render
 from ...datasets.puppets.words import COLOURS, NOUNS, Look, describe_look, look_of
 from ...stages.errors import PoseError
-from ...stages.image.models import defaults_of, painter_of
+from ...stages.image.conditions import canny, edges_agree
+from ...stages.image.models import defaults_of
 from ...stages.media.picture import write_png
 from ...stages.pose.base import PoseEstimator
 from ...stages.pose.follow.choose import pose_error
@@ -25,6 +27,8 @@ from ...stages.pose.render import draw_control_frames
 from ...stages.quality import lab
 from ...stages.types import PoseSequence
 from ..animate.tools import opened
+from ..character.options import CharacterOptions
+from ..character.painter import parts_of
 from ..config import EstimatorConfig, JsonFile
 from ..config_base import Config
 from ..progress import stage
@@ -53,6 +57,8 @@ class EvaluateCharacterConfig(Config):
 
     base: str | None = None
     """Folder of a painter [default: the shipped one]."""
+    condition: Literal["pose", "canny"] = "pose"
+    """What it follows: the drawn pose, or the edges of the true drawing."""
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     """Decides dancers, poses and noise."""
     pictures: Annotated[int, Field(ge=2)] = 50
@@ -86,6 +92,11 @@ class Wanted:
         self.parts = drawn.parts[::SUPERSAMPLING, ::SUPERSAMPLING]
         self.pose: PoseSequence = poses_of([drawn], large, FPS)
         self.drawn_pose = next(iter(draw_control_frames(self.pose, *size, canvas)))
+        self.edges = canny(self.truth)
+
+    def shown(self, condition: str) -> np.ndarray:
+        """What is followed, uint8 [H, W, 3]."""
+        return self.edges if condition == "canny" else self.drawn_pose
 
     def ranks(self, picture: np.ndarray, look: Look | None = None) -> dict[str, int]:
         """How many names are nearer than the asked one to the median colour of each place that is seen."""
@@ -114,22 +125,38 @@ def evaluate_character(config: EvaluateCharacterConfig) -> dict[str, Any]:
     size = config.width or int(asked["width"]), config.height or int(asked["height"])
     steps = config.steps or int(asked["steps"])
     guidance = asked["guidance_scale"] if config.guidance_scale is None else config.guidance_scale
-    pipeline, module = load_pictures(config.base or painter_of("character").base)
+    parts = parts_of(CharacterOptions(base=config.base, condition=config.condition), "character")
+    weights = [] if parts.unet is None else [parts.unet]
+    pipeline, module = load_pictures(parts.base, parts.controlnext, weights)
     wanted = [Wanted(config.seed, number, size, int(asked["canvas"])) for number in range(config.pictures)]
-    made = []
-    with stage("evaluate", len(wanted), "picture") as done:
-        for number, one in enumerate(wanted):
-            settings = PaintSettings(describe_look(one.look), "", steps, guidance, 1.0, 1.0)
-            made.append(paint(pipeline, module, to_tensor(one.drawn_pose), settings, config.seed + number))
-            done(1)
+
+    def painted(scale: float) -> list[np.ndarray]:
+        pictures = []
+        with stage("evaluate", len(wanted), "picture") as done:
+            for number, one in enumerate(wanted):
+                settings = PaintSettings(describe_look(one.look), "", steps, guidance, scale, 1.0)
+                shown = to_tensor(one.shown(config.condition))
+                pictures.append(paint(pipeline, module, shown, settings, config.seed + number))
+                done(1)
+        return pictures
+
+    made = painted(1.0)
     with opened(config.estimator) as estimator:
         found = [error_of(picture, one, estimator) for picture, one in zip(made, wanted, strict=True)]
     figures = measure(wanted, made, found)
-    figures |= {"seed": config.seed, "pictures": config.pictures, "steps": steps, "guidance_scale": guidance}
+    if config.condition == "canny":
+        figures["edges_agree_without_control"] = edges_of(wanted, painted(0.0))
+    figures |= {
+        "condition": config.condition,
+        "seed": config.seed,
+        "pictures": config.pictures,
+        "steps": steps,
+        "guidance_scale": guidance,
+    }
     log_figures(figures)
     write_figures(config.json_file, figures)
     if config.sheet is not None:
-        write_png(config.sheet, sheet(wanted, made))
+        write_png(config.sheet, sheet(wanted, made, config.condition))
     return figures
 
 
@@ -160,11 +187,19 @@ def measure(wanted: list[Wanted], made: list[np.ndarray], found: list[float | No
         "colours_right_of_other_prompts": right(others, AMONG),
         "colours_nearest": right(ranks, 1),
         "colours_nearest_of_truth": right(truths, 1),
+        "edges_agree": edges_of(wanted, made),
+        "edges_agree_with_others": edges_of(wanted[-1:] + wanted[:-1], made),
         **{
             f"colours_right_{noun}": right([{noun: r[noun]} for r in ranks if noun in r], AMONG)
             for noun in NOUNS
         },
     }
+
+
+def edges_of(wanted: list[Wanted], made: list[np.ndarray]) -> float:
+    """Mean agreement (F1) of the edges of pictures with those of the true drawings."""
+    pairs = zip(wanted, made, strict=True)
+    return float(np.mean([edges_agree(canny(picture), one.edges) for one, picture in pairs]))
 
 
 def right(ranks: list[dict[str, int]], among: int) -> float:
@@ -173,10 +208,12 @@ def right(ranks: list[dict[str, int]], among: int) -> float:
     return float(np.mean(each)) if each else float("nan")
 
 
-def sheet(wanted: list[Wanted], made: list[np.ndarray], count: int = 24, columns: int = 8) -> np.ndarray:
-    """uint8 RGB: the true drawing, the pose and the painted picture of the first, side by side in rows."""
+def sheet(
+    wanted: list[Wanted], made: list[np.ndarray], condition: str, count: int = 24, columns: int = 8
+) -> np.ndarray:
+    """uint8 RGB: the true drawing, what is followed and the painted picture of the first, in rows."""
     cells = [
-        np.concatenate([one.truth, one.drawn_pose, picture], axis=1)
+        np.concatenate([one.truth, one.shown(condition), picture], axis=1)
         for one, picture in zip(wanted[:count], made[:count], strict=True)
     ]
     cells += [np.zeros_like(cells[0])] * (-len(cells) % columns)

@@ -23,6 +23,7 @@ PATHS = (
     "estimator.model",
     "estimator.detector",
     "character.picture",
+    "character.control",
     *(f"{group}.{name}" for group in ("character", "upscaler") for name in PAINTING_PATHS),
 )
 """Options that may name a file."""

@@ -23,6 +23,8 @@ Kind = Literal["canny", "pose", "mask", "depth", "low-resolution"]
 
 LOW, HIGH = 0.67, 1.33
 """The published thresholds of edges, times the median of the gray picture."""
+EDGE_REACH = 2.0
+"""Pixels within which two edges are the same."""
 PERSON = 0.5
 """How sure the segmentation has to be of a pixel that the mask shows."""
 MULTIPLE = 8
@@ -37,6 +39,24 @@ def canny(picture: np.ndarray, low: int = 0, high: int = 0) -> np.ndarray:
     median = float(np.median(gray))
     edges = cv2.Canny(gray, low or int(LOW * median), high or int(min(255, HIGH * median)))
     return np.repeat(edges[..., None], 3, axis=2)
+
+
+def is_edges(picture: np.ndarray) -> bool:
+    """Whether a picture is white on black and nothing else, as `canny` draws edges."""
+    return bool(np.isin(picture, (0, 255)).all() and (picture == picture[..., :1]).all())
+
+
+def edges_agree(found: np.ndarray, asked: np.ndarray, reach: float = EDGE_REACH) -> float:
+    """How well the edges of two pictures agree, 0 to 1: F1 of the shares of each that are near the other's.
+
+    Edges are what is brighter than half; near is within `reach` pixels. 0 where either has none.
+    """
+    drawn = [picture[..., 0] > 127 for picture in (found, asked)]
+    if not all(each.any() for each in drawn):
+        return 0.0
+    away = [cv2.distanceTransform(np.uint8(~each), cv2.DIST_L2, 5) for each in drawn]  # pyright: ignore[reportArgumentType, reportCallIssue]
+    near = [float((away[1 - i][drawn[i]] <= reach).mean()) for i in (0, 1)]
+    return 2 * near[0] * near[1] / max(sum(near), 1e-9)
 
 
 def pose(

@@ -23,6 +23,8 @@ class PictureModel:
     defaults: Mapping[str, int | float] = field(default_factory=dict)
     """Options of its task (`steps`, `guidance_scale`, ...) that differ from those of OTHERS."""
     trained: bool = True
+    canny: str = ""
+    """Folder of `train image --save subset` with what follows edges instead of poses, if there is one."""
 
 
 SHIPPED = Path(__file__).parents[1]
@@ -31,6 +33,7 @@ PAINTERS: dict[Task, PictureModel] = {
     "character": PictureModel(
         str(SHIPPED / "painter"),
         {"steps": 10, "guidance_scale": 2.0, "width": 80, "height": 128, "canvas": 432},
+        canny=str(SHIPPED / "painter" / "canny"),
     ),
     "upscale": PictureModel(
         str(SHIPPED / "upscaler"), {"steps": 10, "strength": 0.1, "tile": 128, "overlap": 32}

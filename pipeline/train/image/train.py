@@ -13,8 +13,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from ....stages.image.bases import ORIGINALS, TINY, borrow_vae, cast_all
+from ....stages.image.bases import BORROWED, ORIGINALS, TINY, borrow_vae, cast_all
 from ....stages.image.convert import CONTROL_FOLDER, save_pictures
+from ....stages.svd.files.record import read_json
 from ....stages.svd.files.weights import save_tensors
 from ...job.job import file_digest
 from ..card import training_notes
@@ -81,15 +82,17 @@ def save_trained(task: PictureTask, folder: Path, notes: str) -> Path:
     a small base the module is float16 too, and its VAE is left to the model that it is from.
     """
     config = task.config
+    small = config.base in SMALL or (Path(config.base) / BORROWED).is_file()
     partial_folder = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(partial_folder, ignore_errors=True)
     partial_folder.mkdir(parents=True)
+    if small and config.save != "increments":
+        nn.Module.half(task.module)
     if config.save == "whole":
-        if config.base in SMALL:
-            nn.Module.half(task.module)
         save_pictures(cast_all(task.pipeline, torch.float16), task.module, partial_folder)
-        if config.base in SMALL:
-            borrow_vae(partial_folder, "demo")
+        if small:
+            borrowed = Path(config.base) / BORROWED
+            borrow_vae(partial_folder, "demo" if config.base in SMALL else read_json(borrowed)["vae"])
         said = "the base with the weights put on beside it."
     else:
         task.module.save_pretrained(partial_folder / CONTROL_FOLDER)

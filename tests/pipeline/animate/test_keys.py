@@ -12,6 +12,7 @@ import pytest
 from posedance.pipeline.animate.decided import PACKAGES, installed
 from posedance.pipeline.animate.graph import STEPS, step_keys, steps_of
 from posedance.pipeline.config import AnimateConfig, all_keys, merge
+from posedance.stages.errors import ConfigError
 from posedance.stages.models import load_generator, save_generator
 from posedance.stages.pose.estimators import ESTIMATORS
 
@@ -85,6 +86,8 @@ OPTIONS: dict[str, tuple[Any, set[str]]] = {
     "compile": (True, NOTHING),
 }
 PAINTED = {"character", *CHARACTER, "upscale"}
+EDGES = ("character.condition", "character.control")
+"""One is refused without the other."""
 LARGER = {"upscale", "comparison"}
 PAINTING: dict[str, tuple[Any, set[str]]] = {
     "character_prompt": ("a dancer in blue", PAINTED),
@@ -189,7 +192,7 @@ def leaves() -> Iterator[str]:
 def test_the_tables_know_every_option() -> None:
     groups = ("character.", "upscaler.")
     assert {name for name in leaves() if not name.startswith(groups)} == {*OPTIONS, "pose"}
-    assert {name for name in leaves() if name.startswith(groups)} <= set(PAINTING)
+    assert {name for name in leaves() if name.startswith(groups)} <= {*PAINTING, *EDGES}
 
 
 @pytest.mark.parametrize("option", list(OPTIONS))
@@ -219,6 +222,17 @@ def test_an_option_of_what_is_painted_changes_these_keys_and_no_others(given: Pa
     for name in reversed(option.split(".")):
         value = {name: value}
     assert changed(painted(), painted(**value)) == steps
+
+
+def test_edges_and_their_picture_change_the_keys_of_what_is_painted(given: Path) -> None:
+    def painted(**edges: Any) -> AnimateConfig:
+        who = {"character_prompt": "a dancer", "character": {"base": "tiny-sd15", **edges}, "upscale": 2}
+        return config(given, reference=None, **who)
+
+    one, other = (painted(condition="canny", control=given / name) for name in ("other.png", "other.npz"))
+    assert changed(painted(), one) == changed(one, other) == PAINTED
+    with pytest.raises(ConfigError, match="canny follows the edges of a picture: name it with control"):
+        step_keys(painted(condition="canny"))
 
 
 @pytest.mark.parametrize("name", list(FILES))

@@ -4,6 +4,7 @@ import json
 from fractions import Fraction
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -13,13 +14,17 @@ from posedance.datasets.puppets.render import make_character, make_motion, rende
 from posedance.pipeline.character import painting as room
 from posedance.pipeline.character.character import character, wanted_of
 from posedance.pipeline.character.config import CharacterConfig
-from posedance.pipeline.character.painting import asked_pose
+from posedance.pipeline.character.following import Dance, asked_pose, followed_edges
 from posedance.pipeline.cli import main
 from posedance.stages.errors import ConfigError, PoseError
+from posedance.stages.image.conditions import canny, edges_agree
 from posedance.stages.image.families import new_module
 from posedance.stages.image.tiny import tiny_pipeline
-from posedance.stages.media.picture import read_picture, write_png
+from posedance.stages.media.encode import VideoWriter
+from posedance.stages.media.picture import place, read_picture, write_png
+from posedance.stages.media.video import Clip
 from posedance.stages.pose.base import Detections
+from posedance.stages.pose.crop import place_around_pose
 from posedance.stages.pose.files import load_poses, save_poses
 from posedance.stages.pose.follow.choose import best_frame, first_frame, frontality, pose_error
 from posedance.stages.types import NUM_KEYPOINTS, PoseSequence
@@ -136,12 +141,52 @@ def test_a_picture_to_begin_from(base, tmp_path, monkeypatch):
     assert not np.array_equal(*made)
 
 
+def test_the_edges_of_a_picture_are_followed_without_a_dance(base, tmp_path, monkeypatch, caplog):
+    """The picture whose edges agree most is taken; edges that are drawn already are followed as they are."""
+    square = np.zeros((96, 64, 3), np.uint8)
+    cv2.rectangle(square, (16, 24), (48, 72), (255, 255, 255), -1)
+    shown = []
+    far, near = np.roll(square, 12, axis=1), np.roll(square, 1, axis=1)
+    monkeypatch.setattr(room, "paint_one", lambda *a: shown.append(a[3]) or (near if a[4] else far))
+    outline = canny(square // 2 + 50)
+    for name, picture in (("photo", square // 2 + 50), ("edges", outline)):
+        write_png(tmp_path / f"{name}.png", picture)
+        changes = {"pose": None, "condition": "canny", "control": tmp_path / f"{name}.png"}
+        with caplog.at_level("INFO", "posedance"):
+            character(asked(base, tmp_path / name, **changes))
+        record = json.loads((tmp_path / name / "character.json").read_text())
+        assert record["seed"] == 1 and record["canny_errors"]["1"] < 0.05 < record["canny_errors"]["0"]
+        assert not (tmp_path / name / "poses.npz").exists()
+    assert all(np.array_equal(each, outline) for each in shown) and len(shown) == 4
+    assert "seed 1 is taken: 100% of its edges and the asked ones agree" in caplog.text
+
+
+def test_the_edges_of_the_dances_frame_are_cut_out_as_its_pose(tmp_path):
+    poses = dance(4)
+    pictures = [render(make_character(5), make_motion(3, FPS), frame, *SIZE).image for frame in range(4)]
+    with VideoWriter(tmp_path / "dance.mp4", *SIZE, FPS, crf=1) as writer:
+        for picture in pictures:
+            writer.write(picture)
+    options = CharacterConfig(condition="canny", frame=2)
+    found = followed_edges(options, SIZE, poses, Dance(tmp_path / "dance.mp4", Clip(stride=1)))
+    around = place_around_pose(poses[2:3], SIZE)
+    agree = [edges_agree(found.drawn, canny(place(picture, around))) for picture in pictures]
+    assert agree[2] > 0.97 and max(agree) == agree[2] and found.pose is None
+    none = {"prompt": "x", "condition": "canny", "output": tmp_path, "pose": tmp_path / "dance.npz"}
+    with pytest.raises(ConfigError, match="canny follows the edges of a picture: name it with control"):
+        wanted_of(CharacterConfig.model_validate(none)).decided_by()
+
+
 def test_what_is_missing_is_told(base, tmp_path, capsys):
     dance, who, nowhere = ["--pose", str(base / "dance.npz")], ["--prompt", "x"], ["-o", str(tmp_path)]
     for words, line in (
         (who, "--driving is missing"),
         (dance, "--prompt is missing"),
         ([*dance, *who, "--controlnext", "some.bin"], "controlnext some.bin without a base"),
+        (
+            [*dance, *who, "--control", "a.png"],
+            "control a.png is a picture of edges: ask for condition canny",
+        ),
         ([*dance, *who, "--lora", "a", "--lora-scale", "1", "--lora-scale", "2"], "2 lora_scale for 1 lora"),
     ):
         assert main(["character", *words, *nowhere]) == 2
@@ -153,7 +198,7 @@ def test_the_frame_is_the_users():
     for frame in (0, 4):
         pose, taken = asked_pose(frame, poses, (64, 96))
         assert pose.size == (64, 96) and len(pose) == 1 and taken == frame
-    with pytest.raises(ConfigError, match="--frame 9: the dance has 6 frames"):
+    with pytest.raises(ConfigError, match="--frame 9: the dance has frames 0 to 5"):
         asked_pose(9, poses, (64, 96))
     gone = poses.scores.copy()
     gone[2] = 0

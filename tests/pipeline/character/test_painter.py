@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from posedance.pipeline.character.options import CharacterOptions
-from posedance.pipeline.character.painter import base_of, settled, weights_of
+from posedance.pipeline.character.painter import parts_of, settled, weights_of
 from posedance.pipeline.character.painting import tell_strange_words
 from posedance.stages import load_pictures
 from posedance.stages.errors import ConfigError
@@ -28,7 +28,7 @@ def test_every_model_does_its_task(task):
 
 def test_a_folder_and_a_row_are_the_default(tmp_path, monkeypatch):
     nobodys = CharacterOptions()
-    assert base_of(nobodys, "character") == PAINTERS["character"].base
+    assert parts_of(nobodys, "character").base == PAINTERS["character"].base
     pipeline = tiny_pipeline("sd15")
     save_pictures(pipeline, tiny_module(pipeline.unet), tmp_path / "painter")
     row = PictureModel(str(tmp_path / "painter"), {"steps": 8, "guidance_scale": 3.0})
@@ -38,11 +38,11 @@ def test_a_folder_and_a_row_are_the_default(tmp_path, monkeypatch):
     named = settled(CharacterOptions(base="sd15", steps=4), "character")
     assert (named.steps, named.guidance_scale) == (4, 7.5), "the defaults of the table's own are its own"
     assert "unet/diffusion_pytorch_model.safetensors" in weights_of(nobodys, "character")["base"][0]
-    load_pictures(base_of(nobodys, "character"))
+    load_pictures(parts_of(nobodys, "character").base)
     (tmp_path / "painter/model_index.json").unlink()
     with pytest.raises(ConfigError, match="the model for character is not part of this installation"):
-        base_of(nobodys, "character")
-    assert base_of(CharacterOptions(base=str(Path("x"))), "character") == "x"
+        parts_of(nobodys, "character")
+    assert parts_of(CharacterOptions(base=str(Path("x"))), "character").base == "x"
 
 
 def test_words_that_the_shipped_painter_does_not_know_are_said(caplog):

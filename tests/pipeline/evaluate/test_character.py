@@ -23,6 +23,7 @@ def test_true_drawings_have_the_asked_colours_and_others_do_not(wanted):
     assert figures["pose_right"] == 5 / 8 and figures["nobody_found"] == 1 / 8
     assert figures["colours_right"] == figures["colours_right_of_truth"] > 0.85
     assert figures["colours_right_of_other_prompts"] < 0.5
+    assert figures["edges_agree"] == 1 and figures["edges_agree_with_others"] < 0.6
     gray = measure(wanted, [np.full_like(truth, 128) for truth in truths], [None] * 8)
     assert gray["colours_right"] < 0.5 and gray["pose_right"] == 0
     assert gray["colours_right_of_truth"] == figures["colours_right_of_truth"]
@@ -30,7 +31,7 @@ def test_true_drawings_have_the_asked_colours_and_others_do_not(wanted):
 
 def test_the_sheet_shows_truth_pose_and_picture(wanted):
     made = [np.full((128, 80, 3), 7, np.uint8)] * 8
-    drawn = sheet(wanted, made, count=3, columns=2)
+    drawn = sheet(wanted, made, "pose", count=3, columns=2)
     assert drawn.shape == (256, 480, 3)
     assert np.array_equal(drawn[:128, :80], wanted[0].truth) and (drawn[:128, 160:240] == 7).all()
     assert (drawn[128:, 240:] == 0).all(), "the empty place"
@@ -41,9 +42,10 @@ def test_the_command_measures_a_folder(tmp_path):
     save_pictures(pipeline, new_module(pipeline.unet, **NARROW), tmp_path / "base")
     figures, drawn = tmp_path / "figures.json", tmp_path / "sheet.png"
     args = ["--base", str(tmp_path / "base"), "--pictures", "2", "--steps", "1", "--guidance-scale", "1"]
-    sizes = ["--width", "64", "--height", "96"]
+    sizes = ["--width", "64", "--height", "96", "--condition", "canny"]
     assert main(["evaluate", "character", *args, *sizes, "--json", str(figures), "--sheet", str(drawn)]) == 0
-    assert '"nobody_found"' in figures.read_text() and drawn.is_file()
+    found = json.loads(figures.read_text())
+    assert {"nobody_found", "edges_agree", "edges_agree_without_control"} < found.keys() and drawn.is_file()
 
 
 def test_the_shipped_painter_paints_what_it_is_asked_for(tmp_path):

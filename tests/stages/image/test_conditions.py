@@ -147,3 +147,15 @@ def test_every_kind_has_the_size_of_the_picture_to_be(puppet):
         make_condition("dance", puppet.image, 72, 128)
     with pytest.raises(ConfigError, match="name its folder"):
         make_condition("depth", puppet.image, 72, 128)
+
+
+def test_edges_agree_within_two_pixels():
+    drawn = np.zeros((40, 40, 3), np.uint8)
+    drawn[20] = 255
+    assert conditions.is_edges(drawn) and not conditions.is_edges(drawn // 2)
+    assert not conditions.is_edges(np.where(drawn, drawn, (0, 0, 255)).astype(np.uint8))
+    for moved, agree in ((2, 1.0), (3, 0.0)):
+        assert conditions.edges_agree(np.roll(drawn, moved, axis=0), drawn) == pytest.approx(agree)
+    both = np.maximum(drawn, np.roll(drawn, 10, axis=0))
+    assert conditions.edges_agree(both, drawn) == pytest.approx(2 / 3)
+    assert conditions.edges_agree(0 * drawn, drawn) == 0

@@ -9,11 +9,12 @@ import pytest
 
 from posedance.datasets.clips import HELD_OUT
 from posedance.datasets.puppets.render import make_character, make_motion, render
+from posedance.datasets.puppets.words import describe
 from posedance.stages import load_pictures
 from posedance.stages.errors import ConfigError
-from posedance.stages.image.conditions import low_resolution
+from posedance.stages.image.conditions import canny, edges_agree, low_resolution, to_tensor
 from posedance.stages.image.models import PAINTERS, SHIPPED, defaults_of
-from posedance.stages.image.paint import PaintSettings
+from posedance.stages.image.paint import PaintSettings, paint
 from posedance.stages.image.upscale import upscale_frame
 from posedance.stages.quality import psnr
 
@@ -55,6 +56,20 @@ def test_the_upscaler_beats_lanczos(upscaler, seed):
     assert psnr(made[None], truth[None]) > psnr(plain[None], truth[None]) + 1.5
     again = upscale_frame(*upscaler, small, 2, settings("upscale"), 0, 128, 32)
     assert np.array_equal(made, again)
+
+
+def test_the_painter_follows_edges():
+    """Those of a held-out dancer, with the second control module, and much less without it."""
+    model = PAINTERS["character"]
+    painter = load_pictures(model.base, model.canny, [Path(model.canny) / "unet.safetensors"])
+    character, motion = make_character(HELD_OUT + 4), make_motion(HELD_OUT + 4, Fraction(15))
+    truth = cv2.resize(render(character, motion, 30, 160, 256).image, (80, 128), interpolation=cv2.INTER_AREA)
+    edges, prompt = canny(truth), describe(character)
+    agree = []
+    for scale in (1.0, 0.0):
+        asked = PaintSettings(prompt, "", 10, 1.0, scale, 1.0)
+        agree.append(edges_agree(canny(paint(*painter, to_tensor(edges), asked, 0)), edges))
+    assert agree[0] > 0.5 > 1.3 * agree[1]
 
 
 def test_a_tile_that_is_too_large_is_refused_in_one_line(upscaler):
