@@ -1,6 +1,7 @@
 """What tests of several folders set up: small inputs, commands as processes, what a job folder holds."""
 
 import json
+import multiprocessing
 import subprocess
 import sys
 import time
@@ -20,6 +21,7 @@ from posedance.stages.types import PoseSequence
 
 FPS = Fraction(15)
 SIZE = (144, 256)
+DRIVER = "import sys; from posedance.pipeline.cli import main; sys.exit(main(words))"
 
 
 def add_dance(folder: Path, name: str, number: int, count: int = 4) -> None:
@@ -53,6 +55,20 @@ def command(name: str, options: dict[str, Any]) -> list[str]:
     """A command of posedance in a process of its own: words for subprocess."""
     words = [str(word) for option in options.items() for word in option]
     return [sys.executable, "-m", "posedance.pipeline", name, *words]
+
+
+def started(words: list[str]) -> Any:
+    """A command in a process of its own that starts in a moment: all modules are loaded before.
+
+    Its exit code is that of the command.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(
+        ["posedance.pipeline.batch.batch", "posedance.stages.svd.generator", "ray"]
+    )
+    run = context.Process(target=exec, args=(DRIVER, {"words": words}))
+    run.start()
+    return run
 
 
 def wait_for(run: Any, path: Path) -> None:

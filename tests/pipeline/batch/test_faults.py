@@ -5,7 +5,6 @@ However a batch came to its end, its folder is that of an undisturbed one: nothi
 
 import hashlib
 import json
-import multiprocessing
 import os
 import random
 import re
@@ -19,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers import add_dance, small_batch, wait_for
+from helpers import add_dance, small_batch, started, wait_for
 
 from posedance.pipeline.batch.batch import batch
 from posedance.pipeline.batch.status import events, status
@@ -28,7 +27,6 @@ from posedance.pipeline.config import BatchConfig, EncodeConfig
 
 KILLS = 12
 KILLS_ON_RAY = 3
-DRIVER = "import sys; from posedance.pipeline.cli import main; sys.exit(main(words))"
 OWN = {"config.yaml", "events.jsonl", "summary.json", "progress.json", "lock"}
 """Files that name the folder, the time or the process of a run."""
 
@@ -59,21 +57,12 @@ def config(inputs: Path, output: Path, **changes: Any) -> BatchConfig:
 
 @pytest.fixture(scope="module")
 def start(inputs: Path) -> Start:
-    """A function that starts a driver, a process of its own, in a moment: all modules are loaded before.
-
-    Its exit code is that of the command.
-    """
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(
-        ["posedance.pipeline.batch.batch", "posedance.stages.svd.generator", "ray"]
-    )
+    """A function that starts a driver: a process, and its exit code is that of the command."""
 
     def begin(output: Path, *options: str) -> Any:
         words = ["batch", "--manifest", str(inputs / "manifest.csv"), "--output", str(output)]
         words += ["--model", "tiny-random", "--steps", "2", "--attempts", "2", *options]
-        run = context.Process(target=exec, args=(DRIVER, {"words": words}))
-        run.start()
-        return run
+        return started(words)
 
     return begin
 
