@@ -60,8 +60,8 @@ def evaluate_upscale(config: EvaluateUpscaleConfig) -> dict[str, Any]:
     """The figures of each way; says them as a table, writes JSON and sheet if asked.
 
     `psnr` in dB; `detail` is the size of the second differences within frames over the truth's, 1 is as
-    sharp; `flicker` that of the second difference between frames over the truth's, 1 is as smooth; `unsteady`
-    how much the fault changes from frame to frame, in levels of 255.
+    sharp; `change` that of the difference between successive frames over the truth's, `flicker` that of the
+    second one; `unsteady` how much the fault changes from frame to frame, in levels of 255.
     """
     if config.width % config.factor or config.height % config.factor:
         raise ConfigError(
@@ -131,9 +131,15 @@ def measured(frames: np.ndarray, truth: np.ndarray) -> dict[str, float]:
     return {
         "psnr": quality.psnr(frames, truth),
         "detail": second_differences(frames) / max(second_differences(truth), 1e-6),
+        "change": first_difference(frames) / max(first_difference(truth), 1e-6),
         "flicker": quality.flicker(frames, truth),
         "unsteady": float(np.abs(np.diff(fault, axis=0)).mean()),
     }
+
+
+def first_difference(frames: np.ndarray) -> float:
+    """Mean size of what changes between successive frames uint8 [T, H, W, 3], in levels of 255."""
+    return float(np.abs(np.diff(frames.astype(np.float32), axis=0)).mean())
 
 
 def second_differences(frames: np.ndarray) -> float:

@@ -221,9 +221,8 @@ def load_loras(pipeline: Any, loras: Sequence[tuple[Path, float]]) -> list[str]:
     if any(pipeline.get_list_adapters().values()):
         raise ConfigError("LoRA weights are on this pipeline already: give all of them at once")
     names: list[str] = []
-    for path, _ in loras:
-        if not path.is_file():
-            raise WeightsError(f"LoRA weights {path} do not exist: check the path")
+    for given, _ in loras:
+        path = lora_file(given)
         name = _free_name(path, names)
         try:
             wanted = _down_layers(pipeline, path)
@@ -246,6 +245,15 @@ def load_loras(pipeline: Any, loras: Sequence[tuple[Path, float]]) -> list[str]:
             )
     pipeline.set_adapters(names, [scale for _, scale in loras])
     return names
+
+
+def lora_file(given: Path) -> Path:
+    """The file of LoRA weights, or that of a folder which diffusers' training scripts wrote."""
+    inside = [given / f"pytorch_lora_weights{ending}" for ending in (".safetensors", ".bin")]
+    found = next((path for path in (given, *inside) if path.is_file()), None)
+    if found is None:
+        raise WeightsError(f"LoRA weights {given} do not exist, or hold no {inside[0].name}: check the path")
+    return found
 
 
 def _down_layers(pipeline: Any, path: Path) -> int:

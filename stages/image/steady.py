@@ -1,8 +1,10 @@
 """Painted frames that do not flicker: what was painted is blended with the neighbours' along the motion.
 
-A painted frame is its small self enlarged, and detail on top. Of each neighbour the detail is moved to where
-the enlarged frames say that its pixels went (dense optical flow, Kroeger et al. 2016, arXiv:1603.03590), and
-counts for less the farther in time the neighbour is and the less the enlarged frames then agree there.
+A painted frame is its small self enlarged, and detail on top. Of each neighbour both are moved to where the
+enlarged frames say that its pixels went (dense optical flow, Kroeger et al. 2016, arXiv:1603.03590), and
+count for less the farther in time the neighbour is and the less the enlarged frames then agree there. The
+enlarged frame itself is blended where they all but agree: what changes there is the small frames' rounding
+and noise, which enlarging makes larger.
 """
 
 from collections import deque
@@ -13,6 +15,8 @@ import numpy as np
 
 AGREES = 6.0
 """Levels of 255 by which enlarged frames may differ at a place for detail to count by exp(-1/2) (assumed)."""
+STANDS = 2.0
+"""The same for the enlarged frame itself; 1, 1.5 and 2.5 do much the same (docs/LOG.md)."""
 PATCH = 2.0
 """Deviation in pixels of the blur over which they are compared (assumed)."""
 
@@ -40,11 +44,11 @@ def steadied(frames: Iterable[Pair], reach: int) -> Iterator[np.ndarray]:
 
 
 def blended(near: Iterable[Pair], centre: int, reach: int) -> np.ndarray:
-    """The painted frame number `centre` of neighbouring ones, its detail blended with theirs."""
+    """The painted frame number `centre` of neighbouring ones, blended with theirs."""
     frames = list(near)
     enlarged, painted = frames[centre]
-    detail = painted.astype(np.float32) - enlarged
-    weight = np.ones((*enlarged.shape[:2], 1), np.float32)
+    plain, detail = enlarged.astype(np.float32), painted.astype(np.float32) - enlarged
+    plain_weight, weight = (np.ones((*enlarged.shape[:2], 1), np.float32) for _ in range(2))
     for number in range(max(0, centre - reach), min(len(frames), centre + reach + 1)):
         if number == centre:
             continue
@@ -52,10 +56,14 @@ def blended(near: Iterable[Pair], centre: int, reach: int) -> np.ndarray:
         flow = flow_between(enlarged, other)
         moved = warped(other.astype(np.float32), flow)
         apart = cv2.GaussianBlur(np.abs(moved - enlarged).mean(2), (0, 0), PATCH)
-        share = np.exp(-0.5 * (apart / AGREES) ** 2) * (1 - abs(number - centre) / (reach + 1))
-        detail += share[..., None] * warped(other_painted.astype(np.float32) - other, flow)
-        weight += share[..., None]
-    return np.clip(np.rint(enlarged + detail / weight), 0, 255).astype(np.uint8)
+        apart, near_in_time = apart[..., None], 1 - abs(number - centre) / (reach + 1)
+        share = np.exp(-0.5 * (apart / AGREES) ** 2) * near_in_time
+        detail += share * warped(other_painted.astype(np.float32) - other, flow)
+        weight += share
+        share = np.exp(-0.5 * (apart / STANDS) ** 2) * near_in_time
+        plain += share * moved
+        plain_weight += share
+    return np.clip(np.rint(plain / plain_weight + detail / weight), 0, 255).astype(np.uint8)
 
 
 def flow_between(frame: np.ndarray, other: np.ndarray) -> np.ndarray:

@@ -89,7 +89,9 @@ def test_several_loras_each_with_its_scale(tmp_path, paint):
     assert torch.allclose(made[0.0, 0.0], plain, atol=1e-5)
     assert (made[1.0, 0.0] - plain).abs().max() > 1e-3
     assert (made[1.0, 1.0] - made[1.0, 0.0]).abs().max() > 1e-3
-    load_loras(pipeline, [(files[0], 1.0)])
+    (tmp_path / "trained").mkdir()
+    files[0].rename(tmp_path / "trained/pytorch_lora_weights.safetensors")
+    load_loras(pipeline, [(tmp_path / "trained", 1.0)])
     assert torch.allclose(paint(pipeline, steps=1), made[1.0, 0.0], atol=1e-5)
 
 
@@ -104,7 +106,7 @@ def test_files_without_lora_weights_are_refused(tmp_path):
         with pytest.raises(WeightsError, match=line):
             load_loras(pipeline, [(path, 1.0)])
         assert not any(pipeline.get_list_adapters().values())
-    with pytest.raises(WeightsError, match="do not exist"):
+    with pytest.raises(WeightsError, match="do not exist, or hold no pytorch_lora"):
         load_loras(pipeline, [(tmp_path / "gone.safetensors", 1.0)])
 
 

@@ -33,6 +33,14 @@ def test_what_differs_from_frame_to_frame_becomes_less(speed: float) -> None:
     assert flicker(steady, plain) - 1 < 0.6 * (flicker(painted, plain) - 1)
 
 
+def test_noise_of_the_enlarged_frames_themselves_becomes_less() -> None:
+    clean = scene(5, 1.0)
+    plain = noisy(clean, 1.5)
+    steady = np.stack(list(steadied(zip(plain, plain, strict=True), 2)))
+    before, after = (np.abs(frames.astype(float) - clean).mean() for frames in (plain, steady))
+    assert after < 0.7 * before and flicker(steady, plain) < 0.8
+
+
 def test_detail_that_stays_with_the_motion_stays() -> None:
     plain = scene(6, 3.0)
     stripes = 20 * ((np.mgrid[:96, :128][1] % 8 < 4) - 0.5)[..., None]
