@@ -87,7 +87,8 @@ def animate(
         Read what was made before and make again what is damaged, not only what has another size or time.
     """
     from .animate.animate import animate, plan
-    from .animate.recorded import fitting, read_settings
+    from .animate.like import fitting
+    from .animate.recorded import read_settings
     from .job.storage import url_of
 
     resolved = resolve(AnimateConfig, options, config)

@@ -17,8 +17,6 @@ from ...stages.models import MODELS
 from ..config import AnimateConfig, explain, read_yaml
 from ..config_base import Config
 from ..job.masking import masked
-from .refuse import OF_A_NETWORK, OF_A_VIDEO
-from .settings import is_cutout
 
 RECORDED: Mapping[str, tuple[str, ...]] = {
     "model": (),
@@ -84,12 +82,6 @@ def read_settings(path: str | Path) -> AnimateConfig:
         return AnimateConfig.model_validate(settings)
     except ValidationError as error:
         raise ConfigError(f"the settings in {path} cannot be used: {explain(error)}") from error
-
-
-def fitting(settings: AnimateConfig, asked: AnimateConfig) -> AnimateConfig:
-    """The settings of a result, without those that mean nothing to what is asked for: nobody typed them."""
-    idle = {*(OF_A_VIDEO if asked.pose is not None else ()), *(OF_A_NETWORK if is_cutout(asked) else ())}
-    return AnimateConfig.model_validate(settings.model_dump(include=settings.model_fields_set - idle))
 
 
 def picked(data: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """How long enlarging takes on a CPU, told before it is begun."""
 
-from ...stages.image.upscale import tiles
 from ..character.painter import settled
 from .options import UpscaleOptions
 
@@ -14,6 +13,8 @@ def about_enlarging(
 ) -> str:
     """A note on the time for so many frames of `size` (width, height); empty on a GPU or by another model."""
     import torch
+
+    from ...stages.image.upscale import tiles
 
     on_gpu = torch.cuda.is_available() if device == "auto" else device != "cpu"
     if on_gpu or options.method != "controlnext" or options.base is not None:

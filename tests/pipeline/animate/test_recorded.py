@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from posedance.pipeline.animate.recorded import LONGEST, RECORDED, fitting, picked, read_settings, record_of
+from posedance.pipeline.animate.like import fitting
+from posedance.pipeline.animate.recorded import LONGEST, RECORDED, picked, read_settings, record_of
 from posedance.pipeline.config import AnimateConfig, merge, resolve, write_yaml
 from posedance.stages.errors import ConfigError, VideoError
 from posedance.stages.media.encode import VideoWriter
