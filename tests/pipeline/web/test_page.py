@@ -122,7 +122,8 @@ def test_killed_servers_lose_nothing_and_two_windows_see_the_same(
     for window in (tab, other):
         window.click("#tabs button[role=tab] >> text=Jobs")
         window.wait_for_selector(f"#queue-list li.pd-working[data-name='{working}']")
-        window.wait_for_selector(f"#queue-list li[data-name='{waits}']")
+        shown = f"document.querySelector(`#queue-list li[data-name='{waits}'] img`)?.naturalWidth > 0"
+        window.wait_for_function(shown)  # the character, while nothing is made yet
     other.close()
     tab.wait_for_function(
         "document.querySelector('#queue-list .pd-working .pd-facts').textContent.includes('denoise')"
