@@ -11,9 +11,10 @@ from cyclopts import App, Parameter
 from cyclopts.validators import Number
 
 from ..stages.errors import ConfigError
-from .config import ConfigFile, JsonFile, resolve
+from .config import ConfigFile, resolve
 from .evaluate.character import EvaluateCharacterConfig, evaluate_character
 from .evaluate.claims.claims import ClaimsConfig, evaluate_claims
+from .evaluate.claims.picture_config import PictureClaimsConfig
 from .evaluate.curation import EvaluateCurationConfig, evaluate_curation
 from .evaluate.model import EvaluateConfig, evaluate_model
 from .evaluate.pose import EvaluatePoseConfig, evaluate_pose
@@ -246,17 +247,17 @@ def claims(
 
 
 @evaluate_app.command
-def pictures(*, json: JsonFile = None) -> None:
-    """Count and time what control costs pictures: ControlNeXt beside a ControlNet. Leave the machine idle.
+def pictures(
+    *,
+    options: Annotated[PictureClaimsConfig, Parameter(name="*")] = PictureClaimsConfig(),  # noqa: B008 (immutable)
+) -> None:
+    """Compare ControlNeXt for pictures with a ControlNet: counted, timed, and how soon it learns.
 
-    Parameters
-    ----------
-    json
-        File that gets the same numbers.
+    Takes minutes on a CPU. A stopped run goes on.
     """
     from .evaluate.claims.pictures import evaluate_pictures
 
-    print(evaluate_pictures(json))
+    print(evaluate_pictures(options))
 
 
 def teach(

@@ -18,6 +18,7 @@ from pydantic import Field
 from ...datasets.clips import HELD_OUT, SUPERSAMPLING, Clip, draw_dance, palette_of, poses_of
 from ...datasets.puppets.half_body import CUTS, CutIn, draw_half_body
 from ...datasets.puppets.render import PARTS, Character, make_character, make_motion, reference_pose
+from ...datasets.puppets.words import describe
 from ...stages import quality
 from ...stages.generate import Settings
 from ...stages.media.picture import write_png
@@ -87,6 +88,8 @@ class HeldOutClip:
     parts: np.ndarray
     wrists: np.ndarray
     """float32 [T, 2, 3]: x, y and score."""
+    prompt: str
+    """What the character looks like, in words."""
 
 
 def held_out(
@@ -124,6 +127,7 @@ def held_out(
         control=np.stack(list(draw_control_frames(poses, *size, canvas))),
         parts=np.stack([frame.parts[::SUPERSAMPLING, ::SUPERSAMPLING] for frame in drawn]),
         wrists=wrists,
+        prompt=describe(character),
     )
 
 

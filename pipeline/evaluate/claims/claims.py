@@ -235,9 +235,14 @@ def new_parts(config: ClaimsConfig, base: Mapping[str, torch.Tensor] | None) -> 
     return Parts(unet, controlnext, demo.vae, demo.image_encoder, {"unet": config.unet.norm_groups})
 
 
-def read_figures(folder: Path, steps: list[int]) -> dict[str, dict[str, float]]:
-    """The figures that the training in `folder` logged at these steps. ConfigError where one is missing."""
-    found = {entry.pop("step"): entry for entry in read_log(folder) if "part_error_percent" in entry}
+def read_figures(
+    folder: Path, steps: list[int], known_by: str = "part_error_percent"
+) -> dict[str, dict[str, float]]:
+    """The figures that the training in `folder` logged at these steps. ConfigError where one is missing.
+
+    Entries of the log that have figures are known by the name of one.
+    """
+    found = {entry.pop("step"): entry for entry in read_log(folder) if known_by in entry}
     missing = [step for step in steps if step not in found]
     if missing:
         raise ConfigError(
