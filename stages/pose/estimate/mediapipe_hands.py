@@ -2,11 +2,13 @@
 
 Where a hand was a frame ago, moved with the wrist, comes first, and mostly suffices: that saves Holistic's
 own look for where a hand is (by the body's wrist, index and little finger), which comes next. The second look
-is along the forearm, and wherever the palm detector sees a hand in a crop around the wrist.
+is along the forearm, wherever the palm detector sees a hand in a crop around the wrist, to either side of the
+forearm, and in a wider crop.
 """
 
 import math
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import cv2
@@ -15,14 +17,17 @@ import numpy as np
 from .mediapipe_graph import Graph
 from .second_look import (
     LEFT,
+    OWN_APART,
     RIGHT,
     SURE,
     TURNED_AFTER,
+    WIDER,
     Hand,
     Side,
     Square,
     arm_square,
     at_wrist,
+    bent_squares,
     crop_square,
     facing,
     fits,
@@ -253,11 +258,19 @@ class Hands:
     ) -> Iterator[Hand]:
         """The hands that fit this arm, in the order in which they are looked for."""
 
+        others: list[Hand] = []  # hands of the other arm that are at this wrist
+
         def fitting(squares: Iterable[Square]) -> Iterator[Hand]:
             for square in squares:
                 for hand in self._twice(frame, square, side):
                     if hand.score >= PRESENT and fits(hand, keypoints, scores, side, moved):
                         yield hand
+                    elif (
+                        hand.score >= PRESENT
+                        and hand.own < OWN_APART
+                        and at_wrist(hand.points, keypoints, scores, side)
+                    ):
+                        others.append(hand)
 
         if moved is not None:
             yield from fitting([hand_square(moved)])
@@ -265,9 +278,14 @@ class Hands:
         if first.score >= PRESENT and at_wrist(first.points, keypoints, scores, side):
             yield first
         if is_missing(keypoints, scores, side):
+            along, around = arm_square(keypoints, scores, side), crop_square(keypoints, scores, side)
             if first.score >= NOTHING:
-                yield from fitting([arm_square(keypoints, scores, side)])
-            yield from fitting(self._palm_squares(frame, crop_square(keypoints, scores, side)))
+                yield from fitting([along])
+            yield from fitting(self._palm_squares(frame, around))
+            if not others:
+                yield from fitting(bent_squares(along))
+                wider = replace(around, side=WIDER * around.side)
+                yield from fitting(self._palm_squares(frame, wider))
 
     def _twice(self, frame: np.ndarray, square: Square, side: Side) -> Iterator[Hand]:
         """The hand in a square, and where there may be one, that in the square around it."""

@@ -5,7 +5,7 @@ squares that are told here, and asks `fits` before it takes one.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -20,6 +20,14 @@ many forearms it reaches to each side."""
 
 HAND_SIDE = 1.0
 """Side of the square around a hand, in forearms: 0.7 to 1.3 on hands that were found in two real clips."""
+
+BENT = 0.7
+"""How far a hand is bent at its wrist where the square along the forearm shows too little of it, in radians,
+either way: with it the fingers of hands bent by a right angle were found."""
+
+WIDER = 1.4
+"""How many times as wide the crop is in which palms are looked for last: hands near its edge, and those that
+are large for their forearm, are whole there."""
 
 ROOT_REACH = 0.45
 """A hand's root lies nearer than this many forearms to the body's wrist: 0.29 in nine of ten hands found."""
@@ -122,6 +130,11 @@ def arm_square(keypoints: np.ndarray, scores: np.ndarray, side: Side) -> Square:
     length, along = forearm_length(keypoints, scores), _along(keypoints, side)
     x, y = keypoints[side.wrist] + CROP_AHEAD * length * along
     return Square(float(x), float(y), HAND_SIDE * length, _up(along))
+
+
+def bent_squares(square: Square) -> list[Square]:
+    """The squares of a hand that is bent at its wrist, to either side of `square`, which goes on straight."""
+    return [replace(square, rotation=square.rotation + turn) for turn in (BENT, -BENT)]
 
 
 def hand_square(points: np.ndarray) -> Square:

@@ -45,6 +45,7 @@ from posedance.stages.pose.estimate.second_look import (
     Side,
     Square,
     arm_square,
+    bent_squares,
     hand_square,
 )
 from posedance.stages.pose.estimators import why_unusable
@@ -198,7 +199,7 @@ def test_a_hand_that_holistic_misses_is_found(estimator: MediaPipeEstimator, sam
 
 
 def test_a_hand_is_looked_for_where_it_was(monkeypatch: pytest.MonkeyPatch):
-    """Where the hand was a frame ago, moved with the wrist; then by the body, then along the forearm."""
+    """Where it was a frame ago, moved with the wrist; by the body, along the forearm, and to either side."""
     keypoints, scores = np.zeros((133, 2), np.float32), np.zeros(133, np.float32)
     keypoints[[7, 9]], scores[[7, 9]] = ((100, 100), (100, 200)), 1
     hand = np.random.default_rng(0).uniform(-20, 20, (21, 2)).astype(np.float32) + np.array([90, 210])
@@ -216,7 +217,8 @@ def test_a_hand_is_looked_for_where_it_was(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(Hands, "_region_of_pose", lambda *_: "by the body")
     monkeypatch.setattr(Hands, "_palm_squares", lambda *_: [])
     Hands()(np.zeros((300, 300, 3), np.uint8), None, keypoints, scores, known)
-    assert asked == [hand_square(hand + 10), "by the body", arm_square(keypoints, scores, LEFT)]
+    along = arm_square(keypoints, scores, LEFT)
+    assert asked == [hand_square(hand + 10), "by the body", along, *bent_squares(along)]
     assert not known.last
 
 

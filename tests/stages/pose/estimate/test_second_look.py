@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 
 from posedance.stages.pose.estimate.second_look import (
+    BENT,
     LEFT,
     RIGHT,
     Hand,
     arm_square,
+    bent_squares,
     crop_square,
     facing,
     fits,
@@ -54,6 +56,10 @@ def test_looks_beyond_the_wrist_along_the_forearm():
     crop, arm = crop_square(keypoints, scores, LEFT), arm_square(keypoints, scores, LEFT)
     assert (crop.x, crop.y, crop.side, crop.rotation) == pytest.approx((450, 330, 180, 0))
     assert (arm.x, arm.y, arm.side, abs(arm.rotation)) == pytest.approx((450, 330, 100, np.pi))
+    bent = bent_squares(arm)
+    assert {(square.x, square.y, square.side) for square in bent} == {(arm.x, arm.y, arm.side)}
+    assert sum(square.rotation for square in bent) == pytest.approx(2 * arm.rotation)
+    assert bent[0].rotation - bent[1].rotation == pytest.approx(2 * BENT)
 
 
 def test_an_arm_that_points_at_the_camera_is_as_long_as_the_other():
