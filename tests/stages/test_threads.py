@@ -70,7 +70,7 @@ def test_mediapipe_takes_no_threads_of_its_own(limit: Callable[[float], None]) -
             estimator([frame])
             return running() - before
 
-    assert min(taken(6) for _ in range(3)) == 0, "those of other libraries come and go"
+    assert min(taken(6) for _ in range(3)) <= 0, "those of other libraries come and go"
 
 
 def cgroups(system: Path, groups: str, files: dict[str, str]) -> Path:

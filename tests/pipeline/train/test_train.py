@@ -318,6 +318,7 @@ def test_the_shipped_configs_are_valid():
     models |= {
         "demo_larger": LargerConfig,
         "painter": ImageTrainConfig,
+        "painter_canny": ImageTrainConfig,
         "upscaler": ImageTrainConfig,
         "painter_words": WordsConfig,
     }
