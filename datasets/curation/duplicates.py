@@ -8,7 +8,7 @@ most alike: they need no pose, and no motion.
 """
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -54,6 +54,10 @@ COMMON = 64
 """A part of a hash that more clips share tells nothing."""
 
 
+COMPARISON = 1
+"""Raised when two clips are compared otherwise: what was found of them before is then found anew."""
+
+
 @dataclass(frozen=True, slots=True)
 class Duplicate:
     """`copy` shows what `original` does; both are places in the list of fingerprints."""
@@ -63,11 +67,24 @@ class Duplicate:
 
 
 def duplicates(prints: Sequence[Fingerprint], fine: Sequence[bool] | None = None) -> list[Duplicate]:
+    """Each copy among clips with the original that is kept: see `kept_of_each`."""
+    return kept_of_each(
+        prints, fine, sorted(guesses(prints)), lambda a, b, mirror: is_copy(prints[a], prints[b], mirror)
+    )
+
+
+def kept_of_each(
+    prints: Sequence[Fingerprint],
+    fine: Sequence[bool] | None,
+    pairs: Iterable["Pair"],
+    is_same: Callable[[int, int, bool], bool],
+) -> list[Duplicate]:
     """Each copy with the original that is kept: of clips that show the same, that with the most pixels.
 
     Of equal ones the first is kept. Only clips that are `fine` are kept (None: all are): of others that show
-    the same it is told that they are copies, but where none of them is fine nothing is told. The answer
-    depends on the order of `prints` alone.
+    the same it is told that they are copies, but where none of them is fine nothing is told. `is_same` is
+    asked of each of the pairs whose clips are not of one group yet. The answer depends on the order of
+    `prints` and of `pairs` alone.
     """
     parents = list(range(len(prints)))
     good = [True] * len(prints) if fine is None else fine
@@ -77,9 +94,9 @@ def duplicates(prints: Sequence[Fingerprint], fine: Sequence[bool] | None = None
             place = parents[place]
         return place
 
-    for one, other, mirror in sorted(guesses(prints)):
+    for one, other, mirror in pairs:
         first, second = root(one), root(other)
-        if first != second and is_copy(prints[one], prints[other], mirror):
+        if first != second and is_same(one, other, mirror):
             keep = min(first, second, key=lambda place: (not good[place], -prints[place].pixels, place))
             parents[first + second - keep] = keep
     roots = [root(place) for place in range(len(prints))]

@@ -17,6 +17,7 @@ import json
 import logging
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -38,6 +39,7 @@ from .phases import connected, run_phase
 from .report import reason_kind
 from .sources import Source, find_sources, read_licences, read_overrides
 from .states import Known, Overrides, SourceState
+from .store import compared_of
 
 logger = logging.getLogger(__name__)
 
@@ -139,7 +141,7 @@ def clips_to_finish(known: Known, states: Sequence[SourceState]) -> list[Task]:
 def decide(known: Known, states: Sequence[SourceState], licences: Mapping[str, str]) -> int:
     """Decide what becomes of each clip and write all outputs; returns the exit code."""
     root = known.root
-    decided = known.rows(states, find_copies)
+    decided = known.rows(states, partial(find_copies, known=compared_of(root)))
     write_text(root / "config.yaml", write_yaml(known.config))
     write_outputs(root, decided, known, licences)
     counts, lost = Counter(one.row.status for one in decided), sum(state.lost for state in states)

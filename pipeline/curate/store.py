@@ -3,6 +3,7 @@
     OUT/.work/sources/ID.json            of each source: size, time and SHA-256 of its content
     OUT/.work/content/SHA/               a job folder for each content: its clips, or why it has none
     OUT/.work/content/SHA/START-END/     a job folder for each clip: what each level found, the clip encoded
+    OUT/.work/compared.npz               which pairs of clips show the same (`copies.py`)
     OUT/.work/quarantine/NAME.json       what was given up: stage, error, attempts
 
 A record of a level holds its scores. Equal sources share one folder.
@@ -210,6 +211,11 @@ def measured_of(root: Path, content: str, found: FoundClip, keys: Keys) -> dict[
 def refused_reading(job: Job, key: Key) -> str | None:
     """Why a clip cannot be read, as it was found out when it was to be measured; None where it was not."""
     return job.facts(REFUSED)["why"] if job.holds(REFUSED, key) else None
+
+
+def compared_of(root: Path) -> Path:
+    """The file of the pairs of clips that were compared."""
+    return root / ".work" / "compared.npz"
 
 
 def quarantine_path(root: Path, task: str) -> Path:

@@ -14,10 +14,13 @@ from posedance.datasets.clip_shards import shard_sources
 from posedance.datasets.clips import Clip, ClipSpec
 from posedance.datasets.video_clips import VideoClips, published_sources
 from posedance.pipeline.cli import main
+from posedance.pipeline.curate import copies
+from posedance.pipeline.curate.copies import load_compared
 from posedance.pipeline.curate.curate import curate, read_states
 from posedance.pipeline.curate.sources import find_sources
 from posedance.pipeline.curate.states import Known
 from posedance.pipeline.curate.status import status
+from posedance.pipeline.curate.store import compared_of
 from posedance.pipeline.train.data import DataConfig, open_clips
 from posedance.stages.media import video
 from posedance.stages.media.video import read_frames
@@ -77,12 +80,15 @@ def test_report_card_and_status_tell_the_same(curated: Path) -> None:
 
 
 def test_a_second_run_writes_the_same_bytes_and_other_thresholds_read_no_video(
-    sources: Path, curated: Path, tmp_path: Path
+    sources: Path, curated: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Nor are clips compared again."""
     raw, output = tmp_path / "raw", tmp_path / "out"
     shutil.copytree(sources, raw)
     shutil.copytree(curated, output)
     times = {path: path.stat().st_mtime_ns for path in (output / "shards").iterdir()}
+    assert any(load_compared(compared_of(output)).values())
+    monkeypatch.setattr(copies, "is_copy", None)
     assert curate(config_of(raw, output)) == 0
     assert results(output) == results(curated)
     assert times == {path: path.stat().st_mtime_ns for path in (output / "shards").iterdir()}
