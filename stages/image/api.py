@@ -67,6 +67,7 @@ def make_condition(
     height: int,
     *,
     estimator: PoseEstimator | None = None,
+    depth_file: str | Path | None = None,
     depth_model: str | Path | None = None,
 ) -> torch.Tensor:
     """The condition that is found in a picture (uint8 RGB [H, W, 3]), for one of this size.
@@ -76,12 +77,13 @@ def make_condition(
     Args:
         kind: canny, pose, mask, depth, or low-resolution (the picture enlarged).
         estimator: of a pose, set up: see `make_estimator`.
+        depth_file: of depth, a picture of it: gray, in which bright is near, or coloured.
         depth_model: of depth, the folder of a `depth-estimation` model of transformers.
     """
     from .conditions import make
 
-    model = None if depth_model is None else Path(depth_model)
-    return make(kind, picture, width, height, estimator=estimator, depth_model=model)
+    file, model = (None if path is None else Path(path) for path in (depth_file, depth_model))
+    return make(kind, picture, width, height, estimator=estimator, depth_file=file, depth_model=model)
 
 
 def attach_control(

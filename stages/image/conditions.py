@@ -13,6 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from ..errors import ConfigError, PoseError
+from ..media.picture import read_picture
 from ..pose.base import PoseEstimator
 from ..pose.estimate.segmentation import person_in
 from ..pose.follow.track import estimate_picture
@@ -103,6 +104,13 @@ def colour_depth(near: np.ndarray) -> np.ndarray:
     return cv2.cvtColor(cv2.applyColorMap(far, cv2.COLORMAP_VIRIDIS), cv2.COLOR_BGR2RGB)
 
 
+def depth_from_file(path: Path) -> np.ndarray:
+    """A depth picture: coloured as it is; a gray one, in which bright is near, through `colour_depth`."""
+    picture = read_picture(path)
+    gray = np.ptp(picture, axis=2).max() == 0
+    return colour_depth(picture[..., 0]) if gray else picture
+
+
 def depth(picture: np.ndarray, model: Path) -> np.ndarray:
     """Estimated depth, coloured, by a `depth-estimation` model of transformers in a folder.
 
@@ -132,20 +140,24 @@ def make(
     height: int,
     *,
     estimator: PoseEstimator | None = None,
+    depth_file: Path | None = None,
     depth_model: Path | None = None,
 ) -> Tensor:
     """The condition of one kind that is found in a picture, as a module reads it, for a picture of this size.
 
-    `estimator`, set up, finds the pose; `depth_model` is a folder, see `depth`. ConfigError without it.
+    `estimator`, set up, finds the pose. Depth is read from `depth_file`, see `depth_from_file`, or estimated
+    by `depth_model`, a folder, see `depth`; ConfigError without either.
     """
     if kind == "low-resolution":
         return to_tensor(low_resolution(picture, width, height))
     if kind == "pose":
         return to_tensor(pose(picture, estimator, size=(width, height)))
     if kind == "depth":
+        if depth_file is not None:
+            return to_tensor(depth_from_file(depth_file), width, height)
         if depth_model is None:
             raise ConfigError(
-                "depth is estimated by a model: name its folder, or give the depth as a picture"
+                "depth needs depth_file, a picture of it, or depth_model, the folder of a model for it"
             )
         return to_tensor(depth(picture, depth_model), width, height)
     if kind not in ("canny", "mask"):

@@ -16,6 +16,7 @@ from posedance.datasets.puppets.render import make_character, reference_pose, re
 from posedance.stages import make_condition
 from posedance.stages.errors import ConfigError, PoseError
 from posedance.stages.image import conditions
+from posedance.stages.media.picture import write_png
 from posedance.stages.pose.base import Detections
 from posedance.stages.pose.estimate import segmentation
 from posedance.stages.pose.render import draw_control_frames
@@ -99,12 +100,21 @@ def test_mask_needs_a_mediapipe_with_models(monkeypatch):
         conditions.mask(np.zeros((8, 8, 3), np.uint8))
 
 
-def test_near_is_violet_and_far_is_yellow():
+def test_near_is_violet_and_far_is_yellow(tmp_path):
     near = np.linspace(3, -1, 64)[None].repeat(4, 0)
     coloured = conditions.colour_depth(near)
     assert np.abs(coloured[0, 0].astype(int) - (68, 1, 84)).max() <= 1
     assert np.abs(coloured[0, -1].astype(int) - (253, 231, 37)).max() <= 1
     assert conditions.colour_depth(np.ones((2, 2))).shape == (2, 2, 3)
+    gray = np.repeat(np.linspace(255, 0, 64).astype(np.uint8)[None, :, None].repeat(8, 0), 3, 2)
+    write_png(tmp_path / "gray.png", gray)
+    write_png(tmp_path / "coloured.png", coloured.repeat(2, 0))
+    of_gray, of_coloured = (
+        make_condition("depth", gray, 64, 8, depth_file=tmp_path / name)
+        for name in ("gray.png", "coloured.png")
+    )
+    assert (of_gray - of_coloured).abs().max() <= 4 / 255
+    np.testing.assert_allclose(of_coloured[0, :, 0, 0], np.array((68, 1, 84)) / 255, atol=1.5 / 255)
 
 
 def test_depth_by_a_model_in_a_folder(tmp_path):
@@ -145,7 +155,7 @@ def test_every_kind_has_the_size_of_the_picture_to_be(puppet):
         assert made.shape == (1, 3, 128, 72) and 0 <= made.min() <= made.max() <= 1
     with pytest.raises(ConfigError, match="no condition 'dance': use one of canny, pose"):
         make_condition("dance", puppet.image, 72, 128)
-    with pytest.raises(ConfigError, match="name its folder"):
+    with pytest.raises(ConfigError, match="depth needs depth_file"):
         make_condition("depth", puppet.image, 72, 128)
 
 
