@@ -8,6 +8,7 @@ rate, small pictures, pillar bars or damage. Everything follows from the number 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import pairwise
 from math import ceil
 from pathlib import Path
 from typing import Literal
@@ -122,6 +123,9 @@ def make_plan(clips: int, seed: int = 0) -> list[ProofSource]:
     for number, start in enumerate(range(0, len(scenes), A_SOURCE)):
         part = scenes[start : start + A_SOURCE]
         kinds: list[Joining] = ["fade" if rng.uniform() < 0.25 else "cut" for _ in part[1:]]
+        for i, pair in enumerate(pairwise(part)):
+            if any(scene.scene == "black" for scene in pair):
+                kinds[i] = "cut"  # black that fades from black begins at no frame
         sources.append(joined(f"scenes_{number:03d}", RATES[number % 3], SIZE, part, kinds))
     for turn in range(rounds):
         clean = [Planned("plain", next(numbers)) for _ in range(4)]

@@ -54,6 +54,17 @@ def test_scenes_and_joins_lie_side_by_side(plan: list[ProofSource]) -> None:
             assert (before.end, after.start) == (join.start, join.end)
 
 
+def test_no_scene_fades_from_black_to_black() -> None:
+    beside_black = {
+        join.kind
+        for seed in range(8)
+        for source in make_plan(60, seed)
+        for pair, join in zip(pairwise(source.parts), source.joins, strict=True)
+        if any(part.scene == "black" for part in pair)
+    }
+    assert beside_black == {"cut"}
+
+
 def test_each_copy_is_of_a_scene_with_nothing_wrong(plan: list[ProofSource]) -> None:
     parts = [part for source in plan for part in source.parts]
     originals = {part.seed for part in parts if part.scene == "plain" and part.copy is None}
