@@ -1,7 +1,7 @@
 """The clips of a source: one pass finds hard cuts, fades through black and bars; an extra, dissolves."""
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from itertools import pairwise
@@ -42,6 +42,8 @@ DARK = 16.0
 """Mean luma below which a frame is the black of a fade."""
 RAMP = 0.3
 """Levels by which the mean luma of a fade changes from frame to frame at least."""
+STEADY = 0.25
+"""Part of a step of a fade that the next one away from black has at least: less is the dance's own."""
 PAUSE = 1.0
 """Seconds of black from which it is a clip of its own, and no part of a fade."""
 CLOSE_LOOKS = 10
@@ -57,8 +59,8 @@ class Survey:
     """What one pass over a source finds: `cuts` are the first frames of shots after a hard cut.
 
     `brightness` is each frame's mean luma, `damaged` are the frames that are damaged. LOOKS_A_SECOND frames
-    leave a profile, and as looks their luma in LOOK_SIZE pixels, float32 [K]; both stand with the frame's
-    number.
+    leave a profile, and as looks what is inside their bars in LOOK_SIZE pixels, uint8 [h, w, 3]; both stand
+    with the frame's number.
     """
 
     cuts: list[int] = field(default_factory=list)
@@ -136,30 +138,43 @@ def survey(source: Path, info: VideoInfo, max_pixels: int, report: video.DecodeR
 
     found = Survey()
     detector = cut_detector()
-    recent: deque[tuple[int, np.ndarray]] = deque(maxlen=RECENT)
+    recent: deque[np.ndarray] = deque(maxlen=RECENT)
     every = max(1, round(info.fps / LOOKS_A_SECOND))
     part = video.Clip(max_pixels=max_pixels)
     for number, frame in enumerate(video.read_frames(source, part, report, longest_side=SURVEY)):
         bgr = cv2.cvtColor(frame, cv2.COLOR_RGB2BGR)
-        luma = cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY)
-        tiny = cv2.resize(luma, LOOK_SIZE, interpolation=cv2.INTER_AREA).ravel().astype(np.float32)
-        recent.append((number, tiny))
+        recent.append(frame)
         cuts = detector.process_frame(FrameTimecode(number, fps=info.fps), bgr)
-        found.cuts += [cut.frame_num for cut in cuts if not goes_on(dict(recent), cut.frame_num)]
-        found.brightness.append(float(luma.mean()))
+        ago = [number - cut.frame_num for cut in cuts]
+        found.cuts += [number - k for k in ago if not goes_on(recent[-2 - k], recent[-1 - k])]
+        found.brightness.append(float(cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY).mean()))
         if number % every == 0:
-            found.profiles.append((number, profile_of(frame)))
-            found.looks.append((number, tiny))
+            profile = profile_of(frame)
+            found.profiles.append((number, profile))
+            found.looks.append((number, look_of(inside(frame, [profile]))))
     found.damaged = set(report.places)
     found.cuts = [cut for cut in found.cuts if cut not in found.damaged]
     return found
 
 
-def goes_on(looks: Mapping[int, np.ndarray], cut: int) -> bool:
-    """Whether frame `cut` shows what the one before it does, float32 [K] each in `looks` by their numbers."""
-    before, after = looks[cut - 1], looks[cut]
-    alike = dissolves.correlation(before, after) >= SAME_PICTURE
-    return alike and float(np.abs(before - after).mean()) <= SAME_LEVEL
+def inside(frame: np.ndarray, profiles: Sequence[Profile]) -> np.ndarray:
+    """The part of a frame [H, W, ...] inside the bars of all these profiles: a view; all where nothing is."""
+    (top, bottom), (left, right) = find_bars(profiles)
+    return frame[top:bottom, left:right] if bottom > top and right > left else frame
+
+
+def look_of(picture: np.ndarray) -> np.ndarray:
+    """A picture [H, W, ...] in LOOK_SIZE."""
+    return cv2.resize(picture, LOOK_SIZE, interpolation=cv2.INTER_AREA)
+
+
+def goes_on(before: np.ndarray, after: np.ndarray) -> bool:
+    """Whether a frame shows what the one before it does inside the bars of both, uint8 RGB [H, W, 3]."""
+    bars = [profile_of(before), profile_of(after)]
+    grey = (cv2.cvtColor(inside(frame, bars), cv2.COLOR_RGB2GRAY) for frame in (before, after))
+    first, second = (look_of(frame).astype(np.float32) for frame in grey)
+    alike = dissolves.correlation(first, second) >= SAME_PICTURE
+    return alike and float(np.abs(first - second).mean()) <= SAME_LEVEL
 
 
 def cut_detector() -> "AdaptiveDetector":
@@ -205,11 +220,8 @@ def split_at_fades(
     for start, end in spans:
         begin = start
         for low, high in dark_runs(brightness, start, end):
-            fall, rise = low, high
-            while fall > begin and brightness[fall - 1] > brightness[fall] + RAMP:
-                fall -= 1
-            while rise < end and brightness[rise] > brightness[rise - 1] + RAMP:
-                rise += 1
+            fall = low - ramp(brightness[begin : low + 1][::-1])
+            rise = high + ramp(brightness[high - 1 : end])
             if fall - begin >= SHORTEST:
                 parts.append((begin, fall))
             if high - low >= PAUSE * fps:
@@ -219,29 +231,51 @@ def split_at_fades(
     return [(start, end) for start, end in parts if end > start]
 
 
+def ramp(brightness: np.ndarray) -> int:
+    """How many frames after the first grow steadily brighter, of luma [T] away from black."""
+    before = 0.0
+    for count, step in enumerate(np.diff(brightness).tolist()):
+        if step <= max(RAMP, STEADY * before):
+            return count
+        before = step
+    return max(0, len(brightness) - 1)
+
+
 def split_at_dissolves(
     source: Clip, span: tuple[int, int], found: Survey, max_pixels: int
 ) -> list[tuple[int, int]]:
     """A span without the dissolves in it, nor what is shorter than SHORTEST beside them.
 
-    `source` is all of its source. What seems to be one among damaged frames is none.
+    `source` is all of its source. What seems to be one among damaged frames is none, and what is short and
+    touches the end of the span is the cut there.
     """
     places = np.array([number for number, _ in found.looks], np.int64)
-    looks = np.array([look for _, look in found.looks], np.float32)
+    looks = np.array([look for _, look in found.looks], np.uint8)
     parts, begin = [], span[0]
     for low, high in dissolves.suspects(looks, places, *span):
-        stretch = replace(source, start_frame=low, end_frame=high)
-        small = [
-            cv2.resize(frame, dissolves.INPUT, interpolation=cv2.INTER_AREA)
-            for frame in read_clip(stretch, SURVEY, max_pixels)
-        ]
-        for first, end in dissolves.transitions(np.stack(small)):
-            if found.damaged.isdisjoint(range(low + first, low + end)):
-                parts.append((begin, low + first))
-                begin = low + end
+        for first, end in transitions_in(source, (low, high), found, max_pixels):
+            touches = first <= span[0] or end >= span[1]
+            if found.damaged.isdisjoint(range(first, end)) and not (touches and end - first < dissolves.LONG):
+                parts.append((begin, first))
+                begin = end
     parts.append((begin, span[1]))
     least = SHORTEST if len(parts) > 1 else 1
     return [(start, end) for start, end in parts if end - start >= least]
+
+
+def transitions_in(
+    source: Clip, stretch: tuple[int, int], found: Survey, max_pixels: int
+) -> list[tuple[int, int]]:
+    """Dissolves within a stretch of frames of a source, inside its bars."""
+    low, high = stretch
+    start, end = max(0, low - dissolves.CONTEXT), min(source.end_frame, high + dissolves.CONTEXT)
+    bars = [profile for number, profile in found.profiles if low <= number < high]
+    small = [
+        cv2.resize(inside(frame, bars), dissolves.INPUT, interpolation=cv2.INTER_AREA)
+        for frame in read_clip(replace(source, start_frame=start, end_frame=end), SURVEY, max_pixels)
+    ]
+    between = dissolves.transitions(np.stack(small), low - start, high - start)
+    return [(start + first, start + last) for first, last in between]
 
 
 def dark_runs(brightness: np.ndarray, start: int, end: int) -> list[tuple[int, int]]:

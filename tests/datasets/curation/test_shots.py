@@ -11,7 +11,13 @@ import pytest
 from posedance.datasets.curation import dissolves
 from posedance.datasets.curation.bars import find_bars, profile_of
 from posedance.datasets.curation.clip import Box
-from posedance.datasets.curation.shots import damaged_frames, find_clips, split_at_fades, split_evenly
+from posedance.datasets.curation.shots import (
+    damaged_frames,
+    find_clips,
+    goes_on,
+    split_at_fades,
+    split_evenly,
+)
 from posedance.stages.media.encode import VideoWriter
 from posedance.stages.media.video import DecodeReport, probe
 
@@ -86,6 +92,13 @@ def test_a_cut_between_small_pictures_in_large_bars_is_found(tmp_path: Path) -> 
     assert first.bars == Box(WIDTH + 2, 0, 2 * WIDTH - 2, HEIGHT)
 
 
+def test_bars_do_not_make_two_pictures_alike() -> None:
+    before, after = np.zeros((2, HEIGHT, 5 * WIDTH, 3), np.uint8)
+    before[:, 2 * WIDTH : 3 * WIDTH] = first = room(1, 1)[0]
+    after[:, 2 * WIDTH : 3 * WIDTH] = first + (room(2, 1)[0].astype(int) - first) * 0.3
+    assert not goes_on(before, after) and goes_on(before, before)
+
+
 def test_a_fade_through_black_belongs_to_no_clip(tmp_path: Path) -> None:
     before, after = room(1, 40), room(2, 40)
     for k in range(8):
@@ -106,6 +119,8 @@ def test_what_is_between_fades_and_black() -> None:
     long = np.concatenate([lit, np.full(25, 2.0), lit])
     shots = [(0, 40), (40, 65), (65, 105)]
     assert split_at_fades(shots, long, FPS) == shots, "a second of black is a clip"
+    nearer = np.concatenate([lit, *fade, 85 + np.array([1.0, 1.8, 2.4]), lit])
+    assert split_at_fades([(0, 108)], nearer, FPS) == [(0, 39), (65, 108)], "who comes nearer is no fade"
     short = np.concatenate([lit[:3], *fade, lit])
     assert split_at_fades([(0, 68)], short, FPS)[0][0] >= 27, "a stray frame before a fade is none"
     assert split_at_fades([(0, 40)], np.full(40, 30.0), FPS) == [(0, 40)], "a dark scene has no fade"
@@ -141,19 +156,40 @@ def test_night_above_a_scene_is_no_bar() -> None:
 
 def test_dissolves_are_suspected_where_the_picture_becomes_another() -> None:
     rng = np.random.default_rng(0)
-    first, second = rng.uniform(0, 255, (2, 24 * 24)).astype(np.float32)
-    looks = np.stack([first] * 6 + [(first + second) / 2] + [second] * 6)
+    first, second = rng.uniform(0, 255, (2, 24, 24, 3))
+    looks = np.stack([first] * 6 + [(first + second) / 2] + [second] * 6).astype(np.uint8)
     places = np.arange(13) * 12
     ((low, high),) = dissolves.suspects(looks, places, 0, 156)
     assert low <= 60 and high >= 84 and high - low < 100
     assert dissolves.suspects(looks[:6], places[:6], 0, 72) == []
 
 
+def test_rooms_that_are_lit_alike_are_two_and_a_dancer_who_moves_leaves_one() -> None:
+    green = np.full((24, 24, 3), (100, 120, 100), np.uint8)
+    green[:, :8], green[16:] = 40, 180
+    grey = green.copy()
+    grey[:, 8:][:16], grey[16:] = (120, 108, 125), (180, 165, 180)
+    moved = green.copy()
+    moved[6:14, 10:14] = 180
+    assert dissolves.correlation(green.astype(np.float32), grey.astype(np.float32)) > dissolves.ALIKE
+    assert dissolves.becomes_another(green, grey) and not dissolves.becomes_another(green, moved)
+
+
 def test_a_long_run_is_a_dissolve_though_no_frame_is_sure_to_be_a_shots_last() -> None:
     ends, members = np.zeros((2, 60))
     members[5:8] = members[20:36] = members[50:52] = 0.6
+    members[26:30], members[36:39] = 0.25, 0.22
     ends[51] = 0.9
     assert dissolves.runs(ends, members) == [(20, 36), (50, 52)]
+
+
+def test_what_passes_by_is_no_dissolve(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dissolves, "predictions", lambda frames, start, end: (np.zeros(end - start), sure))
+    sure = np.zeros(60)
+    sure[20:36] = 0.9
+    first, second = (room(seed, 80, 32, 48) for seed in (1, 2))
+    assert dissolves.transitions(np.concatenate([first[:40], second[:40]]), 10, 70) == [(30, 46)]
+    assert dissolves.transitions(first, 10, 70) == []
 
 
 @pytest.mark.skipif(not dissolves.available(), reason="the extra transnet is not installed")
