@@ -22,6 +22,11 @@ AT_WRIST = 0.3
 what is made of hidden ones beyond 0.23."""
 ACROSS = 0.7
 """Forearms from the other wrist within which a hand that is found alone may be that arm's."""
+PAIRS = np.array([(5, 6), (7, 8), (9, 10), (11, 12), (13, 14), (15, 16)])
+"""Joints of the body of both sides: shoulders, elbows, wrists, hips, knees, ankles."""
+EXCHANGED = 0.6
+"""Way that both sides save, in heights of the person and all PAIRS together, where they were exchanged from
+one frame to the next: 0.8 to 3.4 where somebody who is half hidden is taken to have turned around."""
 NOISE = 0.004
 """Way of a joint from one frame to the next that an estimator makes up, in heights of the person."""
 
@@ -49,7 +54,30 @@ def share_of_hand(dense: DensePoses, side: Side, other: Side) -> float:
 
     What an estimator makes of a stump, a sleeve or the other hand does not count: it lies away from the
     wrist, turns back along the forearm, or lies at the other wrist, where no hand is found or the same one.
+    Where the pose has its sides exchanged for a while, it is the hand that has the other one's name.
     """
+    by_name, by_other = frames_with_hand(dense, side, other), frames_with_hand(dense, other, side)
+    return float(np.where(exchanged(dense), by_other, by_name).mean())
+
+
+def exchanged(dense: DensePoses) -> np.ndarray:
+    """In which frames the pose has left and right exchanged, bool [T]: those that are fewer.
+
+    Nobody turns around from one frame to the next, but an estimator that cannot see a face may think so.
+    """
+    points, visible = dense.poses.keypoints[:, PAIRS], dense.poses.scores[:, PAIRS] > VISIBLE
+    tall = heights(dense)
+    height = float(np.median(tall[tall > 0])) if (tall > 0).any() else 1.0
+    known = (visible[1:] & visible[:-1]).all(-1)
+    kept = np.linalg.norm(points[1:] - points[:-1], axis=-1).sum(-1)
+    crossed = np.linalg.norm(points[1:] - points[:-1, :, ::-1], axis=-1).sum(-1)
+    saved = np.where(known, kept - crossed, 0).sum(-1) / height
+    other = np.concatenate([[False], np.cumsum(saved > EXCHANGED) % 2 == 1])
+    return other if other.mean() <= HALF else ~other
+
+
+def frames_with_hand(dense: DensePoses, side: Side, other: Side) -> np.ndarray:
+    """The mean score of a hand's points in the frames that show it at its arm, 0 elsewhere: float [T]."""
     points, scores = dense.poses.keypoints, dense.poses.scores
     seen, others = part_frames(dense, side.hand), part_frames(dense, other.hand)
     hand, wrist = points[:, side.hand], points[:, side.wrist]
@@ -62,7 +90,7 @@ def share_of_hand(dense: DensePoses, side: Side, other: Side) -> float:
     between = np.linalg.norm(hand.mean(1) - points[:, other.hand].mean(1), axis=-1)
     own = np.where(others, between >= APART * size, across >= ACROSS * length)
     shown = seen & own & goes_on & (root < AT_WRIST * length)
-    return float((shown * scores[:, side.hand].mean(1)).mean())
+    return shown * scores[:, side.hand].mean(1)
 
 
 def body(dense: DensePoses) -> float:

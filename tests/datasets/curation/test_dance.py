@@ -88,6 +88,21 @@ def test_one_hand_that_is_taken_for_both_is_none() -> None:
     assert dance.left_hand(poses(points, alone)) == 1.0
 
 
+def test_a_hidden_hand_stays_hidden_where_left_and_right_are_exchanged_for_a_while() -> None:
+    scores = np.ones((30, 133))
+    scores[:, 112:133] = 0
+    points = standing()
+    points[:, 13:15] = (85, 285), (115, 285)
+    there = np.arange(133)
+    for one, other in [*dance.PAIRS, *zip(range(91, 112), range(112, 133), strict=True)]:
+        there[one], there[other] = other, one
+    points[8:18], scores[8:18] = points[8:18][:, there], scores[8:18][:, there]
+    found = poses(points, scores)
+    assert dance.exchanged(found).tolist() == [8 <= frame < 18 for frame in range(30)]
+    assert dance.left_hand(found) == 1.0 and dance.right_hand(found) == 0.0
+    assert not dance.exchanged(poses(standing())).any()
+
+
 def test_a_hand_counts_by_its_score_where_it_is_its_arms_own() -> None:
     unsure = np.ones((30, 133))
     unsure[:15, 91:112] = 0.6
