@@ -242,8 +242,8 @@ def outside(shot: Shot) -> np.ndarray:
 
 
 def walled(shot: Shot) -> np.ndarray:
-    """Somebody behind a wall up to the shoulders."""
-    frames = drawn(shot, motion=swaying(shot, 0.15))
+    """Somebody behind a wall up to the shoulders, hands too: raised ones over it are seen surely."""
+    frames = drawn(shot, motion=hands_down(shot, 0.15))
     top = int(max(frame.keypoints[5:7, 1].max() for frame in frames))
     covered = pictures(frames)
     wall = shot.rng.integers(0, 4, (shot.size[1] - top, shot.size[0], 3), dtype=np.uint8)
@@ -334,6 +334,16 @@ def swaying(shot: Shot, far: float = 0.045) -> Motion:
     waves = np.array([(5.0 + k, far, 0.4, 0.1 * k) for k in range(6)])
     assert waves[:, 0].max() < SIZE
     return replace(stand, fps=shot.fps, waves=waves)
+
+
+def hands_down(shot: Shot, far: float) -> Motion:
+    """As `swaying`, of the first stand whose wrists are below the shoulders."""
+    for turn in range(100):
+        motion = swaying(replace(shot, seed=shot.seed + 7919 * turn), far)
+        (frame,) = drawn(replace(shot, size=(36, 64), frames=1), motion=motion)
+        if frame.keypoints[9:11, 1].min() > frame.keypoints[5:7, 1].max():
+            return motion
+    raise AssertionError(f"100 stands after seed {shot.seed} have a raised hand")
 
 
 def with_logo(frames: np.ndarray) -> np.ndarray:

@@ -19,7 +19,7 @@ from posedance.datasets.curation.proof import (
     make_plan,
     source_frames,
 )
-from posedance.datasets.curation.proof_scenes import SCENES, Shot
+from posedance.datasets.curation.proof_scenes import SCENES, Shot, drawn, hands_down
 from posedance.datasets.curation.scores import SCORES
 
 FPS = Fraction(10)
@@ -63,6 +63,13 @@ def test_no_scene_fades_from_black_to_black() -> None:
         if any(part.scene == "black" for part in pair)
     }
     assert beside_black == {"cut"}
+
+
+@pytest.mark.parametrize("seed", [3, 1200016])
+def test_who_stands_behind_a_wall_raises_no_hand_over_it(seed: int) -> None:
+    shot = Shot(SIZE, FPS, 1, seed)
+    (frame,) = drawn(shot, motion=hands_down(shot, 0.15))
+    assert frame.keypoints[9:11, 1].min() > frame.keypoints[5:7, 1].max()
 
 
 def test_each_copy_is_of_a_scene_with_nothing_wrong(plan: list[ProofSource]) -> None:
