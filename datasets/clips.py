@@ -42,6 +42,9 @@ LEAST_SURE = 0.7
 """Scores of a pose found go down to this, as detectors are less sure of some frames."""
 MOTION_FRAMES = 600
 """Of a motion, among which random moments are drawn: 40 s."""
+ASIDE = 0.12
+"""How far to the side a reference that stands elsewhere is, in picture widths at most: both hands of a calm
+stand then stay in a picture of 9:16."""
 LEAST_SHOWN = 0.0002
 """Share of the picture from which on a part counts as shown: 4 of 108x192 pixels."""
 FACE_PARTS = ("head", "hair")
@@ -61,6 +64,8 @@ class ClipSpec:
     fps: Fraction = Fraction(15)
     half_body: float = field(default=0.0, repr=False)
     """Share of clips whose dancer is cut at knees or waist, in driving video, reference, or both."""
+    elsewhere: float = field(default=0.0, repr=False)
+    """Share of the others whose reference stands elsewhere, in the middle of another dance."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +106,7 @@ def draw_clip(
     motion, still = make_motion(motion_seed, spec.fps), reference_pose(character_seed ^ motion_seed)
     rng = np.random.default_rng([motion_seed, 12])
     half = draw_half_body(rng) if rng.uniform() < spec.half_body else None
+    elsewhere = half is None and bool(spec.elsewhere) and rng.uniform() < spec.elsewhere
     if spec.spacing:
         moments = list(range(0, spec.frames * spec.spacing, spec.spacing))
     else:
@@ -109,6 +115,8 @@ def draw_clip(
         )
     size = spec.width * SUPERSAMPLING, spec.height * SUPERSAMPLING
     drawn = draw_dance(character, still, motion, moments, size, half)
+    if elsewhere:
+        drawn[0] = draw_elsewhere(character, make_motion(character_seed ^ motion_seed, spec.fps), size, rng)
     poses = poses_of(drawn, size, spec.fps, noise_seed)
     return Clip(
         number=number,
@@ -143,6 +151,15 @@ def draw_dance(
             for frame, moment in zip(drawn, moments, strict=True)
         ]
     return [reference, *drawn]
+
+
+def draw_elsewhere(
+    character: Character, motion: Motion, size: tuple[int, int], rng: np.random.Generator
+) -> PuppetFrame:
+    """A reference at a moment of a dance, up to ASIDE from the character's place."""
+    framing = character.framing
+    aside = replace(framing, centre=framing.centre + rng.uniform(-ASIDE, ASIDE), zoom=min(framing.zoom, 1.0))
+    return render(character, motion, int(rng.integers(MOTION_FRAMES)), *size, aside)
 
 
 def shrink(image: np.ndarray, spec: ClipSpec) -> np.ndarray:
@@ -208,6 +225,7 @@ class PuppetClips:
     ) -> None:
         self.spec, self.count, self.seed, self.first = spec, count, seed, first
         decided = (spec, seed, first, spec.half_body) if spec.half_body else (spec, seed, first)
+        decided += ("elsewhere", spec.elsewhere) if spec.elsewhere else ()
         self.folder = None if cache is None else cache / f"{zlib.crc32(repr(decided).encode()):08x}"
         if self.folder is not None:
             self.folder.mkdir(parents=True, exist_ok=True)

@@ -106,7 +106,7 @@ def larger(
     options: Annotated[LargerConfig, Parameter(name="*")] = LargerConfig(),  # noqa: B008 (immutable)
     config: ConfigFile = None,
 ) -> None:
-    """Take a small model over to pictures of twice the size, with a VAE that was trained like its own."""
+    """Take a small model over to pictures of twice the size: its UNet gets a finer level around it."""
     print(train_larger(resolve(LargerConfig, options, config)))
 
 

@@ -51,6 +51,9 @@ class DataConfig(Config):
     half_body: Annotated[float | None, Field(gt=0, le=1)] = None
     """Share of drawn clips whose dancer is cut at knees or waist, in driving video, reference or both
     [default: none]."""
+    elsewhere: Annotated[float | None, Field(gt=0, le=1)] = None
+    """Share of the other drawn clips whose reference stands elsewhere, in the middle of another dance
+    [default: none]."""
     seed: int = 0
     """Decides characters and motions."""
     cache: Path | None = None
@@ -70,8 +73,9 @@ class DataConfig(Config):
         given = [name for name in ("shards", "meta_info", "videos") if getattr(self, name) is not None]
         if len(given) > 1:
             raise ValueError(f"data.{given[0]} and data.{given[1]} exclude each other: give one")
-        if given and self.half_body is not None:
-            raise ValueError(f"data.half_body is of drawn dancers: leave it out with data.{given[0]}")
+        for name in ("half_body", "elsewhere"):
+            if given and getattr(self, name) is not None:
+                raise ValueError(f"data.{name} is of drawn dancers: leave it out with data.{given[0]}")
         return self
 
     def drawn(self) -> bool:
@@ -79,8 +83,8 @@ class DataConfig(Config):
         return self.shards is None and self.meta_info is None and self.videos is None
 
     def spec(self) -> ClipSpec:
-        half = self.half_body or 0.0
-        return ClipSpec(self.width, self.height, self.canvas, self.frames, self.spacing, half_body=half)
+        shares = {"half_body": self.half_body or 0.0, "elsewhere": self.elsewhere or 0.0}
+        return ClipSpec(self.width, self.height, self.canvas, self.frames, self.spacing, **shares)
 
     def training(self) -> Clips:
         """The clips to learn from."""
@@ -147,8 +151,11 @@ def readable(clips: Clips, count: int) -> list[Clip]:
 def describe_data(data: DataConfig) -> str:
     """One line: how many clips there are, and what was left out and why."""
     if data.drawn():
-        halves = "" if data.half_body is None else f", {data.half_body:.0%} of them half bodies"
-        return f"data: {data.clips:,} drawn dancers of {data.frames} frames and a reference{halves}"
+        shares = "" if data.half_body is None else f", {data.half_body:.0%} of them half bodies"
+        shares += (
+            "" if data.elsewhere is None else f", {data.elsewhere:.0%} of the others seen elsewhere before"
+        )
+        return f"data: {data.clips:,} drawn dancers of {data.frames} frames and a reference{shares}"
     clips = open_clips(data)
     line = f"data: {len(clips) - held_out_of(clips):,} clips and {held_out_of(clips)} held out"
     if clips.bad:

@@ -1,80 +1,123 @@
-"""Take a trained model over to pictures of twice the size, on the same grid of latents.
+"""Take a trained model over to pictures of twice the size, with the VAE that it has.
 
-The VAE gets one more level and keeps its latents: those of the picture made half as large. So the UNet stays
-as it is, and works from the start. ControlNeXt gets one more halving.
+Latents are then twice as large too. The UNet gets one more level around the one it has, which works on their
+averages, and ControlNeXt one more halving.
 """
 
 import itertools
-import re
+import math
 from typing import Any
 
 import torch
-from diffusers.models.autoencoders.autoencoder_kl_temporal_decoder import AutoencoderKLTemporalDecoder
+from diffusers.models.embeddings import TimestepEmbedding, Timesteps
 from diffusers.models.resnet import ResnetBlock2D
 from torch import Tensor, nn
 
 from ...stages.controlnext.model import ControlNeXt
-from ...stages.svd.files.norms import set_norm_groups
+from ...stages.errors import ConfigError
+from ...stages.svd.files.norms import norm_groups, set_norm_groups
 from ...stages.svd.levers.temporal import silence_temporal
 from .start import BILINEAR, silence_residuals
 
+QUIETER = math.sqrt(2.0)
+"""What averages of noisy latents are raised by: those of much noise, scaled to deviation 1, have half of it
+left, those of little all of it."""
+
 
 @torch.no_grad()
-def enlarged_vae(known: AutoencoderKLTemporalDecoder, norm_groups: int) -> AutoencoderKLTemporalDecoder:
-    """A VAE of one level more, in float32, that starts with the latents that `known` has of the picture made
-    half as large, and decodes them to about what `known` does, enlarged.
+def finer_unet(known: Any) -> Any:
+    """A UNet, in float32, for latents of twice the size: one level more, around a `known` UNet of one level.
 
-    The new level is as wide as the first of `known`. Its encoder is exact but for a row and a column: what
-    `known` sees there of the picture, in a square of 6 pixels, the new level sees 5 of.
+    Averages over 2 x 2 of what it says of latents are what `known` says of their averages, at the start. The
+    control joins where the inner level begins, and no longer where it ended. Averages have half the
+    noise, so it is told half the noise level (`told_half`). ConfigError where `known` has several levels,
+    or less than four channels for each that goes in.
     """
-    widths = known.config["block_out_channels"]
-    width = widths[0]
-    config = dict(known.config) | {
-        "block_out_channels": (width, *widths),
-        "down_block_types": ("DownEncoderBlock2D",) * (1 + len(widths)),
+    config = dict(known.config)
+    if len(config["block_out_channels"]) > 1:
+        levels = len(config["block_out_channels"])
+        raise ConfigError(f"the UNet has {levels} levels: only one of a single level can be made finer")
+    (width,), layers = config["block_out_channels"], config["layers_per_block"]
+    if width < 4 * config["in_channels"]:
+        raise ConfigError(
+            f"the UNet has {width} channels: it takes {4 * config['in_channels']} to be made finer"
+        )
+    config |= {
+        "block_out_channels": (width, width),
+        "layers_per_block": (1, layers),
+        "down_block_types": ("DownBlockSpatioTemporal", *config["down_block_types"]),
+        "up_block_types": (*config["up_block_types"], "UpBlockSpatioTemporal"),
+        "num_attention_heads": tuple(config["num_attention_heads"]) * 2,
     }
-    grown: Any = AutoencoderKLTemporalDecoder.from_config(config)
-    set_norm_groups(grown, norm_groups)
-    silence_residuals(grown)
+    grown: Any = type(known).from_config(config)
+    set_norm_groups(grown, norm_groups(known))
+    for block in (grown.down_blocks[0], grown.up_blocks[1]):
+        silence_residuals(block)
+        silence_temporal(block)
     state = dict(grown.state_dict())
     for name, value in known.state_dict().items():
-        if not name.startswith("encoder.conv_in."):
-            level = re.match(r"encoder\.down_blocks\.(\d+)\.", name)
-            if level is not None:
-                name = f"encoder.down_blocks.{int(level[1]) + 1}.{name[level.end() :]}"
-            state[name] = value.float()
+        if not name.startswith("conv_in."):
+            state[name.replace("down_blocks.0.", "down_blocks.1.", 1)] = value
     grown.load_state_dict(state, strict=True)
-    silence_temporal(grown.decoder.up_blocks[-1])
-    entry, halving = grown.encoder.conv_in, grown.encoder.down_blocks[0].downsamplers[0].conv
-    first: Any = known.encoder.conv_in
-    for module in (entry, halving):
+    entry, halving = grown.conv_in, grown.down_blocks[0].downsamplers[0].conv
+    doubling = grown.up_blocks[0].upsamplers[0].conv
+    for module in (entry, halving, doubling):
         nn.init.zeros_(module.weight)
         nn.init.zeros_(module.bias)
-    halving.bias.copy_(first.bias)
-    kernel = _halved_first(first.weight.float())
-    for c, y, x in itertools.product(range(3), range(2), range(2)):
+    halving.bias.copy_(known.conv_in.bias)
+    grown.conv_out.weight.copy_(_averaged_last(known.conv_out.weight))
+    gain = torch.ones(known.conv_in.in_channels)
+    gain[: known.config["out_channels"]] = QUIETER
+    kernel = _averaged_first(known.conv_in.weight * gain[:, None, None])
+    for c, y, x in itertools.product(range(known.conv_in.in_channels), range(2), range(2)):
         channel = 4 * c + 2 * y + x
         entry.weight[channel, c, 2 * y, 2 * x] = 1.0
         halving.weight[:, channel] = kernel[:, c, y, :, x]
-    raise_by_two = grown.decoder.up_blocks[-2].upsamplers[0].conv
-    nn.init.zeros_(raise_by_two.weight)
-    nn.init.zeros_(raise_by_two.bias)
-    for channel in range(width):
-        raise_by_two.weight[channel, channel] = torch.outer(BILINEAR, BILINEAR)
+    doubling.weight[range(width), range(width), 1, 1] = 1.0
+    for resnet in grown.up_blocks[1].resnets:
+        shortcut = resnet.spatial_res_block.conv_shortcut
+        nn.init.zeros_(shortcut.weight)
+        nn.init.zeros_(shortcut.bias)
+        shortcut.weight[range(width), range(width), 0, 0] = 1.0
+    told_half(grown.time_embedding, grown.time_proj)
     return grown.eval()
 
 
-def _halved_first(weight: Tensor) -> Tensor:
-    """The kernel [C, 3, 2, 3, 2, 3] that makes of a picture what `weight` [C, 3, 3, 3] makes of its averages.
+def _averaged_first(weight: Tensor) -> Tensor:
+    """The kernel [C, D, 2, 3, 2, 3] that makes of latents what `weight` [C, D, 3, 3] makes of their averages.
 
-    The axes: colour, then for rows and for columns which of two neighbours (before, after) the entry took,
+    The axes: channel, then for rows and for columns which of two neighbours (before, after) the entry took,
     and the tap of the halving.
     """
     taps = torch.zeros(2, 3, 3)  # neighbour, tap of the halving, tap of `weight`
-    taps[0, 0, 0] = 1.0  # twice the nearer row, since the farther one is out of sight
-    taps[0, 1:, 1] = 0.5
-    taps[1, 1:, 2] = 0.5
+    taps[0, :2, 0] = 0.5
+    taps[0, 2, 1] = taps[1, 1, 1] = 0.5
+    taps[1, 2, 2] = 1.0  # twice the nearer row, since the farther one is out of sight
     return torch.einsum("kcij,ati,buj->kcatbu", weight, taps, taps)
+
+
+def _averaged_last(weight: Tensor) -> Tensor:
+    """A kernel [C, D, 3, 3] whose results average to those of `weight` on features half as fine."""
+    taps = torch.tensor([[2.0, 0.0, 0.0], [-1.0, 1.0, -1.0], [0.0, 0.0, 2.0]])
+    return torch.einsum("kcij,yi,xj->kcyx", weight, taps, taps)
+
+
+@torch.no_grad()
+def told_half(embedding: TimestepEmbedding, projection: Timesteps) -> None:
+    """Make a time embedding say of a noise level what it said of half of it.
+
+    Of 0.25 ln sigma it sees cosines and sines, which turn by the frequency times 0.25 ln 2.
+    """
+    half = projection.num_channels // 2
+    frequencies = torch.exp(-math.log(10_000) * torch.arange(half) / (half - projection.downscale_freq_shift))
+    turn = frequencies * 0.25 * math.log(2)
+    weight = embedding.linear_1.weight
+    first, second = weight[:, :half].clone(), weight[:, half:].clone()
+    if not projection.flip_sin_to_cos:
+        first, second = second, first
+    cosine = first * turn.cos() - second * turn.sin()
+    sine = first * turn.sin() + second * turn.cos()
+    weight.copy_(torch.cat([cosine, sine] if projection.flip_sin_to_cos else [sine, cosine], dim=1))
 
 
 @torch.no_grad()

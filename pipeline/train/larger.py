@@ -1,8 +1,9 @@
 """Take a model to pictures of twice the size: `run.py train larger --config configs/train/demo_larger.yaml`.
 
-UNet and image encoder stay as they are, since the larger VAE, made `like` the model's own (vae.py), has the
-same latents on the same grid. ControlNeXt gets one more halving, and learns to say of a control frame what
-the old one says of it at half the size.
+The VAE, trained `like` the model's own (vae.py), has latents that average to those which the model knows. The
+UNet gets one more level around the one it has, and starts by doing with averages of latents what it did with
+latents (grow.py). ControlNeXt gets one more halving, and learns to say of a control frame what the old one
+says of it at half the size.
 """
 
 from collections.abc import Iterator, Mapping
@@ -24,7 +25,7 @@ from ..config_base import Config
 from .card import training_notes
 from .config import SigmaConfig
 from .data import DataConfig, clip_batches, held_out_clips, name_data, seeded
-from .grow import deepened_controlnext
+from .grow import deepened_controlnext, finer_unet, told_half
 from .identity import data_identity, folder_digest
 from .log import Log
 from .loop import run_loop, training_folder
@@ -40,7 +41,7 @@ class LargerConfig(Config):
     output: Path = Path("out/larger")
     """Folder for checkpoints, logs, and `model/`, which `animate --model` takes."""
     model: ModelConfig = ModelConfig()
-    """`base` is the smaller model and `vae` the larger VAE; sizes are the larger model's."""
+    """`base` is the smaller model, whose UNet has one level, `vae` the larger VAE; sizes are the larger's."""
     frames: Annotated[int, Field(ge=1)] = 4
     """Control frames of a clip that are learned from at a time."""
     sigma: SigmaConfig = SigmaConfig()
@@ -49,7 +50,7 @@ class LargerConfig(Config):
 
 
 class LargerTask:
-    """ControlNeXt with one more halving, learning from the one without."""
+    """ControlNeXt with one more halving, learning from the one without; the UNet is not asked."""
 
     def __init__(self, config: LargerConfig) -> None:
         self.config = config
@@ -58,7 +59,8 @@ class LargerTask:
         self.known: Any = parts.controlnext
         self.known.requires_grad_(False)
         self.larger = deepened_controlnext(self.known)
-        self.parts = replace(parts, controlnext=self.larger)
+        told_half(self.larger.time_embedding, self.larger.time_proj)
+        self.parts = replace(parts, controlnext=self.larger, unet=finer_unet(parts.unet))
         self.modules: Mapping[str, nn.Module] = {"controlnext": self.larger}
         self.sigmas = config.sigma.distribution()
 
@@ -87,7 +89,8 @@ class LargerTask:
         time = timestep_of(sigma.to(control.device))
         halves = F.interpolate(control.flatten(0, 1), scale_factor=0.5, mode="area")
         with torch.no_grad():
-            wanted = self.known(halves.unflatten(0, control.shape[:2]), time).float()
+            earlier = timestep_of(sigma.to(control.device) / 2)
+            wanted = self.known(halves.unflatten(0, control.shape[:2]), earlier).float()
         return F.mse_loss(self.larger(control, time).float(), wanted) / wanted.var()
 
     @torch.no_grad()
@@ -102,9 +105,9 @@ class LargerTask:
 
 
 def train_larger(config: LargerConfig) -> Path:
-    """Take a model over; returns the folder OUTPUT/model, ready for `animate --model`.
+    """Take a model over; returns the folder OUTPUT/model, ready for `train` to go on from.
 
-    ConfigError without a base or a VAE.
+    ConfigError without a base or a VAE, or where the base's UNet has more than one level.
     """
     base, folder = config.model.base, config.output / "model"
     if base is None or config.model.vae is None:

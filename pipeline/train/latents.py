@@ -56,8 +56,9 @@ def latents_folder(config: "TrainConfig", parts: "Parts") -> Path | None:
     if config.palette > 0:
         raise ConfigError("latents keeps the tokens of an image encoder at rest: leave palette at 0")
     data = config.data.model_dump(mode="json", exclude={"cache", "workers"})
-    if data["half_body"] is None:
-        del data["half_body"]  # as those who kept latents before there were half bodies
+    for share in ("half_body", "elsewhere"):
+        if data[share] is None:
+            del data[share]  # as those who kept latents before there was one
     files = [] if config.data.drawn() else open_clips(config.data).files()
     contents = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in files]
     digest = hashlib.sha256(json.dumps([data, config.loop.precision, contents], sort_keys=True).encode())

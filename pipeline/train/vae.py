@@ -28,7 +28,6 @@ from ...stages.svd.levers.temporal import is_temporal, without_temporal
 from ..config_base import Config
 from ..job.job import write_text
 from .data import DataConfig, clip_batches, held_out_clips, readable, seeded
-from .grow import enlarged_vae
 from .identity import data_identity, folder_digest
 from .log import Log
 from .loop import run_loop, training_folder
@@ -70,8 +69,8 @@ class VaeConfig(Config):
     decoder_of: Path | None = None
     """VAE folder whose encoder stays as it is and whose decoder learns on."""
     like: Path | None = None
-    """VAE folder for pictures half as large: this one starts as it with one level more and keeps its latents.
-    Widths and channels are its too."""
+    """VAE folder for pictures half as large: this one starts as it, and learns latents whose averages over
+    2 x 2 are those that it has of the picture at half the size. Widths and channels are its too."""
     data: DataConfig = DataConfig()
     loop: LoopConfig = LoopConfig()
 
@@ -96,9 +95,8 @@ class VaeTask:
         self.known: AutoencoderKLTemporalDecoder | None = None
         if config.like is not None:
             check_groups(config.like, config.norm_groups)
-            self.known = trained_vae(config.like)
+            self.known, self.vae = trained_vae(config.like), trained_vae(config.like)
             self.known.requires_grad_(False)
-            self.vae = enlarged_vae(self.known, config.norm_groups)
             self.modules = {"vae": self.vae}
             return
         if config.decoder_of is not None:
@@ -168,8 +166,8 @@ class VaeTask:
         logs = {"psnr": decibels(squared, span=2), "latent_std": float(latents.detach().std())}
         if self.known is None:
             return loss, logs
-        missed = missed_latents(self.known, encoded.mode(), image)
-        return loss + missed, logs | {"latents_missed": float(missed.detach())}
+        missed = missed_averages(self.known, encoded.mode(), image)
+        return loss + missed, logs | {"averages_missed": float(missed.detach())}
 
     @torch.no_grad()
     def validate(self, step: int, log: Log) -> dict[str, float]:
@@ -180,11 +178,11 @@ class VaeTask:
             decoded = self.reconstruct(image)
             squared.append(float(F.mse_loss(decoded.clamp(-1, 1), image)))
             if self.known is not None:
-                missed.append(float(missed_latents(self.known, posterior(self.vae, image).mode(), image)))
+                missed.append(float(missed_averages(self.known, posterior(self.vae, image).mode(), image)))
             if i == 0:
                 rows = torch.stack([image, decoded.clamp(-1, 1)])
                 log.add_image("reconstruction", rearrange((rows + 1) / 2, "r n c h w -> c (r h) (n w)"), step)
-        told = {"validation_latents_missed": float(np.mean(missed))} if missed else {}
+        told = {"validation_averages_missed": float(np.mean(missed))} if missed else {}
         return {"validation_psnr": float(np.mean([decibels(value, span=2) for value in squared]))} | told
 
     def reconstruct(self, image: Tensor) -> Tensor:
@@ -209,12 +207,12 @@ def check_groups(folder: Path, groups: int) -> None:
         )
 
 
-def missed_latents(known: AutoencoderKLTemporalDecoder, latents: Tensor, pictures: Tensor) -> Tensor:
-    """Mean square of what `latents` [N, C, h, w] of `pictures` [N, 3, H, W] differ by from those that `known`
-    has of the pictures at half the size, as a share of the mean square of those."""
+def missed_averages(known: AutoencoderKLTemporalDecoder, latents: Tensor, pictures: Tensor) -> Tensor:
+    """How far averages over 2 x 2 of `latents` [N, C, h, w] of `pictures` [N, 3, H, W] are from the latents
+    that `known` has of the pictures at half the size: the mean square, as a share of that of those."""
     with torch.no_grad():
         wanted = posterior(known, F.interpolate(pictures, scale_factor=0.5, mode="area")).mode()
-    return (latents - wanted).square().mean() / wanted.square().mean()
+    return (F.avg_pool2d(latents, 2) - wanted).square().mean() / wanted.square().mean()
 
 
 def crop_places(weight: np.ndarray, side: int, generator: torch.Generator) -> list[tuple[int, int]]:

@@ -1,5 +1,7 @@
 """Drawn training clips: reference and frames, control frames, clips kept on disk."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -70,8 +72,20 @@ def test_other_settings_do_not_share_kept_clips(tmp_path):
         PuppetClips(SPEC, 4, 2, tmp_path).folder,
         PuppetClips(SPEC, 4, 1, tmp_path, first=HELD_OUT).folder,
         PuppetClips(ClipSpec(36, 64, 108, 2, 0), 4, 1, tmp_path).folder,
+        PuppetClips(replace(SPEC, half_body=0.5), 4, 1, tmp_path).folder,
+        PuppetClips(replace(SPEC, elsewhere=0.5), 4, 1, tmp_path).folder,
+        PuppetClips(replace(SPEC, half_body=0.5, elsewhere=0.5), 4, 1, tmp_path).folder,
     }
-    assert len(folders) == 4
+    assert len(folders) == 7
+
+
+def test_a_reference_from_elsewhere_changes_nothing_but_the_reference():
+    here, elsewhere = (draw_clip(replace(SPEC, elsewhere=share), 3, 4, 5) for share in (0.0, 1.0))
+    np.testing.assert_array_equal(here.frames[1:], elsewhere.frames[1:])
+    figures = [clip.parts[0] > 0 for clip in (here, elsewhere)]
+    assert (figures[0] & figures[1]).sum() < 0.8 * figures[0].sum()
+    rest = ~np.logical_or(*figures)
+    assert np.abs(here.frames[0][rest].astype(int) - elsewhere.frames[0][rest]).mean() < 3, "the same room"
 
 
 def test_small_parts_weigh_most():

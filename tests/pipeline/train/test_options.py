@@ -225,6 +225,10 @@ def test_half_bodies_are_of_drawn_dancers_and_the_plan_tells_their_share(tmp_pat
     assert DataConfig(half_body=0.3).spec().half_body == 0.3 and DataConfig().spec().half_body == 0
     assert describe_data(DataConfig(half_body=0.3)).endswith(", 30% of them half bodies")
     assert "half" not in describe_data(DataConfig())
+    with pytest.raises(ValidationError, match=r"data\.elsewhere is of drawn dancers"):
+        DataConfig(elsewhere=0.3, shards=tmp_path)
+    assert DataConfig(elsewhere=0.4).spec().elsewhere == 0.4
+    assert describe_data(DataConfig(elsewhere=0.4)).endswith(", 40% of the others seen elsewhere before")
 
 
 def test_a_run_begun_before_there_were_half_bodies_goes_on():
