@@ -83,8 +83,15 @@ class DataConfig(Config):
         return self.shards is None and self.meta_info is None and self.videos is None
 
     def spec(self) -> ClipSpec:
-        shares = {"half_body": self.half_body or 0.0, "elsewhere": self.elsewhere or 0.0}
-        return ClipSpec(self.width, self.height, self.canvas, self.frames, self.spacing, **shares)
+        return ClipSpec(
+            self.width,
+            self.height,
+            self.canvas,
+            self.frames,
+            self.spacing,
+            half_body=self.half_body or 0.0,
+            elsewhere=self.elsewhere or 0.0,
+        )
 
     def training(self) -> Clips:
         """The clips to learn from."""

@@ -6,7 +6,7 @@ averages, and ControlNeXt one more halving.
 
 import itertools
 import math
-from typing import Any
+from typing import Any, cast
 
 import torch
 from diffusers.models.embeddings import TimestepEmbedding, Timesteps
@@ -51,7 +51,7 @@ def finer_unet(known: Any) -> Any:
         "num_attention_heads": tuple(config["num_attention_heads"]) * 2,
     }
     grown: Any = type(known).from_config(config)
-    set_norm_groups(grown, norm_groups(known))
+    set_norm_groups(grown, cast(int, norm_groups(known)))
     for block in (grown.down_blocks[0], grown.up_blocks[1]):
         silence_residuals(block)
         silence_temporal(block)

@@ -5,7 +5,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from posedance.datasets.curation.duplicates import Duplicate, at, best_line, duplicates, moments
+from posedance.datasets.curation.duplicates import (
+    Duplicate,
+    at,
+    best_line,
+    duplicates,
+    is_copy,
+    looks_alike,
+    moments,
+)
 from posedance.datasets.curation.fingerprint import RATE, Fingerprint, mirrored, perceptual_hash
 
 STANDING = np.array(
@@ -136,3 +144,24 @@ def test_a_hash_bears_other_sizes_and_tells_pictures_apart() -> None:
     first, other = (each.repeat(32, 0).repeat(32, 1) for each in coarse)
     apart = [perceptual_hash(first) ^ perceptual_hash(picture) for picture in (first[::2, ::2], other)]
     assert apart[0].bit_count() <= 2 and apart[1].bit_count() > 15
+
+
+def test_neither_dance_nor_looks_that_barely_agree_make_a_copy() -> None:
+    """Each may be off where the other is sure; of many strangers some agree a little in both."""
+    still = STANDING + 0.2 * (dance(3) - STANDING)
+    rng = np.random.default_rng(4)
+    nearly = still + rng.normal(0, 0.045, still.shape)
+    look = rng.integers(1, 256, (1, 16, 16, 3)).astype(float)
+    alike = 0.72 * (look - 128) + 0.36 * rng.normal(0, 74, look.shape) + 128
+
+    def shown(poses: np.ndarray, picture: np.ndarray) -> Fingerprint:
+        looks = picture.clip(1, 255).astype(np.uint8).repeat(len(poses), 0)
+        return Fingerprint(np.zeros(1, np.uint64), poses.astype(np.float32), looks, 100)
+
+    first = shown(still, look)
+    agreement, distance, *_ = best_line(first.poses, nearly.astype(np.float32))
+    assert 0.8 < agreement < 0.88 and distance < 0.06
+    assert 0.87 < looks_alike(first.looks, shown(still, alike).looks, mirror=False) < 0.93
+    assert is_copy(first, shown(nearly, look), mirror=False), "it hardly moves, and looks the same"
+    assert is_copy(first, shown(still, alike), mirror=False), "it is poorly coded, and dances the same"
+    assert not is_copy(first, shown(nearly, alike), mirror=False)
