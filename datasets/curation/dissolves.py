@@ -75,12 +75,21 @@ def correlation(first: np.ndarray, second: np.ndarray) -> float:
 def transitions(frames: np.ndarray, start: int, end: int) -> list[tuple[int, int]]:
     """Runs [low, high) of frames that belong to two shots, among frames `start` to `end`.
 
-    `frames` uint8 RGB [T, 27, 48, 3]: up to CONTEXT of those around tell what was before and after. Where
-    both sides of a run show the same, something passed by.
+    `frames` uint8 RGB [T, 27, 48, 3]: up to CONTEXT of those around tell what was before and after.
     """
     found = [(start + low, start + high) for low, high in runs(*predictions(frames, start, end))]
-    last = len(frames) - 1
-    return [run for run in found if becomes_another(frames[max(run[0] - 1, 0)], frames[min(run[1], last)])]
+    return [run for run in found if not passed_by(frames, *run)]
+
+
+def passed_by(frames: np.ndarray, low: int, high: int) -> bool:
+    """Whether something only passed by in the frames from `low` to `high` (exclusive): what shows after them
+    did so up to CONTEXT frames before, or what showed before does again as soon."""
+    before, after = (
+        frames[max(low - CONTEXT, 0) : max(low, 1)],
+        frames[min(high, len(frames) - 1) :][:CONTEXT],
+    )
+    came_back = not all(becomes_another(frame, after[0]) for frame in before)
+    return came_back or not all(becomes_another(before[-1], frame) for frame in after)
 
 
 def runs(ends: np.ndarray, members: np.ndarray) -> list[tuple[int, int]]:

@@ -53,7 +53,7 @@ SCORES: tuple[Score, ...] = (
     Score("exposure", "frames", technical.exposure, 40, 225, "too dark or too bright"),
     Score("frozen", "frames", technical.frozen, None, 0.5, "frozen picture"),
     Score("camera", "frames", technical.camera, None, 0.4, "camera moves too fast"),
-    Score("slideshow", "frames", technical.slideshow, None, 0.6, "one picture, moved as a whole"),
+    Score("slideshow", "frames", technical.slideshow, None, 0.5, "one picture, moved as a whole"),
     Score("distinct_fps", "frames", technical.distinct_fps, 14.5, None, "frames repeated to a higher rate"),
     Score("sharpness", "frames", technical.sharp, 0.48, None, "blurred"),
     Score("text", "frames", text.text, None, 0.02, "burnt-in text", needs="rapidocr"),

@@ -190,6 +190,11 @@ def test_what_passes_by_is_no_dissolve(monkeypatch: pytest.MonkeyPatch) -> None:
     first, second = (room(seed, 80, 32, 48) for seed in (1, 2))
     assert dissolves.transitions(np.concatenate([first[:40], second[:40]]), 10, 70) == [(30, 46)]
     assert dissolves.transitions(first, 10, 70) == []
+    leaving, coming = first.copy(), first.copy()
+    leaving[15:40], coming[40:55] = second[15:40], second[40:55]  # only its end, or its beginning, is noticed
+    assert dissolves.transitions(leaving, 10, 70) == dissolves.transitions(coming, 10, 70) == []
+    leaving[:15] = second[:15]
+    assert dissolves.transitions(leaving, 10, 70) == [(30, 46)], "it was there for longer"
 
 
 @pytest.mark.skipif(not dissolves.available(), reason="the extra transnet is not installed")
