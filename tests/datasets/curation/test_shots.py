@@ -17,6 +17,7 @@ from posedance.datasets.curation.shots import (
     goes_on,
     split_at_fades,
     split_evenly,
+    stands_out,
 )
 from posedance.stages.media.encode import VideoWriter
 from posedance.stages.media.video import DecodeReport, probe
@@ -61,6 +62,20 @@ def spans(path: Path) -> list[tuple[int, int]]:
 def test_cuts_are_found_on_their_frame(tmp_path: Path) -> None:
     frames = np.concatenate([room(1, 30), room(2, 21), room(3, 40)])
     assert spans(written(tmp_path / "a.mp4", frames)) == [(0, 30), (30, 51), (51, 91)]
+
+
+def test_a_faint_cut_is_one_where_it_stands_out() -> None:
+    assert stands_out([1.0, 2.0, 16.0, 8.0, 9.0]) and stands_out([1.0, 1.0, 10.0, 0.5, 1.0])
+    assert not stands_out([1.0, 2.0, 10.0, 3.0, 2.0])
+
+
+def test_two_rooms_that_look_alike_are_two_shots(tmp_path: Path) -> None:
+    rng = np.random.default_rng(5)
+    noise = rng.normal(0, 1.5, (40, 96, 64, 3))
+    rooms = np.repeat([[150, 190, 205], [171, 193, 213]], 20, 0)[:, None, None]
+    frames = (rooms + noise + 20 * np.sin(np.arange(96) / 9)[:, None, None]).clip(0, 255).astype(np.uint8)
+    path = written(tmp_path / "alike.mp4", frames)
+    assert spans(path) == [(0, 20), (20, 40)]
 
 
 def test_from_damage_to_the_next_key_frame_all_is_damaged_and_no_change_is_a_cut(tmp_path: Path) -> None:
