@@ -29,7 +29,7 @@ from .sources import Source
 
 CLIPS, ENCODED, GUIDE, REFUSED = "clips", "encoded", "guide", "refused"
 """Steps beside those of the levels."""
-VERSIONS = {"clips": 5, "frames": 1, "sparse": 3, "dense": 6, "encoded": 1, "guide": 1}
+VERSIONS = {"clips": 6, "frames": 1, "sparse": 3, "dense": 6, "encoded": 1, "guide": 1}
 """Raised when a step gives other results than before."""
 
 
