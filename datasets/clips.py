@@ -43,8 +43,7 @@ LEAST_SURE = 0.7
 MOTION_FRAMES = 600
 """Of a motion, among which random moments are drawn: 40 s."""
 ASIDE = 0.12
-"""How far to the side a reference that stands elsewhere is, in picture widths at most: both hands of a calm
-stand then stay in a picture of 9:16."""
+"""How far to the side a reference that stands elsewhere is, in picture widths at most."""
 LEAST_SHOWN = 0.0002
 """Share of the picture from which on a part counts as shown: 4 of 108x192 pixels."""
 FACE_PARTS = ("head", "hair")

@@ -39,7 +39,8 @@ SAME_LOOKS = 0.87
 """Correlation of the dancer's looks from which it is the same dancer in the same place."""
 SURE = 1.78
 """Sum of both agreements from which it is a copy: looks of a dancer who hardly moves, or the dance of one who
-is poorly coded, make up for the other. Copies have 1.85 and more, of 44,000 pairs of strangers one 1.71."""
+is poorly coded, make up for the other. Copies within the other bounds have 1.85 and more, of 44,000 pairs of
+strangers one had 1.71."""
 PERHAPS = 0.5
 """The same of the means of their looks, from which two clips are compared at all."""
 LINE_SPEEDS = np.geomspace(0.45, 2.2, 41)
